@@ -1,0 +1,128 @@
+{{- define "axial.labels" -}}
+app.kubernetes.io/name: axial
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{/* Labels that select the pods of one component: (dict "root" $ "component" "listener") */}}
+{{- define "axial.selector" -}}
+app.kubernetes.io/name: axial
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "axial.name" -}}
+{{ printf "%s-%s" .root.Release.Name .component | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "axial.image" -}}
+{{- $registry := .root.Values.imageRegistry -}}
+{{ if $registry }}{{ $registry }}/{{ end }}{{ .image.repository }}:{{ .image.tag }}
+{{- end }}
+
+{{- define "axial.claim" -}}
+{{ .volume.existingClaim | default (printf "%s-%s" .root.Release.Name .name) }}
+{{- end }}
+
+{{/* Nothing in a pod runs as root or writes outside its volumes. */}}
+{{- define "axial.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "axial.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* The pod of a Python service: (dict "root" $ "component" "listener" "health" 51061 ...) */}}
+{{- define "axial.servicePod" -}}
+{{- $values := index .root.Values .component -}}
+metadata:
+  labels:
+    {{- include "axial.labels" .root | nindent 4 }}
+    app.kubernetes.io/component: {{ .component }}
+  annotations:
+    checksum/config: {{ include (print .root.Template.BasePath "/configmap.yaml") .root | sha256sum }}
+    prometheus.io/scrape: "true"
+    prometheus.io/port: {{ .health | quote }}
+    prometheus.io/path: /metrics
+spec:
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: {{ .root.Values.terminationGracePeriodSeconds }}
+  securityContext:
+    {{- include "axial.podSecurity" .root | nindent 4 }}
+  {{- with .root.Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: {{ .component }}
+      image: {{ include "axial.image" (dict "root" .root "image" .root.Values.image) }}
+      imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+      args: [{{ printf "services.%s" .component | quote }}]
+      securityContext:
+        {{- include "axial.containerSecurity" .root | nindent 8 }}
+      env:
+        - name: AXIAL_CONFIG
+          value: /etc/axial/axial.yaml
+        - name: AXIAL_DATABASE_URL
+          valueFrom:
+            secretKeyRef:
+              name: {{ .root.Values.database.existingSecret }}
+              key: {{ .root.Values.database.key }}
+        {{- with .env }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      ports:
+        - name: health
+          containerPort: {{ .health }}
+        {{- with .ports }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      startupProbe:
+        httpGet: {path: /healthz, port: health}
+        periodSeconds: 2
+        failureThreshold: 60
+      livenessProbe:
+        httpGet: {path: /healthz, port: health}
+        periodSeconds: 10
+        timeoutSeconds: 5
+      readinessProbe:
+        httpGet: {path: /readyz, port: health}
+        periodSeconds: 5
+        timeoutSeconds: 5
+      resources:
+        {{- toYaml $values.resources | nindent 8 }}
+      volumeMounts:
+        - {name: config, mountPath: /etc/axial, readOnly: true}
+        - {name: store, mountPath: /var/lib/axial}
+        - {name: tmp, mountPath: /tmp}
+        {{- if .models }}
+        - {name: models, mountPath: /models, readOnly: true}
+        {{- end }}
+  volumes:
+    - name: config
+      configMap:
+        name: {{ include "axial.name" (dict "root" .root "component" "config") }}
+    - name: store
+      persistentVolumeClaim:
+        claimName: {{ include "axial.claim" (dict "root" .root "name" "store" "volume" .root.Values.store) }}
+    - name: tmp
+      emptyDir: {}
+    {{- if .models }}
+    - name: models
+      persistentVolumeClaim:
+        claimName: {{ include "axial.claim" (dict "root" .root "name" "models" "volume" .root.Values.models) }}
+        readOnly: true
+    {{- end }}
+{{- end }}

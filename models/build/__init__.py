@@ -1,0 +1,30 @@
+"""Trained weights -> a Triton repository, proven against the networks they came from.
+
+Weights come from a package index with pinned hashes, become OpenVINO IR (target `cpu`),
+TorchScript for a GPU (`torch`) or TensorRT plans (`tensorrt`), and are compared with the
+trained networks on a whole head before anything is published. A build appears complete or not
+at all, with a record of what it was made from; a second build does nothing.
+"""
+
+from models.build.building import Report, build_model
+from models.build.errors import BuildError, FetchError, ParityError, TargetMissingError
+from models.build.heads import fetch_demo_head
+from models.build.repository import repository_folder
+from models.build.triton_server import tritonserver_command
+from models.build.verifying import ListedModel, Verification, list_models, verify_model
+
+__all__ = [
+    "BuildError",
+    "FetchError",
+    "ListedModel",
+    "ParityError",
+    "Report",
+    "TargetMissingError",
+    "Verification",
+    "build_model",
+    "fetch_demo_head",
+    "list_models",
+    "repository_folder",
+    "tritonserver_command",
+    "verify_model",
+]

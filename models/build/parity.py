@@ -1,0 +1,91 @@
+"""Parity: a built model beside the trained networks, through the whole pipeline on one head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.build.errors import ParityError
+from models.build.heads import HeadVolume
+from models.evaluate import dice, differing_voxels
+from models.manifest import Manifest, Precision
+from models.manifest.record import Parity
+from models.runtime.known_answer import KnownAnswer
+from models.runtime.networks import Network
+from models.runtime.pipeline import Pipeline
+
+__all__ = ["ParityReference", "compare", "known_answer_of", "require_accepted", "segment_head"]
+
+# Every third voxel keeps a head recognisable and the known answer small.
+_KNOWN_ANSWER_STEP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReference:
+    """A head and what the trained networks make of it: labels uint8 [k, j, i]."""
+
+    head: HeadVolume
+    head_sha256: str
+    labels: NDArray[np.uint8]
+
+
+def segment_head(
+    manifest: Manifest, networks: Mapping[str, Network], head: HeadVolume
+) -> NDArray[np.uint8]:
+    """Run the whole pipeline on a head; ParityError when it refuses or finds nothing."""
+    role = manifest.acceptance.parity.case.role
+    result = Pipeline(manifest, networks).run({role: head.pixels}, {role: head.affine_lps})
+    if result.labels is None or not result.labels.any():
+        raise ParityError(
+            f"{manifest.name}: the networks find nothing in the head of acceptance.parity.case "
+            f"(refusal: {result.refusal}). Choose a head that shows what the model segments."
+        )
+    return result.labels
+
+
+def compare(
+    manifest: Manifest,
+    precision: Precision,
+    labels: NDArray[np.uint8],
+    reference: ParityReference,
+) -> Parity:
+    """Compare labels uint8 [k, j, i] with the reference and judge by the manifest's bound."""
+    bound = manifest.acceptance.parity.bounds[precision]
+    agreement = dice(labels, reference.labels)
+    differing = differing_voxels(labels, reference.labels)
+    return Parity(
+        precision=precision,
+        head_sha256=reference.head_sha256,
+        dice=agreement,
+        differing_voxels=differing,
+        reference_voxels=int(np.count_nonzero(reference.labels)),
+        accepted=agreement >= bound.min_dice and differing <= bound.max_differing_voxels,
+    )
+
+
+def require_accepted(manifest: Manifest, parity: Parity) -> None:
+    """Raise ParityError when a comparison is outside the manifest's bound."""
+    if not parity.accepted:
+        bound = manifest.acceptance.parity.bounds[parity.precision]
+        raise ParityError(
+            f"{manifest.name} in {parity.precision.value}: Dice {parity.dice:.5f} (at least "
+            f"{bound.min_dice}), {parity.differing_voxels} voxels differ (at most "
+            f"{bound.max_differing_voxels}). Build another precision, or find the cause."
+        )
+
+
+def known_answer_of(
+    manifest: Manifest, networks: Mapping[str, Network], head: HeadVolume
+) -> KnownAnswer:
+    """Shrink a head and record what the built networks make of it."""
+    role = manifest.acceptance.parity.case.role
+    small = head.pixels[::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP]
+    low, high = float(small.min()), float(small.max())
+    image = np.round((small - low) * (255.0 / (high - low))).astype(np.uint8)
+    affine = head.affine_lps.copy()
+    affine[:3, :3] *= _KNOWN_ANSWER_STEP
+    labels = segment_head(manifest, networks, HeadVolume(image.astype(np.float32), affine))
+    return KnownAnswer(role, image, affine, labels)

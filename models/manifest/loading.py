@@ -1,0 +1,93 @@
+"""Reading manifests and catalogues."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from models.manifest.document import Document, read_document
+from models.manifest.errors import ManifestError
+from models.manifest.networks import Precision, Target
+from models.manifest.schema import Manifest
+
+__all__ = ["MANIFEST_FILE", "load_catalogue", "load_manifest", "manifest_digest"]
+
+MANIFEST_FILE: Final = "model.yaml"
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read one manifest: a `model.yaml`, or the model's folder.
+
+    Raises ManifestError, which names file, line, field and remedy, for the first thing wrong.
+    """
+    file = path / MANIFEST_FILE if path.is_dir() else path
+    document = read_document(file)
+    if not isinstance(document.data, dict):
+        raise ManifestError(file, "is not a mapping.", "Begin with `schema: axial.model/v1`.")
+    try:
+        manifest = Manifest.model_validate(document.data)
+    except ValidationError as error:
+        raise _explained(file, document, error) from error
+    if file.name == MANIFEST_FILE and file.parent.name != manifest.name:
+        raise ManifestError(
+            file,
+            f"the model is named {manifest.name}, but its folder {file.parent.name}.",
+            "Give both the same name.",
+            line=document.line_of(("identity", "name"))[0],
+            field="identity.name",
+        )
+    return manifest
+
+
+def load_catalogue(folder: Path) -> list[Manifest]:
+    """Read the manifests of every model folder below `folder`, sorted by name.
+
+    A folder without a `model.yaml` is an error rather than a model that silently is not there.
+    """
+    if not folder.is_dir():
+        raise ManifestError(folder, "is not a folder.", "Name the catalogue's folder.")
+    children = sorted(child for child in folder.iterdir() if child.is_dir())
+    return sorted(
+        (load_manifest(child) for child in children if not child.name.startswith(("_", "."))),
+        key=lambda manifest: manifest.name,
+    )
+
+
+def manifest_digest(
+    folder: Path, build_precision: Precision | str, target: Target | str = Target.CPU
+) -> str:
+    """Return the digest of one build of the model in `folder`."""
+    return load_manifest(folder).digest_for(build_precision, target)
+
+
+def _explained(file: Path, document: Document, error: ValidationError) -> ManifestError:
+    # A misspelt key shows twice, as unknown and as missing; the unknown one has a line.
+    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+    location = first["loc"]
+    line, known = document.line_of(location)
+    last = location[-1] if location else ""
+    if first["type"] == "extra_forbidden":
+        problem = f"the key {last} is not part of the schema."
+        remedy = "Remove it or correct its spelling."
+        known = tuple(location)
+    elif first["type"] == "missing":
+        problem = f"the key {last} is missing."
+        remedy = "Add it."
+        known = tuple(location)
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        problem = f"{message[:1].lower()}{message[1:]}{_shown(first.get('input'))}."
+        remedy = "Correct the value."
+    others = error.error_count() - 1
+    if others:
+        remedy += f" ({others} more after this one.)"
+    return ManifestError(
+        file, problem, remedy, line=line, field=".".join(str(step) for step in known)
+    )
+
+
+def _shown(value: Any) -> str:
+    """Show a plain value that was refused; whole mappings would only hide the message."""
+    return f" (found {value!r})" if isinstance(value, str | int | float | bool) else ""

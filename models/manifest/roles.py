@@ -1,0 +1,179 @@
+"""Roles: what a model wants as input, as conditions over DICOM attributes and limits.
+
+A selector is a list of conditions, all of which must hold. `models.manifest.selector` decides
+them; here they are only described and checked, so that a rule that could never work (unknown
+attribute, broken pattern, number compared with text) is an error when the manifest is read.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from models.manifest.attributes import SELECTOR_ATTRIBUTES, AttributeKind
+from models.manifest.base import Part
+
+__all__ = ["Accepts", "Choose", "Condition", "Gate", "Limits", "Preference", "Role"]
+
+
+class Choose(StrEnum):
+    """What happens when several series of a study fit a role."""
+
+    BEST = "best"
+    EVERY = "every"
+
+
+def _known(attribute: str) -> str:
+    if attribute not in SELECTOR_ATTRIBUTES:
+        raise ValueError(
+            f"{attribute} is not an attribute that a selector can ask for; "
+            f"known are {', '.join(sorted(SELECTOR_ATTRIBUTES))}"
+        )
+    return attribute
+
+
+class Condition(Part):
+    """One demand on one attribute.
+
+    Exactly one of `any_of`, `none_of`, `matches`, `not_matches`, or `at_least` and/or
+    `at_most`. Patterns are searched without regard to case. `absent_ok` says whether a series
+    that lacks the attribute passes; unset it is true for the two negative forms and false for
+    the others. `why` is shown to the reader of a fate, and so is `wants`, what the model wants in
+    words, where a pattern would not be understood.
+    """
+
+    attribute: str
+    any_of: Annotated[tuple[str | float, ...], Field(min_length=1, strict=False)] | None = None
+    none_of: Annotated[tuple[str | float, ...], Field(min_length=1, strict=False)] | None = None
+    matches: str | None = None
+    not_matches: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    absent_ok: bool | None = None
+    wants: str = ""
+    why: Annotated[str, Field(min_length=1)]
+
+    @field_validator("attribute")
+    @classmethod
+    def _attribute_is_known(cls, attribute: str) -> str:
+        return _known(attribute)
+
+    @field_validator("matches", "not_matches")
+    @classmethod
+    def _pattern_compiles(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+        return pattern
+
+    @model_validator(mode="after")
+    def _one_demand_that_fits_the_kind(self) -> Condition:
+        limits = self.at_least is not None or self.at_most is not None
+        given = [
+            name
+            for name in ("any_of", "none_of", "matches", "not_matches")
+            if getattr(self, name) is not None
+        ] + (["at_least/at_most"] if limits else [])
+        if len(given) != 1:
+            raise ValueError(
+                "a condition needs exactly one of any_of, none_of, matches, not_matches, "
+                f"at_least/at_most; this one has {', '.join(given) or 'none'}"
+            )
+        kind = SELECTOR_ATTRIBUTES[self.attribute]
+        if limits and kind is not AttributeKind.NUMBER:
+            raise ValueError(f"{self.attribute} is no number, so at_least/at_most cannot apply")
+        if given[0] in ("matches", "not_matches") and kind is AttributeKind.NUMBER:
+            raise ValueError(f"{self.attribute} is a number, so a pattern cannot apply")
+        if None not in (self.at_least, self.at_most) and self.at_least > self.at_most:  # type: ignore[operator]
+            raise ValueError(f"at_least {self.at_least} is above at_most {self.at_most}")
+        wanted = self.any_of or self.none_of or ()
+        if any(isinstance(value, str) is (kind is AttributeKind.NUMBER) for value in wanted):
+            form = "numbers" if kind is AttributeKind.NUMBER else "text in quotes"
+            raise ValueError(f"the values for {self.attribute} must be {form}")
+        return self
+
+    @property
+    def passes_when_absent(self) -> bool:
+        """Whether a series without the attribute passes."""
+        if self.absent_ok is not None:
+            return self.absent_ok
+        return self.none_of is not None or self.not_matches is not None
+
+
+class Preference(Part):
+    """One key by which fitting series are ordered; earlier keys weigh more.
+
+    Either `first`, values in falling preference (a series with none of them comes last), or
+    `order`, which prefers the highest or the lowest number (unknown comes last).
+    """
+
+    attribute: str
+    first: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
+    order: Literal["highest", "lowest"] | None = None
+    why: Annotated[str, Field(min_length=1)]
+
+    @field_validator("attribute")
+    @classmethod
+    def _attribute_is_known(cls, attribute: str) -> str:
+        return _known(attribute)
+
+    @model_validator(mode="after")
+    def _one_order_that_fits_the_kind(self) -> Preference:
+        if (self.first is None) is (self.order is None):
+            raise ValueError("a preference needs exactly one of first, order")
+        number = SELECTOR_ATTRIBUTES[self.attribute] is AttributeKind.NUMBER
+        if number is not (self.order is not None):
+            raise ValueError(
+                f"{self.attribute} takes {'order' if number else 'first'}, because it is "
+                f"{'a number' if number else 'no number'}"
+            )
+        return self
+
+
+class Limits(Part):
+    """A closed range in millimetres; an end that is None is open."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _ends_in_order(self) -> Limits:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        return self
+
+
+class Accepts(Part):
+    """Geometries that a model takes beyond a regular box; each has to be declared."""
+
+    gantry_tilt: bool = False
+    uneven_spacing: bool = False
+
+
+class Gate(Part):
+    """Limits on the assembled volume, checked before inference.
+
+    `spacing_mm` holds for all three axes, `min_extent_mm` for the shortest side of the field of
+    view, `min_slices` for the source's slices.
+    """
+
+    min_slices: Annotated[int, Field(ge=1)] = 1
+    max_slices: Annotated[int, Field(ge=1)] | None = None
+    spacing_mm: Limits = Limits()
+    min_extent_mm: Annotated[float, Field(ge=0)] = 0.0
+    accepts: Accepts = Accepts()
+
+
+class Role(Part):
+    """A named input of a model."""
+
+    title: Annotated[str, Field(min_length=1)]
+    selector: Annotated[tuple[Condition, ...], Field(min_length=1, strict=False)]
+    choose: Annotated[Choose, Field(strict=False)] = Choose.BEST
+    prefer: Annotated[tuple[Preference, ...], Field(strict=False)] = ()
+    gate: Gate = Gate()

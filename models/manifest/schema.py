@@ -1,0 +1,253 @@
+"""The manifest `axial.model/v1`: everything a model says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from models.manifest.base import Code, Name, Part
+from models.manifest.digest import content_digest
+from models.manifest.networks import (
+    CoarseToFine,
+    Geometry,
+    Intensity,
+    Network,
+    PostprocessStep,
+    Precision,
+    Precisions,
+    Source,
+    SourceFile,
+    Target,
+)
+from models.manifest.roles import Role
+
+__all__ = [
+    "Acceptance",
+    "Identity",
+    "Manifest",
+    "Parity",
+    "ParityBound",
+    "ParityCase",
+    "PlausibleVolume",
+    "Resources",
+    "Segment",
+    "VolumeMeasurement",
+]
+
+CIELab = Annotated[
+    tuple[
+        Annotated[int, Field(ge=0, le=65535)],
+        Annotated[int, Field(ge=0, le=65535)],
+        Annotated[int, Field(ge=0, le=65535)],
+    ],
+    Field(strict=False),
+]
+
+
+class Identity(Part):
+    """Who the model is: what results, records and pages call it."""
+
+    name: Name
+    version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
+    title: Annotated[str, Field(min_length=1, max_length=64)]
+    description: Annotated[str, Field(min_length=1)]
+    licence: Annotated[str, Field(min_length=1)]
+    # Of the networks: who trained them. Goes into ContributingEquipment (LO, 64 characters).
+    manufacturer: Annotated[str, Field(min_length=1, max_length=64)]
+    algorithm_family: Code
+    citation: str = ""
+
+
+class Segment(Part):
+    """One segment of the labels (PS3.3 C.8.20.2).
+
+    `colour_cielab`: RecommendedDisplayCIELabValue, three unsigned 16-bit integers as scaled in
+    PS3.3 C.10.7.1.1.
+    """
+
+    number: Annotated[int, Field(ge=1, le=255)]
+    label: Annotated[str, Field(min_length=1, max_length=64)]
+    description: str = ""
+    category: Code
+    type: Code
+    region: Code | None = None
+    colour_cielab: CIELab
+
+
+class VolumeMeasurement(Part):
+    """The volume of segments by counting voxels; `segments` empty means every segment."""
+
+    kind: Literal["volume"]
+    concept: Code
+    unit: Code
+    segments: Annotated[tuple[int, ...], Field(strict=False)] = ()
+
+
+class ParityBound(Part):
+    """How far a built network may stray from the trained one, on the whole pipeline's mask."""
+
+    min_dice: Annotated[float, Field(gt=0.0, le=1.0)]
+    max_differing_voxels: Annotated[int, Field(ge=0)]
+
+
+class ParityCase(Part):
+    """The volume on which a build is compared with the trained networks: a NIfTI of a source."""
+
+    source: Name
+    path: Annotated[str, Field(min_length=1)]
+    role: Name
+
+
+class Parity(Part):
+    """The parity check of a build: on what, and per precision how far it may stray."""
+
+    case: ParityCase
+    bounds: dict[Annotated[Precision, Field(strict=False)], ParityBound]
+
+
+class PlausibleVolume(Part):
+    """The range outside which a segment's volume is not believed, and what happens then."""
+
+    segment: Annotated[int, Field(ge=1, le=255)]
+    min_ml: Annotated[float, Field(ge=0.0)]
+    max_ml: Annotated[float, Field(gt=0.0)]
+    otherwise: Literal["flag", "withhold"]
+    why: Annotated[str, Field(min_length=1)]
+
+
+class Acceptance(Part):
+    """What a build and a result have to hold."""
+
+    parity: Parity
+    plausible: Annotated[tuple[PlausibleVolume, ...], Field(strict=False)] = ()
+
+
+class Resources(Part):
+    """Hints for planning, in MiB and seconds on two cores; never decide a result."""
+
+    host_memory_mib: Annotated[int, Field(ge=1)]
+    gpu_memory_mib: Annotated[int, Field(ge=1)] | None = None
+    typical_seconds: Annotated[float, Field(gt=0.0)] | None = None
+
+
+class Manifest(Part):
+    """A catalogue entry: `models/catalogue/<name>/model.yaml`."""
+
+    schema_: Annotated[Literal["axial.model/v1"], Field(alias="schema")]
+    identity: Identity
+    sources: Annotated[dict[Name, Source], Field(min_length=1)]
+    roles: Annotated[dict[Name, Role], Field(min_length=1)]
+    geometry: Geometry
+    intensity: Intensity
+    networks: Annotated[dict[Name, Network], Field(min_length=1)]
+    pipeline: CoarseToFine
+    postprocess: Annotated[tuple[PostprocessStep, ...], Field(strict=False)] = ()
+    precision: Precisions
+    segments: Annotated[tuple[Segment, ...], Field(min_length=1, strict=False)]
+    measurements: Annotated[tuple[VolumeMeasurement, ...], Field(strict=False)] = ()
+    procedure_reported: Code | None = None
+    acceptance: Acceptance
+    resources: Resources
+
+    @property
+    def name(self) -> str:
+        """The model's name, also its folder's and its Triton model's."""
+        return self.identity.name
+
+    @property
+    def version(self) -> str:
+        """The model's version."""
+        return self.identity.version
+
+    @property
+    def digest(self) -> str:
+        """The digest of the CPU build in its most preferred precision."""
+        return self.digest_for(self.precision.cpu[0], Target.CPU)
+
+    def digest_for(self, precision: Precision | str, target: Target | str = Target.CPU) -> str:
+        """Return the sha256 (hex) over everything that decides a result of one build."""
+        return content_digest(
+            self.model_dump(mode="json", by_alias=True),
+            precision=Precision(precision).value,
+            target=Target(target).value,
+        )
+
+    def source_file(self, source: str, path: str) -> SourceFile:
+        """Return a file of a source; ValueError when the manifest does not list it."""
+        if source not in self.sources:
+            raise ValueError(f"there is no source {source}")
+        for file in self.sources[source].files:
+            if file.path == path:
+                return file
+        raise ValueError(f"{path} is not among the files of source {source}")
+
+    def segment(self, number: int) -> Segment:
+        """Return the segment with this number; KeyError when there is none."""
+        for segment in self.segments:
+            if segment.number == number:
+                return segment
+        raise KeyError(number)
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> Manifest:
+        case = self.acceptance.parity.case
+        self.source_file(case.source, case.path)
+        if case.role not in self.roles:
+            raise ValueError(f"acceptance.parity.case: there is no role {case.role}")
+        for name, network in self.networks.items():
+            _check_network(self, name, network)
+        for stage in (self.pipeline.coarse, self.pipeline.fine):
+            if stage.network not in self.networks:
+                raise ValueError(
+                    f"pipeline names the network {stage.network}, but there are only "
+                    f"{', '.join(self.networks)}"
+                )
+            if stage.channel >= self.networks[stage.network].classes:
+                raise ValueError(
+                    f"channel {stage.channel} of {stage.network} is beyond its "
+                    f"{self.networks[stage.network].classes} classes"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _segments_are_numbered_and_known(self) -> Manifest:
+        numbers = [segment.number for segment in self.segments]
+        if numbers != list(range(1, len(numbers) + 1)):
+            raise ValueError(f"segments must be numbered 1..{len(numbers)} in order, not {numbers}")
+        for number in _segments_named(self):
+            if number not in numbers:
+                raise ValueError(f"segment {number} is named but not listed under segments")
+        return self
+
+    @model_validator(mode="after")
+    def _every_precision_has_a_bound(self) -> Manifest:
+        for target in Target:
+            for precision in self.precision.of(target):
+                if precision not in self.acceptance.parity.bounds:
+                    raise ValueError(
+                        f"acceptance.parity.bounds has no bound for {precision.value}, which "
+                        f"precision.{target.value} allows"
+                    )
+        return self
+
+
+def _check_network(manifest: Manifest, name: str, network: Network) -> None:
+    try:
+        manifest.source_file(network.weights.source, network.weights.path)
+    except ValueError as error:
+        raise ValueError(f"network {name}: {error}") from error
+    for role in network.inputs:
+        if role not in manifest.roles:
+            raise ValueError(f"network {name}: there is no role {role}")
+
+
+def _segments_named(manifest: Manifest) -> Iterable[int]:
+    yield manifest.pipeline.fine.segment
+    for step in manifest.postprocess:
+        yield step.segment
+    for measurement in manifest.measurements:
+        yield from measurement.segments
+    for range_ in manifest.acceptance.plausible:
+        yield range_.segment

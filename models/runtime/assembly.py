@@ -1,0 +1,68 @@
+"""From a built model's folder to a pipeline that runs: record, manifest, networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.manifest import BuildRecord, Manifest, Target, load_build_record, load_manifest
+from models.runtime.bls_network import BlsNetwork, plan_model_name
+from models.runtime.errors import NetworkUnavailableError
+from models.runtime.networks import Network
+from models.runtime.pipeline import Pipeline
+
+__all__ = ["BlsCall", "assemble"]
+
+BlsCall = Callable[[str, NDArray[np.float32]], NDArray[np.uint8]]
+
+
+def assemble(
+    model_folder: Path, threads: int, bls_call: BlsCall | None = None
+) -> tuple[Pipeline, BuildRecord]:
+    """Load the pipeline of a Triton model's folder (`<name>/`, with `1/` below it).
+
+    Raises NetworkUnavailableError when the folder was built by another version of the code than
+    runs here: its digest would then promise results that this process does not give.
+    """
+    record = load_build_record(model_folder)
+    version = model_folder / "1"
+    manifest = load_manifest(version / "manifest.yaml")
+    digest = manifest.digest_for(record.precision, record.target)
+    if digest != record.digest:
+        raise NetworkUnavailableError(
+            f"{record.model} was built as {record.digest[:12]}, this code makes it "
+            f"{digest[:12]}. Build the model again."
+        )
+    networks = {
+        name: _network(name, manifest, record, version, threads, bls_call)
+        for name in manifest.networks
+    }
+    return Pipeline(manifest, networks, threads), record
+
+
+def _network(
+    name: str,
+    manifest: Manifest,
+    record: BuildRecord,
+    folder: Path,
+    threads: int,
+    bls_call: BlsCall | None,
+) -> Network:
+    shape = manifest.networks[name].shape
+    precision = record.precision.value
+    if record.target is Target.CPU:
+        from models.runtime.openvino_network import OpenVinoNetwork
+
+        return OpenVinoNetwork(name, folder / f"{name}.xml", precision, threads)
+    if record.target is Target.TORCH:
+        from models.runtime.torch_network import TorchNetwork
+
+        return TorchNetwork(name, folder / f"{name}.pt", shape, precision, "cuda")
+    if bls_call is None:
+        raise NetworkUnavailableError(
+            f"Network {name} is a TensorRT plan, which only Triton can run. Load it there."
+        )
+    return BlsNetwork(name, plan_model_name(manifest.name, name), shape, precision, bls_call)

@@ -1,0 +1,75 @@
+"""From a volume's own axes to the axes a network was trained on, and back, without moving data.
+
+A volume is indexed [k, j, i] with an affine that maps (i, j, k, 1) to LPS millimetres. Networks
+see [x, y, z] with the axes pointing most nearly to right, anterior, superior. Both views of the
+same memory differ by a permutation and flips only; nothing is interpolated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.runtime.errors import RequestError
+
+__all__ = ["Orientation", "closest_canonical"]
+
+_LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """Where each canonical axis (x to the right, y anterior, z superior) lies in the source.
+
+    `source_axis[c]` is the axis of the source array [k, j, i] that canonical axis c runs along,
+    `flipped[c]` whether it runs against it.
+    """
+
+    source_axis: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+
+    def to_canonical(self, source: NDArray[Any]) -> NDArray[Any]:
+        """View a source array [k, j, i] as [x, y, z]; no copy."""
+        return source.transpose(self.source_axis)[self._steps()]
+
+    def to_source(self, canonical: NDArray[Any]) -> NDArray[Any]:
+        """View a canonical array [x, y, z] as [k, j, i]; no copy."""
+        back = [self.source_axis.index(axis) for axis in range(3)]
+        return canonical[self._steps()].transpose(back)
+
+    def _steps(self) -> tuple[slice, slice, slice]:
+        first, second, third = (slice(None, None, -1 if flip else 1) for flip in self.flipped)
+        return first, second, third
+
+
+def closest_canonical(affine_lps: NDArray[np.float64]) -> Orientation:
+    """Find the axes nearest to right, anterior, superior.
+
+    `affine_lps`: float64 [4, 4], (i, j, k, 1) to LPS millimetres. Decides exactly as nibabel's
+    `io_orientation` / `as_closest_canonical`, which the networks' training used: the polar part
+    of the direction matrix, its columns taken in order i, j, k, each axis given once.
+    Raises RequestError for an affine that does not span space.
+    """
+    if affine_lps.shape != (4, 4) or not np.isfinite(affine_lps).all():
+        raise RequestError(f"The affine must be 4 x 4 finite numbers, not {affine_lps.tolist()}.")
+    columns = _LPS_TO_RAS[:, None] * affine_lps[:3, :3]
+    zooms = np.sqrt((columns**2).sum(axis=0))
+    if (zooms == 0).any():
+        raise RequestError(f"An axis of the affine {affine_lps.tolist()} has no length.")
+    left, scales, right = np.linalg.svd(columns / zooms)
+    if scales.min() <= scales.max() * 3 * np.finfo(np.float64).eps:
+        raise RequestError(f"The axes of the affine {affine_lps.tolist()} lie in one plane.")
+    rotation = left @ right
+    source_axis = [0, 0, 0]
+    flipped = [False, False, False]
+    for column in range(3):
+        canonical = int(np.argmax(np.abs(rotation[:, column])))
+        flipped[canonical] = bool(rotation[canonical, column] < 0)
+        source_axis[canonical] = 2 - column
+        rotation[canonical, :] = 0
+    return Orientation(
+        (source_axis[0], source_axis[1], source_axis[2]), (flipped[0], flipped[1], flipped[2])
+    )

@@ -1,0 +1,120 @@
+"""A model's whole pipeline, as its manifest describes it: volumes in, labels out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.manifest import Manifest
+from models.manifest.networks import LargestComponent
+from models.runtime.coarse_to_fine import Segmented, segment_coarse_to_fine
+from models.runtime.components import fill_holes, keep_largest_component
+from models.runtime.crew import Crew
+from models.runtime.errors import RequestError
+from models.runtime.networks import Network
+from models.runtime.orientation import closest_canonical
+from models.runtime.record import PipelineRefusal, PipelineResult, Stopwatch
+
+__all__ = ["Pipeline"]
+
+F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
+
+
+class Pipeline:
+    """A manifest joined with its built networks. One run at a time (networks hold buffers)."""
+
+    def __init__(
+        self, manifest: Manifest, networks: Mapping[str, Network], threads: int = 1
+    ) -> None:
+        missing = set(manifest.networks) - set(networks)
+        if missing:
+            raise RequestError(f"The networks {', '.join(sorted(missing))} were not given.")
+        for name, described in manifest.networks.items():
+            if networks[name].shape != described.shape:
+                raise RequestError(
+                    f"Network {name} is built for {networks[name].shape}, the manifest says "
+                    f"{described.shape}. Build the model again."
+                )
+        self.manifest: Final = manifest
+        self.networks: Final = dict(networks)
+        self._crew: Final = Crew(threads)
+
+    def run(
+        self, volumes: Mapping[str, F32], affines_lps: Mapping[str, NDArray[np.float64]]
+    ) -> PipelineResult:
+        """Segment one selection.
+
+        `volumes`: per role float32 [k, j, i]; `affines_lps`: per role float64 [4, 4], (i, j, k,
+        1) to LPS millimetres. The labels lie on the grid of the pipeline's role. Volumes are
+        only read. Raises RequestError for volumes or affines that cannot be used.
+        """
+        source, affine = self._input(volumes, affines_lps)
+        watch = Stopwatch()
+        orientation = closest_canonical(affine)
+        found = segment_coarse_to_fine(
+            source,
+            orientation,
+            self.manifest.pipeline,
+            self.manifest.intensity,
+            self.networks,
+            self._crew,
+            watch,
+        )
+        if isinstance(found, PipelineRefusal):
+            return PipelineResult(None, {}, tuple(watch.networks), tuple(watch.stages), found)
+        labels = np.zeros(source.shape, np.uint8)
+        voxels = {segment.number: 0 for segment in self.manifest.segments}
+        if found is not None:
+            with watch.stage("postprocess"):
+                voxels |= self._postprocess(found, orientation.to_canonical(labels))
+        return PipelineResult(labels, voxels, tuple(watch.networks), tuple(watch.stages))
+
+    def release(self) -> None:
+        """Give the networks' working memory back to the system."""
+        for network in self.networks.values():
+            network.release()
+
+    def _input(
+        self, volumes: Mapping[str, F32], affines_lps: Mapping[str, NDArray[np.float64]]
+    ) -> tuple[F32, NDArray[np.float64]]:
+        role = self.manifest.networks[self.manifest.pipeline.fine.network].inputs[0]
+        if role not in volumes or role not in affines_lps:
+            given = ", ".join(sorted(volumes)) or "none"
+            raise RequestError(f"The role {role} is wanted; given are: {given}.")
+        source = volumes[role]
+        if source.ndim != 3 or 0 in source.shape or source.dtype != np.float32:
+            raise RequestError(
+                f"Role {role} must be float32 [k, j, i] without an empty side, not "
+                f"{source.dtype} {list(source.shape)}."
+            )
+        return source, affines_lps[role]
+
+    def _postprocess(self, found: Segmented, labels: U8) -> dict[int, int]:
+        """Clean the mask in place and write it into `labels`' canonical view.
+
+        Outside the mask's box there is no foreground, so nothing there can join components or
+        enclose a hole.
+        """
+        segment = self.manifest.pipeline.fine.segment
+        mask = found.mask
+        for step in self.manifest.postprocess:
+            if isinstance(step, LargestComponent):
+                keep_largest_component(mask, step.connectivity)
+            else:
+                fill_holes(mask)
+        voxels = int(np.count_nonzero(mask))
+        if segment != 1:
+            mask *= np.uint8(segment)
+        place = labels[found.box]
+
+        def write(first: int, end: int) -> None:
+            # Plane by plane, because the two differ in the order of their axes.
+            for middle in range(first, end):
+                place[:, middle] = mask[:, middle]
+
+        self._crew.share(mask.shape[1], write)
+        return {segment: voxels}

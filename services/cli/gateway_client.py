@@ -1,0 +1,48 @@
+"""Asking the gateway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from services.cli.output import CommandError
+from services.common.settings import Settings
+
+TIMEOUT_S = 15.0
+
+
+class GatewayClient:
+    """A client of the gateway's API that speaks in one-line errors."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._base = f"http://{settings.gateway.host}:{settings.gateway.port}"
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The answer to a GET; None for 404.
+
+        Raises:
+            CommandError: the gateway does not answer, or answers with a problem.
+        """
+        return self._call("GET", path, query)
+
+    def post(self, path: str, **query: Any) -> Any:
+        """The answer to a POST; None for 404. Raises as `get`."""
+        return self._call("POST", path, query)
+
+    def _call(self, method: str, path: str, query: dict[str, Any]) -> Any:
+        try:
+            response = httpx.request(
+                method, self._base + path, params=query, timeout=TIMEOUT_S, trust_env=False
+            )
+        except httpx.HTTPError as error:
+            raise CommandError(
+                f"The gateway at {self._base} does not answer ({type(error).__name__}). "
+                "Is the stack running (axial up)? Is this the right --config?"
+            ) from error
+        if response.status_code == 404:
+            return None
+        if response.is_error:
+            detail = response.json().get("detail", response.text)
+            raise CommandError(f"The gateway answered {response.status_code}: {detail}")
+        return response.json()

@@ -1,0 +1,67 @@
+"""How the command speaks: tables for people, JSON for machines, errors in one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+
+from models.manifest import ModelError
+from services.common.errors import AxialError
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+console = Console()
+errors = Console(stderr=True)
+
+FATE_COLOURS = {
+    "processed": "green",
+    "not_wanted": "dim",
+    "refused": "yellow",
+    "withheld": "magenta",
+    "failed": "red",
+    "superseded": "dim",
+    "delivered": "green",
+    "waiting": "yellow",
+    "dead": "red",
+}
+
+
+class CommandError(AxialError):
+    """Root of the command line's exceptions: one line that says what to do next."""
+
+
+def print_json(value: Any) -> None:
+    """Prints a value for machines."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def coloured(word: str) -> str:
+    """A fate or state in its colour."""
+    colour = FATE_COLOURS.get(word)
+    return f"[{colour}]{word}[/{colour}]" if colour else word
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Prints an error and ends the command."""
+    errors.print(f"[red]error:[/red] {message}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def reports_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Has an expected error printed in one line instead of a traceback."""
+
+    @wraps(command)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return command(*args, **kwargs)
+        except (AxialError, ModelError) as error:
+            fail(str(error))
+
+    return wrapped

@@ -1,0 +1,111 @@
+"""Which processes the stack has on one machine, and how each is seen to be ready."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models.build.triton_server import tritonserver_command
+from models.manifest import load_catalogue
+from services.cli.output import CommandError
+from services.common.settings import Destination, Settings
+
+CACHE = Path("build/cache")
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedProcess:
+    """A process of the stack.
+
+    Attributes:
+        ready_urls: all answer 200 once it is ready; none: it is ready when its port listens.
+        ready_port: a TCP port that listens once it is ready, for processes without HTTP.
+        environment: the whole environment, or None for the supervisor's own.
+        stop_order: processes with a lower number are stopped first.
+    """
+
+    name: str
+    argv: Sequence[str]
+    ready_urls: Sequence[str] = ()
+    ready_port: int | None = None
+    environment: Mapping[str, str] | None = None
+    stop_order: int = 0
+    folder: Path = field(default_factory=Path.cwd)
+
+
+def stack_processes(settings: Settings, stand_in_pacs: Path | None) -> list[ManagedProcess]:
+    """The processes that `axial up` runs.
+
+    Args:
+        settings: the settings; Triton is started only when its address is on loopback.
+        stand_in_pacs: folder of a stand-in PACS that is run beside the stack, at the place of
+            the first configured destination.
+
+    Raises:
+        CommandError: models are not built, or there is no destination to stand in for.
+    """
+    processes = [_service("listener", settings.listener.health_port, 0)]
+    processes.append(_service("orchestrator", settings.orchestrator.health_port, 1))
+    processes.append(_service("reporting", settings.reporting.health_port, 2))
+    gateway = f"http://{settings.gateway.host}:{settings.gateway.port}/readyz"
+    processes.append(ManagedProcess("gateway", _python("gateway"), (gateway,), stop_order=3))
+    if settings.triton.grpc_address.rpartition(":")[0] in ("127.0.0.1", "localhost"):
+        # Triton takes longest and is waited for by nobody at start, so it is started first.
+        processes.insert(0, _triton(settings))
+    if stand_in_pacs is not None:
+        if not settings.reporting.destinations:
+            raise CommandError("A stand-in PACS needs a destination in reporting.destinations.")
+        processes.append(_pacs(settings.reporting.destinations[0], stand_in_pacs))
+    return processes
+
+
+def _service(name: str, health_port: int, stop_order: int) -> ManagedProcess:
+    url = f"http://127.0.0.1:{health_port}/healthz"
+    return ManagedProcess(name, _python(name), (url,), stop_order=stop_order)
+
+
+def _python(service: str) -> list[str]:
+    return [sys.executable, "-m", f"services.{service}"]
+
+
+def _triton(settings: Settings) -> ManagedProcess:
+    triton = settings.triton
+    repository = triton.repository / triton.target / "repository"
+    names = [manifest.identity.name for manifest in load_catalogue(settings.catalogue_dir)]
+    missing = [name for name in names if not (repository / name).is_dir()]
+    if missing:
+        raise CommandError(
+            f"Not built for {triton.target}: {', '.join(missing)}. Run: axial models build"
+        )
+    argv, environment = tritonserver_command(
+        repository,
+        names,
+        http_port=triton.http_port,
+        grpc_port=int(triton.grpc_address.rpartition(":")[2]),
+        metrics_port=triton.metrics_port,
+        cache=CACHE,
+    )
+    base = f"http://127.0.0.1:{triton.http_port}/v2"
+    urls = (f"{base}/health/ready", *(f"{base}/models/{name}/ready" for name in names))
+    return ManagedProcess("triton", argv, urls, environment=environment, stop_order=4)
+
+
+def _pacs(destination: Destination, folder: Path) -> ManagedProcess:
+    """pynetdicom's own storage and query application; a stand-in, not a product."""
+    folder = folder.absolute()
+    (folder / "instances").mkdir(parents=True, exist_ok=True)
+    argv = [
+        *(sys.executable, "-m", "pynetdicom", "qrscp", "--quiet"),
+        *("--ae-title", destination.ae_title),
+        *("--bind-address", destination.host),
+        *("--port", str(destination.port)),
+        *("--database-location", str(folder / "index.sqlite")),
+        *("--instance-location", str(folder / "instances")),
+    ]
+    environment = {**os.environ, "TCP_NODELAY": "1"}
+    return ManagedProcess(
+        "stand-in-pacs", argv, (), destination.port, environment, stop_order=5, folder=folder
+    )

@@ -1,0 +1,40 @@
+"""The database in which services meet. Each table has one writing room (see `tables`).
+
+SQLite on one machine, PostgreSQL for more; the same code and the same tests for both.
+"""
+
+from services.common.database.engine import open_database
+from services.common.database.migrate import migrate
+from services.common.database.tables import (
+    Base,
+    DeliveryRow,
+    ExecutorRow,
+    FateRow,
+    InstanceRow,
+    JobRow,
+    JobStageRow,
+    ResultRow,
+    RevisionInstanceRow,
+    RevisionRow,
+    SeriesRow,
+    StudyRow,
+    utc_now,
+)
+
+__all__ = [
+    "Base",
+    "DeliveryRow",
+    "ExecutorRow",
+    "FateRow",
+    "InstanceRow",
+    "JobRow",
+    "JobStageRow",
+    "ResultRow",
+    "RevisionInstanceRow",
+    "RevisionRow",
+    "SeriesRow",
+    "StudyRow",
+    "migrate",
+    "open_database",
+    "utc_now",
+]

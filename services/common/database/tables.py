@@ -1,0 +1,274 @@
+"""The tables, and which room writes each of them.
+
+| table | written by |
+|---|---|
+| study, series, instance, revision, revision_instance | listener |
+| job, job_stage, fate, executor | orchestrator |
+| result, delivery | reporting |
+
+Times are UTC. UIDs are DICOM UIDs. Everything may be read by every service. The gateway and the
+command line write nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Integer, String, Text
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+def utc_now() -> dt.datetime:
+    """The present, timezone-aware, in UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+class UtcDateTime(TypeDecorator[dt.datetime]):
+    """A timezone-aware UTC time; SQLite keeps no zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(
+        self,
+        value: dt.datetime | None,
+        dialect: Dialect,  # noqa: ARG002
+    ) -> dt.datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("A time without zone must not reach the database.")
+        return None if value is None else value.astimezone(dt.UTC)
+
+    def process_result_value(
+        self,
+        value: dt.datetime | None,
+        dialect: Dialect,  # noqa: ARG002
+    ) -> dt.datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
+
+
+class Base(DeclarativeBase):
+    """Root of the tables."""
+
+
+_UID = String(64)
+
+
+class StudyRow(Base):
+    """A study, known since its first acknowledged instance."""
+
+    __tablename__ = "study"
+    __table_args__ = ({"info": {"writer": "listener"}},)
+
+    study_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    first_received_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    last_received_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    # Instances received since the newest revision was frozen; 0 when that revision is complete.
+    unfrozen_instances: Mapped[int] = mapped_column(Integer, default=0)
+    newest_revision: Mapped[int] = mapped_column(Integer, default=0)
+    # Patient and study attributes, as registered from the first instance (patient data).
+    attributes: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class SeriesRow(Base):
+    """A series, with the attributes that selectors ask for."""
+
+    __tablename__ = "series"
+    __table_args__ = ({"info": {"writer": "listener"}},)
+
+    series_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    study_uid: Mapped[str] = mapped_column(ForeignKey("study.study_uid"), index=True)
+    # From the first instance (series-level attributes, models.manifest.attributes).
+    attributes: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class InstanceRow(Base):
+    """An acknowledged instance: its file is synced before this row, the row before the answer."""
+
+    __tablename__ = "instance"
+    __table_args__ = ({"info": {"writer": "listener"}},)
+
+    sop_instance_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    series_uid: Mapped[str] = mapped_column(ForeignKey("series.series_uid"), index=True)
+    study_uid: Mapped[str] = mapped_column(ForeignKey("study.study_uid"), index=True)
+    sop_class_uid: Mapped[str] = mapped_column(_UID)
+    transfer_syntax_uid: Mapped[str] = mapped_column(_UID)
+    store_key: Mapped[str] = mapped_column(String(255))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    # SHA-256 of the data set as sent (without preamble and file meta information).
+    data_digest: Mapped[str] = mapped_column(String(64))
+    received_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    # The calling AE title.
+    peer: Mapped[str] = mapped_column(String(16))
+    # services.common.headers.InstanceHeader as JSON.
+    header: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class RevisionRow(Base):
+    """A numbered, frozen set of a study's instances."""
+
+    __tablename__ = "revision"
+    __table_args__ = ({"info": {"writer": "listener"}},)
+
+    study_uid: Mapped[str] = mapped_column(ForeignKey("study.study_uid"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    # services.common.lifecycle.RevisionState
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    frozen_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    # When the last instance of this revision was acknowledged.
+    last_received_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    # quiet (nothing new for the quiet period) or told (by API call).
+    trigger: Mapped[str] = mapped_column(String(16))
+    instances: Mapped[int] = mapped_column(Integer)
+    # W3C trace context of the revision: one trace per revision, through all services.
+    traceparent: Mapped[str] = mapped_column(String(64), default="")
+
+
+class RevisionInstanceRow(Base):
+    """Membership of an instance in a revision."""
+
+    __tablename__ = "revision_instance"
+    __table_args__ = ({"info": {"writer": "listener"}},)
+
+    study_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(
+        ForeignKey("instance.sop_instance_uid"), primary_key=True
+    )
+
+
+class JobRow(Base):
+    """One model on one selection of one revision."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        Index("ix_job_study", "study_uid", "revision"),
+        {"info": {"writer": "orchestrator"}},
+    )
+
+    job_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    study_uid: Mapped[str] = mapped_column(_UID)
+    revision: Mapped[int] = mapped_column(Integer)
+    model_name: Mapped[str] = mapped_column(String(64))
+    model_version: Mapped[str] = mapped_column(String(32))
+    model_digest: Mapped[str] = mapped_column(String(64))
+    # role -> {"series_uid": ..., "sop_instance_uids": [...] in slice order}
+    selection: Mapped[dict[str, Any]] = mapped_column(JSON)
+    # SHA-256 over the roles, their instances and their bytes: equal digests, equal inputs.
+    selection_digest: Mapped[str] = mapped_column(String(64))
+    # services.common.lifecycle.JobState
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    # The verdict, once the job has ended.
+    reason: Mapped[str | None] = mapped_column(String(48))
+    reason_values: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    labels_key: Mapped[str | None] = mapped_column(String(255))
+    # [{segment_number, segment_label, name, value, unit}]
+    measurements: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)
+    # The job of an earlier revision whose results this one replaces.
+    supersedes_job_uid: Mapped[str | None] = mapped_column(_UID)
+    # Later revisions that chose the same inputs while this job was still under way.
+    carried_into: Mapped[list[int]] = mapped_column(JSON, default=list)
+    # How often a worker began to work on it: a job that kills its workers has an end.
+    starts: Mapped[int] = mapped_column(Integer, default=0)
+    # Raised when a person asks for a failed job again; part of its workflow's id.
+    attempt: Mapped[int] = mapped_column(Integer, default=1)
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+
+
+class JobStageRow(Base):
+    """How long a stage of a job took; a repeated stage overwrites its row."""
+
+    __tablename__ = "job_stage"
+    __table_args__ = ({"info": {"writer": "orchestrator"}},)
+
+    job_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    # select, gate, load, infer, report, deliver; parts as "infer.network:fine".
+    stage: Mapped[str] = mapped_column(String(64), primary_key=True)
+    started_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    seconds: Mapped[float] = mapped_column(Float)
+
+
+class FateRow(Base):
+    """How one series of one revision ended for one model."""
+
+    __tablename__ = "fate"
+    __table_args__ = ({"info": {"writer": "orchestrator"}},)
+
+    study_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer, primary_key=True)
+    series_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    model_name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    # services.common.fates.Fate
+    fate: Mapped[str] = mapped_column(String(16), index=True)
+    reason: Mapped[str] = mapped_column(String(48))
+    reason_values: Mapped[dict[str, Any]] = mapped_column(JSON)
+    # The job, where the series was an input of one.
+    job_uid: Mapped[str | None] = mapped_column(_UID)
+    decided_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+
+
+class ExecutorRow(Base):
+    """The heartbeat of a worker of the orchestrator."""
+
+    __tablename__ = "executor"
+    __table_args__ = ({"info": {"writer": "orchestrator"}},)
+
+    executor_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    beat_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    # Set when another worker took up what this one left; cleared by its next beat.
+    adopted_by: Mapped[str | None] = mapped_column(String(128))
+
+
+class ResultRow(Base):
+    """An object made by a job, registered only after it passed its checks."""
+
+    __tablename__ = "result"
+    __table_args__ = ({"info": {"writer": "reporting"}},)
+
+    sop_instance_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    job_uid: Mapped[str] = mapped_column(_UID, index=True)
+    study_uid: Mapped[str] = mapped_column(_UID, index=True)
+    series_uid: Mapped[str] = mapped_column(_UID)
+    sop_class_uid: Mapped[str] = mapped_column(_UID)
+    # SEG, SR
+    kind: Mapped[str] = mapped_column(String(16))
+    # Variant of the kind for destinations that ask for it, e.g. keep_empty_frames; else "".
+    form: Mapped[str] = mapped_column(String(32), default="")
+    # Order of sending within a job: what is referred to goes first.
+    sequence: Mapped[int] = mapped_column(Integer)
+    store_key: Mapped[str] = mapped_column(String(255))
+    digest: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+
+
+class DeliveryRow(Base):
+    """One result on its way to one destination."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        Index("ix_delivery_due", "destination", "state", "next_attempt_at"),
+        {"info": {"writer": "reporting"}},
+    )
+
+    delivery_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    job_uid: Mapped[str] = mapped_column(_UID, index=True)
+    sop_instance_uid: Mapped[str] = mapped_column(ForeignKey("result.sop_instance_uid"))
+    destination: Mapped[str] = mapped_column(String(64))
+    sequence: Mapped[int] = mapped_column(Integer)
+    # services.common.lifecycle.DeliveryState
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_attempt_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    # While SENDING: the replica that holds it (settings.reporting.sender_id).
+    sender: Mapped[str | None] = mapped_column(String(128))
+    # While SENDING: until when the sender holds it; after that another may take it up.
+    lease_until: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    last_error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    delivered_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)

@@ -1,0 +1,276 @@
+"""Fates and reasons: how a series or a job ended, and why.
+
+A fate is one of six words; a reason is a stable code with a sentence that a radiographer
+understands and a page in ``docs/reasons/``. The sentence is filled with the values that led to
+it. Codes never change their meaning; sentences may be improved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+Value = str | int | float | bool | None
+
+
+class Fate(StrEnum):
+    """How a series (for one model) or a job ended."""
+
+    PROCESSED = "processed"
+    NOT_WANTED = "not_wanted"
+    REFUSED = "refused"
+    WITHHELD = "withheld"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonText:
+    """What a reason code means.
+
+    Attributes:
+        fate: the fate this reason belongs to.
+        sentence: a format string over the values, in a radiographer's words.
+        remedy: what a person can do about it; empty where nothing needs doing.
+    """
+
+    fate: Fate
+    sentence: str
+    remedy: str = ""
+
+
+def _processed(sentence: str) -> ReasonText:
+    return ReasonText(Fate.PROCESSED, sentence)
+
+
+def _not_wanted(sentence: str, remedy: str = "") -> ReasonText:
+    return ReasonText(Fate.NOT_WANTED, sentence, remedy)
+
+
+def _refused(sentence: str, remedy: str) -> ReasonText:
+    return ReasonText(Fate.REFUSED, sentence, remedy)
+
+
+def _withheld(sentence: str, remedy: str) -> ReasonText:
+    return ReasonText(Fate.WITHHELD, sentence, remedy)
+
+
+def _failed(sentence: str, remedy: str) -> ReasonText:
+    return ReasonText(Fate.FAILED, sentence, remedy)
+
+
+REASONS: Mapping[str, ReasonText] = MappingProxyType(
+    {
+        # processed
+        "segmented": _processed(
+            "{model} segmented this series: {found}. The results were handed to delivery."
+        ),
+        "looked_for_not_found": _processed(
+            "{model} looked for {segments} in this series and found nothing. "
+            "The report says so; there is no overlay to show."
+        ),
+        "unchanged": _processed(
+            "Nothing this model uses changed since revision {earlier_revision}; "
+            "its result still stands."
+        ),
+        # not wanted
+        "attribute_mismatch": _not_wanted(
+            "{model} does not want this series: {because}.",
+            "If it should be wanted, check how the protocol is named, or the model's selector.",
+        ),
+        "better_series_chosen": _not_wanted(
+            "{model} reads one series of a study, and series {chosen_series} suits it better: "
+            "{why}."
+        ),
+        "not_an_image": _not_wanted("This series holds {content}, not images to analyse."),
+        "own_result": _not_wanted("This series is a result that Axial made itself."),
+        # refused: what the series shows
+        "localizer": _refused(
+            "This is a localizer (scout), not a diagnostic volume.",
+            "Send the diagnostic series.",
+        ),
+        "single_slice": _refused(
+            "This series has {slices} image(s); a volume needs at least {minimum}.",
+            "Check that the whole series was sent.",
+        ),
+        "missing_slice": _refused(
+            "At least one slice is missing: between slices {before} and {after} the distance is "
+            "{gap_mm} mm, elsewhere {spacing_mm} mm.",
+            "Send the series again; the late slices start a new revision by themselves.",
+        ),
+        "duplicate_position": _refused(
+            "Two images lie at the same position ({position_mm} mm along the slice direction).",
+            "The series may hold several time points or echoes; send one volume per series.",
+        ),
+        "mixed_orientations": _refused(
+            "The images of this series do not all lie in parallel planes (they differ by "
+            "{angle_deg} degrees).",
+            "Send each orientation as a series of its own.",
+        ),
+        "uneven_spacing": _refused(
+            "The slices are unevenly spaced: from {least_mm} to {most_mm} mm.",
+            "The model needs even spacing; reconstruct the series evenly.",
+        ),
+        "gantry_tilt": _refused(
+            "The slices were taken with a tilted gantry ({tilt_deg} degrees).",
+            "The model does not accept a tilt; send a reconstruction without it.",
+        ),
+        "shifted_planes": _refused(
+            "The images are shifted against each other within their planes (by up to {shift_mm} "
+            "mm); they make no straight stack.",
+            "Send the original images, or a reconstruction in one straight stack.",
+        ),
+        "mixed_matrix": _refused(
+            "The images of this series differ in size ({sizes}).",
+            "Send images of one size per series.",
+        ),
+        "mixed_pixel_spacing": _refused(
+            "The images of this series differ in pixel spacing ({spacings}).",
+            "Send images of one resolution per series.",
+        ),
+        "missing_geometry": _refused(
+            "Image {instance} does not say where it lies in the patient ({attribute} is absent "
+            "or unreadable).",
+            "Send the original images; derived pictures cannot be placed.",
+        ),
+        "missing_frame_of_reference": _refused(
+            "The series has no frame of reference UID, so that a result could not be placed.",
+            "Send the original images.",
+        ),
+        "mixed_frame_of_reference": _refused(
+            "The images of this series name {count} different frames of reference.",
+            "Send each acquisition as a series of its own.",
+        ),
+        "colour_image": _refused(
+            "The images are in colour ({photometric}); the model reads grey values.",
+            "Send the original grey-value images.",
+        ),
+        "modality_lut": _refused(
+            "{images} image(s) of this series tell their values by a table (modality LUT); this "
+            "version reads a slope and an intercept.",
+            "Send the images as the scanner makes them, with rescale slope and intercept.",
+        ),
+        "blank_image": _refused(
+            "The images show no contrast: nearly all grey values lie at {low}.",
+            "Look at the images; a failed acquisition or reconstruction is the usual cause.",
+        ),
+        "several_volumes": _refused(
+            "The series holds {volumes} volumes that differ in {attribute}.",
+            "Send each volume as a series of its own.",
+        ),
+        "enhanced_multiframe": _refused(
+            "The series is an enhanced multi-frame object; this version reads classic images.",
+            "Send the classic (single-frame) form if the scanner offers it.",
+        ),
+        "mosaic": _refused(
+            "The series holds Siemens mosaic images, in which one image tiles all slices.",
+            "Send the slices as images of their own.",
+        ),
+        "transfer_syntax_unreadable": _refused(
+            "The images are compressed in a way this installation cannot read ({syntax}).",
+            "Ask for another transfer syntax at the sender.",
+        ),
+        "pixels_unreadable": _refused(
+            "The pixels of image {instance} cannot be read: {problem}.",
+            "Send the series again; if it stays, the file is damaged at its source.",
+        ),
+        "too_few_slices": _refused(
+            "The series has {slices} slices; {model} needs at least {minimum}.",
+            "Send the whole volume.",
+        ),
+        "too_many_slices": _refused(
+            "The series has {slices} slices; {model} takes at most {maximum}.",
+            "Send a thicker reconstruction, or a smaller part of the body.",
+        ),
+        "spacing_out_of_range": _refused(
+            "The voxels measure up to {spacing_mm} mm; {model} accepts {minimum_mm} to "
+            "{maximum_mm} mm.",
+            "Send a series with finer resolution.",
+        ),
+        "extent_too_small": _refused(
+            "The volume covers {extent_mm} mm in one direction; {model} needs at least "
+            "{minimum_mm} mm.",
+            "Send a series that covers the whole structure.",
+        ),
+        # withheld
+        "object_check_failed": _withheld(
+            "The {kind} did not pass its checks before leaving: {problem}.",
+            "Nothing wrong was sent. Tell the people who run Axial.",
+        ),
+        "geometry_mismatch": _withheld(
+            "The labels do not lie on the grid of the images ({problem}).",
+            "Nothing wrong was sent. Tell the people who run Axial.",
+        ),
+        "implausible_measurement": _withheld(
+            "{segment} measures {value} {unit}, outside the plausible {minimum} to {maximum} "
+            "{unit}.",
+            "Look at the images: wrong contrast, cut-off anatomy or motion are usual causes.",
+        ),
+        # failed
+        "model_unavailable": _failed(
+            "{model} could not be reached on the inference server: {problem}.",
+            "When the server is back, run `axial retry` for the study.",
+        ),
+        "model_digest_mismatch": _failed(
+            "The inference server runs another build of {model} than the one selected.",
+            "Build and load the model again (axial models build).",
+        ),
+        "inference_failed": _failed(
+            "{model} broke off while analysing this series: {problem}.",
+            "Run `axial retry` for the study; if it fails again, tell the people who run Axial.",
+        ),
+        "reporting_failed": _failed(
+            "The results could not be written: {problem}.",
+            "Run `axial retry` for the study; if it fails again, tell the people who run Axial.",
+        ),
+        "source_missing": _failed(
+            "Image {instance} is registered, but its file is not in the study store.",
+            "Send the series again and check the store's disk.",
+        ),
+        "internal_error": _failed(
+            "Something unforeseen went wrong in stage {stage}: {problem}.",
+            "Tell the people who run Axial; the study is kept.",
+        ),
+        # superseded
+        "newer_revision": ReasonText(
+            Fate.SUPERSEDED,
+            "More images of this study arrived; revision {newer_revision} replaces this result.",
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A fate with its reason and the values that led to it.
+
+    Raises:
+        KeyError: the reason is not in the list, or a value that its sentence needs is missing.
+    """
+
+    reason: str
+    values: Mapping[str, Value] = field(default_factory=dict[str, Value])
+
+    def __post_init__(self) -> None:
+        _ = self.sentence  # an incomplete verdict must fail where it is made
+
+    @property
+    def fate(self) -> Fate:
+        """The fate that the reason belongs to."""
+        return REASONS[self.reason].fate
+
+    @property
+    def sentence(self) -> str:
+        """The reason in a radiographer's words, filled with the values."""
+        return REASONS[self.reason].sentence.format_map(self.values)
+
+    @property
+    def remedy(self) -> str:
+        """What a person can do about it; empty where nothing needs doing."""
+        return REASONS[self.reason].remedy.format_map(self.values)
+
+
+class Refusal(Verdict):
+    """A `Verdict` by which a room declines its input: a normal answer, not an exception."""

@@ -1,0 +1,230 @@
+"""What is kept of an instance's header at registration.
+
+The header is read once, when the instance arrives, and stored with it; selection, the geometry
+gate and volume loading work on it without opening the file again. Numbers are kept as the
+decimal strings they were sent as, so that geometry can be copied digit for digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from io import BytesIO
+from typing import Any, BinaryIO, cast
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.uid import ImplicitVRLittleEndian
+
+from models.manifest.attributes import SELECTOR_ATTRIBUTES
+from services.common.errors import AxialError
+
+# Attributes that the geometry gate and the loader need, by keyword (PS3.3 C.7.6.2, C.7.6.3,
+# C.7.6.16, C.8.2.1, C.8.3.1).
+GEOMETRY_KEYWORDS = (
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "FrameOfReferenceUID",
+    "GantryDetectorTilt",
+    "InstanceNumber",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "TemporalPositionIdentifier",
+    "TriggerTime",
+    "EchoNumbers",
+    "DiffusionBValue",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "BurnedInAnnotation",
+)
+# Sequences of which only the fact that they are there is kept, as PRESENT: with a modality LUT
+# stored values mean what a table says, and no slope and intercept (PS3.3 C.11.1).
+_NOTED_SEQUENCES = ("ModalityLUTSequence",)
+PRESENT = "present"
+_STUDY_KEYWORDS = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyDescription",
+    "AccessionNumber",
+    "StudyID",
+)
+_SERIES_KEYWORDS = ("SeriesNumber", "SeriesDate", "SeriesTime")
+
+AttributeValue = str | list[str] | None
+
+
+class HeaderError(AxialError):
+    """A data set lacks what registration needs, or cannot be read as DICOM."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceHeader:
+    """The kept header of one instance.
+
+    Attributes:
+        attributes: keyword -> value as sent (several values as a list of strings); absent and
+            empty attributes are left out. Selector and geometry attributes only, no patient data.
+            Of ModalityLUTSequence the value is `PRESENT`.
+        pixel_offset: where the pixel bytes begin in the stored file; None when there are none.
+        pixel_length: their number; None for encapsulated (compressed) pixel data.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_uid: str
+    study_uid: str
+    transfer_syntax_uid: str
+    attributes: Mapping[str, AttributeValue]
+    pixel_offset: int | None
+    pixel_length: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The form that is stored."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> InstanceHeader:
+        """Back from the stored form; keys of newer versions are ignored."""
+        return cls(**{field.name: stored.get(field.name) for field in fields(cls)})  # pyright: ignore[reportArgumentType]
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the object has a pixel matrix (PS3.3 C.7.6.3), in whatever encoding.
+
+        `pixel_offset` does not tell: deflated and big endian pixels have none.
+        """
+        return "Rows" in self.attributes and "Columns" in self.attributes
+
+    def text(self, keyword: str) -> str | None:
+        """The attribute's first value as text, None when absent."""
+        value = self.attributes.get(keyword)
+        if isinstance(value, list):
+            return value[0] if value else None
+        return value
+
+    def numbers(self, keyword: str) -> tuple[float, ...] | None:
+        """The attribute's values as numbers; None when absent or unreadable."""
+        value = self.attributes.get(keyword)
+        if value is None:
+            return None
+        try:
+            return tuple(float(text) for text in (value if isinstance(value, list) else [value]))
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """All that registration stores of an instance: its header, its study's and its series'."""
+
+    header: InstanceHeader
+    study_attributes: Mapping[str, AttributeValue]
+    series_attributes: Mapping[str, AttributeValue]
+
+
+def read_registration(file: BinaryIO | bytes) -> Registration:
+    """Reads what registration keeps from a DICOM file (Part 10), without its pixels.
+
+    Raises:
+        HeaderError: not DICOM, or one of the four identifying UIDs is missing.
+    """
+    stream = BytesIO(file) if isinstance(file, bytes) else file
+    try:
+        dataset = pydicom.dcmread(stream, stop_before_pixels=True)
+        # Elements are converted lazily: a malformed one must fail here, not later.
+        header = _header(dataset, stream)
+    except HeaderError:
+        raise
+    except Exception as error:
+        raise HeaderError(f"The object cannot be read as DICOM: {type(error).__name__}.") from error
+    series = set(_SERIES_KEYWORDS) | set(SELECTOR_ATTRIBUTES)
+    return Registration(
+        header=header,
+        study_attributes=_pick(dataset, _STUDY_KEYWORDS),
+        series_attributes=_pick(dataset, sorted(series)),
+    )
+
+
+def _header(dataset: Dataset, stream: BinaryIO) -> InstanceHeader:
+    uids = {
+        keyword: str(dataset.get(keyword) or "")
+        for keyword in ("SOPInstanceUID", "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID")
+    }
+    missing = [keyword for keyword, uid in uids.items() if not uid]
+    if missing:
+        raise HeaderError(f"The object has no {', '.join(missing)}.")
+    syntax = str(cast(Any, dataset).file_meta.TransferSyntaxUID)
+    offset, length = _pixel_place(stream, implicit=syntax == ImplicitVRLittleEndian)
+    keywords = sorted({*GEOMETRY_KEYWORDS, *SELECTOR_ATTRIBUTES})
+    return InstanceHeader(
+        sop_instance_uid=uids["SOPInstanceUID"],
+        sop_class_uid=uids["SOPClassUID"],
+        series_uid=uids["SeriesInstanceUID"],
+        study_uid=uids["StudyInstanceUID"],
+        transfer_syntax_uid=syntax,
+        attributes={**_pick(dataset, keywords), **_note_sequences(dataset)},
+        pixel_offset=offset,
+        pixel_length=length,
+    )
+
+
+def _pick(dataset: Dataset, keywords: tuple[str, ...] | list[str]) -> dict[str, AttributeValue]:
+    picked: dict[str, AttributeValue] = {}
+    for keyword in keywords:
+        value = dataset.get(keyword)
+        if value is None or value == "":
+            continue
+        if isinstance(value, (MultiValue, list, tuple)):
+            texts = [_as_sent(item) for item in value]
+            if texts:
+                picked[keyword] = texts
+        elif not isinstance(value, pydicom.Sequence):
+            picked[keyword] = _as_sent(value)
+    return picked
+
+
+def _note_sequences(dataset: Dataset) -> dict[str, AttributeValue]:
+    return {keyword: PRESENT for keyword in _NOTED_SEQUENCES if dataset.get(keyword)}
+
+
+def _as_sent(value: object) -> str:
+    # DSfloat and IS keep the characters they were sent as.
+    original = getattr(value, "original_string", None)
+    return str(original).strip() if original is not None else str(value)
+
+
+def _pixel_place(stream: BinaryIO, *, implicit: bool) -> tuple[int | None, int | None]:
+    """Offset and length of the native pixel data that the stream stands before.
+
+    PS3.5 7.1: tag, then in explicit VR two letters and two reserved bytes, then a 32-bit length;
+    an undefined length marks encapsulated pixel data.
+    """
+    start = stream.tell()
+    head = stream.read(12)
+    if len(head) < 8 or head[:4] != b"\xe0\x7f\x10\x00":
+        return None, None
+    if implicit:
+        return start + 8, int.from_bytes(head[4:8], "little")
+    if len(head) < 12:
+        return None, None
+    length = int.from_bytes(head[8:12], "little")
+    return start + 12, None if length == 0xFFFFFFFF else length

@@ -1,0 +1,92 @@
+"""Lifecycles as transition tables: revisions, jobs and deliveries.
+
+Allowed pairs are data. A stored state is changed only through `require`, and the tests walk every
+pair, allowed and forbidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TypeVar
+
+from services.common.errors import AxialError
+
+_S = TypeVar("_S", bound=StrEnum)
+
+
+class LifecycleError(AxialError):
+    """A change of state that the table does not allow."""
+
+
+class RevisionState(StrEnum):
+    """A frozen revision, from the listener's point of view."""
+
+    FROZEN = "frozen"
+    ANNOUNCED = "announced"
+
+
+class JobState(StrEnum):
+    """One model on one selection of one revision."""
+
+    SELECTED = "selected"
+    INFERRED = "inferred"
+    REPORTED = "reported"
+    PROCESSED = "processed"
+    REFUSED = "refused"
+    WITHHELD = "withheld"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
+class DeliveryState(StrEnum):
+    """One result on its way to one destination."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    WITHDRAWN = "withdrawn"
+
+
+_R, _J, _D = RevisionState, JobState, DeliveryState
+
+REVISION_TRANSITIONS: Mapping[RevisionState, frozenset[RevisionState]] = MappingProxyType(
+    {_R.FROZEN: frozenset({_R.ANNOUNCED}), _R.ANNOUNCED: frozenset()}
+)
+
+JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = MappingProxyType(
+    {
+        _J.SELECTED: frozenset({_J.INFERRED, _J.REFUSED, _J.FAILED, _J.SUPERSEDED}),
+        _J.INFERRED: frozenset({_J.REPORTED, _J.WITHHELD, _J.FAILED, _J.SUPERSEDED}),
+        _J.REPORTED: frozenset({_J.PROCESSED, _J.FAILED, _J.SUPERSEDED}),
+        _J.PROCESSED: frozenset({_J.SUPERSEDED}),
+        _J.REFUSED: frozenset({_J.SUPERSEDED}),
+        _J.WITHHELD: frozenset({_J.SUPERSEDED}),
+        _J.FAILED: frozenset({_J.SUPERSEDED, _J.SELECTED}),
+        _J.SUPERSEDED: frozenset(),
+    }
+)
+
+DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = MappingProxyType(
+    {
+        _D.PENDING: frozenset({_D.SENDING, _D.WITHDRAWN}),
+        # SENDING -> PENDING: the sender died; what it had under way is taken up again.
+        _D.SENDING: frozenset({_D.DELIVERED, _D.WAITING, _D.DEAD, _D.PENDING}),
+        _D.WAITING: frozenset({_D.SENDING, _D.WITHDRAWN, _D.DEAD}),
+        _D.DELIVERED: frozenset(),
+        _D.DEAD: frozenset({_D.PENDING, _D.WITHDRAWN}),
+        _D.WITHDRAWN: frozenset(),
+    }
+)
+
+
+def require(transitions: Mapping[_S, frozenset[_S]], current: _S, wanted: _S, subject: str) -> None:
+    """Raises `LifecycleError` unless `subject` may go from `current` to `wanted`.
+
+    Staying in the same state is allowed: steps may run twice.
+    """
+    if wanted != current and wanted not in transitions[current]:
+        raise LifecycleError(f"{subject} is {current} and cannot become {wanted}.")

@@ -1,0 +1,37 @@
+"""Settings: one typed tree, from ``axial.yaml`` and the environment.
+
+The field's docstring is its documentation: ``axial config show`` prints every value with where it
+came from, and the configuration reference is generated from the same text.
+"""
+
+from services.common.settings.load import (
+    LoadedSettings,
+    SettingsError,
+    load_settings,
+)
+from services.common.settings.tree import (
+    Destination,
+    GatewaySettings,
+    ListenerSettings,
+    OrchestratorSettings,
+    Peer,
+    ReportingSettings,
+    Settings,
+    TelemetrySettings,
+    TritonSettings,
+)
+
+__all__ = [
+    "Destination",
+    "GatewaySettings",
+    "ListenerSettings",
+    "LoadedSettings",
+    "OrchestratorSettings",
+    "Peer",
+    "ReportingSettings",
+    "Settings",
+    "SettingsError",
+    "TelemetrySettings",
+    "TritonSettings",
+    "load_settings",
+]

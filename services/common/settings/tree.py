@@ -1,0 +1,214 @@
+"""The tree of settings, each with its default and its reason."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+AeTitle = Annotated[
+    str, StringConstraints(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")
+]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Peer(_Group):
+    """A system that may send to the listener."""
+
+    name: str
+    """What people call it; appears in logs and in `axial status`."""
+    ae_title: AeTitle
+    """Its calling AE title."""
+    host: str | None = None
+    """Its address. None accepts the AE title from any address."""
+
+
+class ListenerSettings(_Group):
+    """The DICOM front door."""
+
+    ae_title: AeTitle = "AXIAL"
+    """Our AE title. An association that calls another one is rejected."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Loopback unless opened on purpose."""
+    port: Port = 11112
+    """DICOM port."""
+    peers: tuple[Peer, ...] = ()
+    """Systems that may send. Anyone else is rejected, see accept_unknown_peers."""
+    accept_unknown_peers: bool = False
+    """Accept associations from anyone. Closed by default: a study is patient data."""
+    quiet_period_s: Annotated[float, Field(ge=0)] = 5.0
+    """A study with no new instance for this long is frozen as a revision."""
+    max_associations: Annotated[int, Field(ge=1)] = 16
+    """Associations served at once; the next one is rejected as 'local limit exceeded'."""
+    max_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
+    """Largest PDU we accept. 128 KiB is what common senders use at most."""
+    idle_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """An association without traffic for this long is aborted."""
+    intake_address: str = "127.0.0.1:51051"
+    """Where the listener can be told that a study is complete (gRPC)."""
+    health_port: Port = 51061
+    """/healthz, /readyz and /metrics."""
+
+
+class TritonSettings(_Group):
+    """The inference server."""
+
+    grpc_address: str = "127.0.0.1:18001"
+    """Triton's gRPC endpoint."""
+    http_port: Port = 18000
+    """HTTP port for `axial up`; bound to loopback."""
+    metrics_port: Port = 18002
+    """Metrics port for `axial up`; bound to loopback."""
+    repository: Path = Path("build/models")
+    """Root of the built models, one folder per target."""
+    target: Literal["cpu", "torch", "tensorrt"] = "cpu"
+    """Which build of the models is served."""
+    transport: Literal["shared_memory", "grpc"] = "shared_memory"
+    """How volumes travel. Shared memory needs Triton on the same machine and IPC namespace."""
+    infer_deadline_s: Annotated[float, Field(gt=0)] = 300.0
+    """The longest an inference may take before it is given up."""
+    load_deadline_s: Annotated[float, Field(gt=0)] = 180.0
+    """The longest a model may take to load."""
+
+
+class OrchestratorSettings(_Group):
+    """Selection and the durable workflow."""
+
+    address: str = "127.0.0.1:51052"
+    """Where revisions are announced (gRPC)."""
+    executor_id: str = Field(default_factory=socket.gethostname)
+    """Fixed name of this worker; a restarted worker with the same name takes up its own work."""
+    workflow_database_url: str | None = None
+    """The workflow engine's database. None: next to database_url (SQLite) or the same server."""
+    max_concurrent_jobs: Annotated[int, Field(ge=1)] = 1
+    """Jobs at once in this worker: each holds one volume in memory."""
+    heartbeat_interval_s: Annotated[float, Field(gt=0)] = 5.0
+    """How often a worker says that it lives."""
+    heartbeat_timeout_s: Annotated[float, Field(gt=0)] = 20.0
+    """A worker silent for this long is taken for dead and its work is adopted."""
+    infer_attempts: Annotated[int, Field(ge=1)] = 20
+    """Attempts to reach the inference server before a job fails."""
+    reporting_attempts: Annotated[int, Field(ge=1)] = 20
+    """Attempts to reach the reporting service before a job fails."""
+    health_port: Port = 51062
+    """/healthz, /readyz and /metrics."""
+
+
+class Destination(_Group):
+    """A system that results are sent to."""
+
+    name: str
+    """What people call it."""
+    ae_title: AeTitle
+    """Its AE title."""
+    host: str
+    """Its address."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """Its DICOM port."""
+    calling_ae_title: AeTitle = "AXIAL"
+    """The AE title we call with."""
+    kinds: tuple[Literal["SEG", "SR"], ...] = ("SEG", "SR")
+    """Kinds of results it gets."""
+    keep_empty_frames: bool = False
+    """Write SEG frames without any voxel too. Some older viewers pair frames by index."""
+    key_slice_regions: bool = False
+    """Write the SR with an outline of each structure in its key slice instead of a reference to
+    the segment. OHIF cannot open reports without such a region; archives want the reference."""
+    max_attempts: Annotated[int, Field(ge=1)] = 12
+    """Attempts before a delivery is dead and waits for a person (`axial resend`)."""
+    first_backoff_s: Annotated[float, Field(gt=0)] = 1.0
+    """Wait after the first failed attempt; doubles each time, with jitter."""
+    longest_backoff_s: Annotated[float, Field(gt=0)] = 600.0
+    """The longest wait between two attempts."""
+    connect_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    """The longest wait for the association."""
+    response_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """The longest wait for one C-STORE response."""
+
+
+class ReportingSettings(_Group):
+    """Results and delivery."""
+
+    address: str = "127.0.0.1:51053"
+    """Where results are asked for (gRPC)."""
+    sender_id: str = Field(default_factory=socket.gethostname)
+    """Fixed name of this replica; after a restart it takes up what it was sending."""
+    destinations: tuple[Destination, ...] = ()
+    """Where results go. Each has a queue of its own."""
+    series_number_base: Annotated[int, Field(ge=1, le=2_000_000_000)] = 9000
+    """First series number of our results; outside the scanners' range."""
+    check_with_dciodvfy: bool = True
+    """Run dciodvfy on every object before it leaves; a finding of level error withholds it."""
+    health_port: Port = 51063
+    """/healthz, /readyz and /metrics."""
+
+
+class GatewaySettings(_Group):
+    """REST API and health of the whole."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. There are no tokens yet: keep it on loopback."""
+    port: Port = 8042
+    """HTTP port."""
+
+
+class TelemetrySettings(_Group):
+    """Logs, metrics and traces. None of them carries patient data."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is written."""
+    log_format: Literal["json", "console"] = "json"
+    """json for machines; console for a person at a terminal."""
+    traces: Literal["none", "file", "otlp"] = "none"
+    """Where spans go: nowhere, `<data_dir>/traces/<service>.jsonl`, or an OTLP collector."""
+    otlp_endpoint: str = "http://127.0.0.1:4317"
+    """The OTLP collector (gRPC), with traces: otlp."""
+
+
+class Settings(_Group):
+    """All settings of all services."""
+
+    data_dir: Path = Path("axial-data")
+    """Where the study store, the databases (SQLite) and the run files lie."""
+    database_url: str | None = None
+    """SQLAlchemy URL. None: SQLite in data_dir. PostgreSQL: postgresql+psycopg://user@host/db."""
+    catalogue_dir: Path = Path("models/catalogue")
+    """Where the models' manifests lie."""
+    health_host: str = "127.0.0.1"
+    """Address of the health and metrics endpoints of all services; 0.0.0.0 in a container."""
+    grace_period_s: Annotated[float, Field(gt=0)] = 20.0
+    """How long a process may take to stop after SIGTERM."""
+    listener: ListenerSettings = ListenerSettings()
+    triton: TritonSettings = TritonSettings()
+    orchestrator: OrchestratorSettings = Field(default_factory=OrchestratorSettings)
+    reporting: ReportingSettings = ReportingSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The database's SQLAlchemy URL, with the SQLite default filled in."""
+        if self.database_url is not None:
+            return self.database_url
+        return f"sqlite:///{(self.data_dir / 'axial.sqlite').resolve()}"
+
+    @property
+    def resolved_workflow_database_url(self) -> str:
+        """The workflow engine's database URL (it wants a bare postgresql:// scheme)."""
+        explicit = self.orchestrator.workflow_database_url
+        if explicit is not None:
+            return explicit
+        if self.database_url is not None and self.database_url.startswith("postgresql"):
+            return "postgresql" + self.database_url[self.database_url.index("://") :]
+        return f"sqlite:///{(self.data_dir / 'workflows.sqlite').resolve()}"
+
+    @property
+    def store_dir(self) -> Path:
+        """Root of the study store."""
+        return self.data_dir / "store"

@@ -1,0 +1,13 @@
+"""Logs, metrics and traces, set up once per process. None of them carries patient data."""
+
+from services.common.telemetry.logs import get_logger, setup_logs
+from services.common.telemetry.traces import Span, root_traceparent, setup_traces, span
+
+__all__ = [
+    "Span",
+    "get_logger",
+    "root_traceparent",
+    "setup_logs",
+    "setup_traces",
+    "span",
+]

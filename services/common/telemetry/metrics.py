@@ -1,0 +1,40 @@
+"""The metrics of all services, with one meaning each. Labels never carry UIDs or patient data."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+INSTANCES_RECEIVED = Counter(
+    "axial_instances_received_total",
+    "Instances offered to the listener, by what became of them.",
+    ["outcome"],  # stored, repeated, conflicting, refused
+)
+BYTES_RECEIVED = Counter(
+    "axial_received_bytes_total", "Bytes of data sets that were acknowledged and stored."
+)
+ASSOCIATIONS_OPEN = Gauge("axial_associations_open", "DICOM associations being served.")
+ASSOCIATIONS_REJECTED = Counter(
+    "axial_associations_rejected_total", "DICOM associations rejected, by reason.", ["reason"]
+)
+REVISIONS_FROZEN = Counter(
+    "axial_revisions_frozen_total", "Revisions frozen, by what triggered it.", ["trigger"]
+)
+FATES = Counter(
+    "axial_fates_total",
+    "Series by how they ended, for each model.",
+    ["model", "fate", "reason"],
+)
+STAGE_SECONDS = Histogram(
+    "axial_stage_seconds", "Duration of a stage of a job.", ["stage"], buckets=_SECONDS
+)
+QUEUE_DEPTH = Gauge("axial_queue_depth", "Entries waiting in a queue.", ["queue"])
+DELIVERIES = Counter(
+    "axial_deliveries_total",
+    "Attempts to deliver a result, by destination and outcome.",
+    ["destination", "outcome"],  # delivered, retry, dead
+)
+EXECUTORS_ADOPTED = Counter(
+    "axial_executors_adopted_total", "Dead workers whose work this one took up."
+)

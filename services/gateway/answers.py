@@ -1,0 +1,228 @@
+"""What the API answers: pydantic models, documented by their fields. No patient data."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+STUDY_UID = "2.25.301735816338404711839460245163820195284"
+SERIES_UID = "2.25.88731040582264911637250918273645091827"
+JOB_UID = "2.25.40218840193377462910485736251908374651"
+_WHEN = "2026-01-15T09:30:12.250000Z"
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Problem(_Answer):
+    """An error as a problem detail (RFC 9457)."""
+
+    type: str = "about:blank"
+    """A stable code of the kind of problem."""
+    title: str
+    """The kind of problem in words."""
+    status: int
+    """The HTTP status."""
+    detail: str
+    """What happened here, and what to do."""
+    instance: str
+    """The path that was asked for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "study-not-found",
+                    "title": "Not found",
+                    "status": 404,
+                    "detail": f"No study {STUDY_UID} was received.",
+                    "instance": f"/api/v1/studies/{STUDY_UID}",
+                }
+            ]
+        }
+    )
+
+
+class SeriesFate(_Answer):
+    """How one series ended for one model."""
+
+    series_uid: str
+    series_number: str | None
+    modality: str | None
+    instances: int
+    model: str
+    revision: int
+    fate: str | None
+    """processed, not_wanted, refused, withheld, failed or superseded; null while under way."""
+    reason: str | None
+    """The reason's code; each has a page in docs/reasons."""
+    sentence: str
+    """The reason in a radiographer's words."""
+    remedy: str
+    """What a person can do about it; empty where nothing needs doing."""
+    values: dict[str, Any]
+    """The values that led to it."""
+    decided_at: dt.datetime | None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "series_uid": SERIES_UID,
+                    "series_number": "5",
+                    "modality": "MR",
+                    "instances": 175,
+                    "model": "brain-extraction",
+                    "revision": 1,
+                    "fate": "refused",
+                    "reason": "missing_slice",
+                    "sentence": "At least one slice is missing: between slices 17 and 18 the "
+                    "distance is 2.0 mm, elsewhere 1.0 mm.",
+                    "remedy": "Send the series again; the late slices start a new revision by "
+                    "themselves.",
+                    "values": {"before": 17, "after": 18, "gap_mm": 2.0, "spacing_mm": 1.0},
+                    "decided_at": _WHEN,
+                }
+            ]
+        }
+    )
+
+
+class Delivery(_Answer):
+    """One result on its way to one destination."""
+
+    delivery_uid: str
+    sop_instance_uid: str
+    kind: str
+    destination: str
+    state: str
+    attempts: int
+    last_error: str | None
+    next_attempt_at: dt.datetime
+    delivered_at: dt.datetime | None
+
+
+class Stage(_Answer):
+    """How long a stage of a job took."""
+
+    stage: str
+    started_at: dt.datetime
+    seconds: float
+
+
+class Result(_Answer):
+    """An object that a job made."""
+
+    sop_instance_uid: str
+    series_uid: str
+    kind: str
+    store_key: str
+    size_bytes: int
+
+
+class Job(_Answer):
+    """One model's work on one selection."""
+
+    job_uid: str
+    revision: int
+    model: str
+    model_version: str
+    model_digest: str
+    state: str
+    reason: str | None
+    sentence: str | None
+    series: dict[str, str]
+    """Role -> series UID."""
+    measurements: list[dict[str, Any]]
+    stages: list[Stage]
+    results: list[Result]
+    deliveries: list[Delivery]
+    created_at: dt.datetime
+    ended_at: dt.datetime | None
+
+
+class StudySummary(_Answer):
+    """A study in one line."""
+
+    study_uid: str
+    state: Literal["receiving", "working", "delivering", "done"]
+    """receiving: instances are arriving; working: jobs are under way; delivering: results are on
+    a queue; done: nothing is left to do."""
+    revision: int
+    """The newest frozen revision; 0 while there is none."""
+    series: int
+    instances: int
+    fates: dict[str, int]
+    """Number of series by fate, over all models, in the newest revision."""
+    first_received_at: dt.datetime
+    last_received_at: dt.datetime
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "study_uid": STUDY_UID,
+                    "state": "done",
+                    "revision": 1,
+                    "series": 2,
+                    "instances": 179,
+                    "fates": {"processed": 1, "refused": 1},
+                    "first_received_at": _WHEN,
+                    "last_received_at": _WHEN,
+                }
+            ]
+        }
+    )
+
+
+class Revision(_Answer):
+    """A frozen set of a study's instances."""
+
+    number: int
+    trigger: str
+    instances: int
+    last_received_at: dt.datetime
+    frozen_at: dt.datetime
+
+
+class StudyDetail(StudySummary):
+    """A study with everything that became of it."""
+
+    revisions: list[Revision]
+    fate: list[SeriesFate]
+    jobs: list[Job]
+    """Of all revisions, the newest first."""
+
+
+class StudyPage(_Answer):
+    """Studies, the most recently received first."""
+
+    studies: list[StudySummary]
+    next_offset: int | None
+    """Where the next page begins; null on the last one."""
+
+
+class Completed(_Answer):
+    """Answer to "this study is complete"."""
+
+    study_uid: str
+    revision: int
+    frozen_now: bool
+    """False when nothing new had arrived since that revision."""
+    instances: int
+
+
+class Count(_Answer):
+    """How many were put back on their queue."""
+
+    count: int
+
+
+class Health(_Answer):
+    """Whether the gateway lives, and what keeps it from being ready."""
+
+    status: str
+    problems: list[str]

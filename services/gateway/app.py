@@ -1,0 +1,187 @@
+"""The routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+from fastapi import FastAPI, Path, Query, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.common.settings import Settings
+from services.common.telemetry import metrics
+from services.gateway import answers, problems, views
+from services.gateway.passing_on import Owners
+from services.gateway.problems import GatewayError, responses
+
+_DESCRIPTION = """
+Studies that were received, what became of every series and why, and where the results went.
+
+Answers carry UIDs and no patient data. Errors are problem details (RFC 9457).
+"""
+
+StudyUid = Annotated[
+    str,
+    Path(
+        description="Study Instance UID",
+        pattern=r"^[0-9.]{1,64}$",
+        examples=[answers.STUDY_UID],
+    ),
+]
+SeriesUid = Annotated[
+    str,
+    Path(
+        description="Series Instance UID",
+        pattern=r"^[0-9.]{1,64}$",
+        examples=[answers.SERIES_UID],
+    ),
+]
+
+
+def make_app(settings: Settings, engine: Engine) -> FastAPI:
+    """The gateway's application over an open database."""
+    app = FastAPI(
+        title="Axial",
+        version=version("axial"),
+        description=_DESCRIPTION,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": f"http://{settings.gateway.host}:{settings.gateway.port}"}],
+    )
+    problems.install(app)
+    _add_health(app, engine)
+    _add_studies(app, engine)
+    _add_actions(app, Owners(settings))
+    return app
+
+
+def database_problems(engine: Engine) -> list[str]:
+    """What keeps the gateway from answering; empty when nothing does."""
+    try:
+        with views.read_only(engine) as session:
+            session.execute(text("SELECT 1"))
+    except SQLAlchemyError as error:
+        return [f"The database does not answer ({type(error).__name__})."]
+    return []
+
+
+def _add_health(app: FastAPI, engine: Engine) -> None:
+    @app.get("/healthz", tags=["health"], summary="Is the gateway alive?")
+    def healthz() -> answers.Health:  # pyright: ignore[reportUnusedFunction]
+        return answers.Health(status="alive", problems=[])
+
+    @app.get(
+        "/readyz", tags=["health"], summary="Can the gateway answer?", responses=responses(503)
+    )
+    def readyz() -> answers.Health:  # pyright: ignore[reportUnusedFunction]
+        found = database_problems(engine)
+        if found:
+            raise GatewayError(503, "not-ready", " ".join(found))
+        return answers.Health(status="ready", problems=[])
+
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        summary="Prometheus metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"example": "axial_queue_depth 0"}}}},
+    )
+    def metrics_page() -> Response:  # pyright: ignore[reportUnusedFunction]
+        for queue, depth in views.queue_depths(engine).items():
+            metrics.QUEUE_DEPTH.labels(queue).set(depth)
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_studies(app: FastAPI, engine: Engine) -> None:
+    @app.get("/api/v1/studies", tags=["studies"], summary="Studies, the newest first")
+    def studies(  # pyright: ignore[reportUnusedFunction]
+        offset: Annotated[int, Query(ge=0, le=10_000_000, description="Studies to skip")] = 0,
+        limit: Annotated[int, Query(ge=1, le=500, description="Studies on a page")] = 50,
+    ) -> answers.StudyPage:
+        return views.study_page(engine, offset, limit)
+
+    @app.get(
+        "/api/v1/studies/{study_uid}",
+        tags=["studies"],
+        summary="One study with everything that became of it",
+        responses=responses(404, 422),
+    )
+    def study(study_uid: StudyUid) -> answers.StudyDetail:  # pyright: ignore[reportUnusedFunction]
+        found = views.study_detail(engine, study_uid)
+        if found is None:
+            raise _unknown("study", study_uid)
+        return found
+
+    @app.get(
+        "/api/v1/studies/{study_uid}/fate",
+        tags=["studies"],
+        summary="How every series of a study ended, and why",
+        responses=responses(404, 422),
+    )
+    def fate_of_study(  # pyright: ignore[reportUnusedFunction]
+        study_uid: StudyUid,
+    ) -> Sequence[answers.SeriesFate]:
+        found = views.study_fate(engine, study_uid)
+        if found is None:
+            raise _unknown("study", study_uid)
+        return found
+
+    @app.get(
+        "/api/v1/series/{series_uid}/fate",
+        tags=["studies"],
+        summary="How a series ended, and why",
+        responses=responses(404, 422),
+    )
+    def fate_of_series(  # pyright: ignore[reportUnusedFunction]
+        series_uid: SeriesUid,
+    ) -> Sequence[answers.SeriesFate]:
+        found = views.series_fate(engine, series_uid)
+        if found is None:
+            raise _unknown("series", series_uid)
+        return found
+
+
+def _add_actions(app: FastAPI, owners: Owners) -> None:
+    @app.post(
+        "/api/v1/studies/{study_uid}/complete",
+        tags=["actions"],
+        summary="The study is complete: begin now, without waiting for the quiet period",
+        responses=responses(404, 422, 503),
+    )
+    def complete(study_uid: StudyUid) -> answers.Completed:  # pyright: ignore[reportUnusedFunction]
+        done = owners.complete_study(study_uid)
+        return answers.Completed(
+            study_uid=study_uid,
+            revision=done.revision,
+            frozen_now=done.frozen_now,
+            instances=done.instances,
+        )
+
+    @app.post(
+        "/api/v1/studies/{study_uid}/retry",
+        tags=["actions"],
+        summary="Run the study's failed jobs again",
+        responses=responses(422, 503),
+    )
+    def retry(study_uid: StudyUid) -> answers.Count:  # pyright: ignore[reportUnusedFunction]
+        return answers.Count(count=owners.retry_study(study_uid))
+
+    @app.post(
+        "/api/v1/deliveries/resend",
+        tags=["actions"],
+        summary="Send dead deliveries again: one, or all of a destination",
+        responses=responses(422, 503),
+    )
+    def resend(  # pyright: ignore[reportUnusedFunction]
+        destination: Annotated[str, Query(description="Name of the destination")] = "",
+        delivery_uid: Annotated[str, Query(description="UID of one delivery")] = "",
+    ) -> answers.Count:
+        if bool(destination) == bool(delivery_uid):
+            raise GatewayError(422, "invalid-request", "Give a destination or a delivery_uid.")
+        return answers.Count(count=owners.resend(destination, delivery_uid))
+
+
+def _unknown(kind: str, uid: str) -> GatewayError:
+    return GatewayError(404, f"{kind}-not-found", f"No {kind} {uid} was received.")

@@ -1,0 +1,64 @@
+"""Requests that the gateway passes on to the service that owns the matter."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import grpc
+from axial.v1 import (
+    intake_pb2,
+    intake_pb2_grpc,
+    orchestrator_pb2,
+    orchestrator_pb2_grpc,
+    reporting_pb2,
+    reporting_pb2_grpc,
+)
+
+from services.common.rpc import open_channel
+from services.common.settings import Settings
+from services.gateway.problems import GatewayError
+
+DEADLINE_S = 10.0
+
+
+class Owners:
+    """Connections to the services that act; they are opened lazily by gRPC itself."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._intake = intake_pb2_grpc.IntakeStub(open_channel(settings.listener.intake_address))
+        self._orchestrator = orchestrator_pb2_grpc.OrchestratorStub(
+            open_channel(settings.orchestrator.address)
+        )
+        self._reporting = reporting_pb2_grpc.ReportingStub(open_channel(settings.reporting.address))
+
+    def complete_study(self, study_uid: str) -> intake_pb2.CompleteStudyResponse:
+        """Freezes the study's next revision now."""
+        request = intake_pb2.CompleteStudyRequest(study_uid=study_uid)
+        with _problems("listener"):
+            return self._intake.CompleteStudy(request, timeout=DEADLINE_S)
+
+    def retry_study(self, study_uid: str) -> int:
+        """Puts the study's failed jobs back on the queue; returns their number."""
+        request = orchestrator_pb2.RetryStudyRequest(study_uid=study_uid)
+        with _problems("orchestrator"):
+            return self._orchestrator.RetryStudy(request, timeout=DEADLINE_S).jobs
+
+    def resend(self, destination: str, delivery_uid: str) -> int:
+        """Puts dead deliveries back on their queue; returns their number."""
+        request = reporting_pb2.ResendRequest(destination=destination, delivery_uid=delivery_uid)
+        with _problems("reporting"):
+            return self._reporting.Resend(request, timeout=DEADLINE_S).deliveries
+
+
+@contextmanager
+def _problems(service: str) -> Generator[None]:
+    try:
+        yield
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.NOT_FOUND:
+            raise GatewayError(404, "not-found", str(error.details())) from error
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            detail = f"The {service} does not answer. Try again when it runs."
+            raise GatewayError(503, f"{service}-unavailable", detail) from error
+        raise GatewayError(502, f"{service}-failed", str(error.details())) from error

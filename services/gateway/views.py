@@ -1,0 +1,329 @@
+"""Questions to the database, answered with the API's models."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
+
+from services.common.database import (
+    DeliveryRow,
+    FateRow,
+    InstanceRow,
+    JobRow,
+    JobStageRow,
+    ResultRow,
+    RevisionInstanceRow,
+    RevisionRow,
+    SeriesRow,
+    StudyRow,
+)
+from services.common.fates import Verdict
+from services.common.lifecycle import DeliveryState, JobState
+from services.gateway import answers
+
+_UNDER_WAY = (JobState.SELECTED, JobState.INFERRED, JobState.REPORTED)
+_ON_A_QUEUE = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.WAITING)
+
+
+def read_only(engine: Engine) -> Session:
+    """A session whose transactions take no write lock."""
+    return Session(engine.execution_options(axial_readonly=True))
+
+
+def study_page(engine: Engine, offset: int, limit: int) -> answers.StudyPage:
+    """Studies, the most recently received first."""
+    with read_only(engine) as session:
+        rows = session.scalars(
+            select(StudyRow)
+            .order_by(StudyRow.last_received_at.desc(), StudyRow.study_uid)
+            .offset(offset)
+            .limit(limit + 1)
+        ).all()
+        more = len(rows) > limit
+        return answers.StudyPage(
+            studies=[answers.StudySummary(**_summary(session, row)) for row in rows[:limit]],
+            next_offset=offset + limit if more else None,
+        )
+
+
+def study_detail(engine: Engine, study_uid: str) -> answers.StudyDetail | None:
+    """A study with everything that became of it; None when it is not known."""
+    with read_only(engine) as session:
+        study = session.get(StudyRow, study_uid)
+        if study is None:
+            return None
+        revisions = session.scalars(
+            select(RevisionRow)
+            .where(RevisionRow.study_uid == study_uid)
+            .order_by(RevisionRow.number)
+        ).all()
+        jobs = session.scalars(
+            select(JobRow)
+            .where(JobRow.study_uid == study_uid)
+            .order_by(JobRow.revision.desc(), JobRow.created_at)
+        ).all()
+        return answers.StudyDetail(
+            **_summary(session, study),
+            revisions=[
+                answers.Revision(
+                    number=row.number,
+                    trigger=row.trigger,
+                    instances=row.instances,
+                    last_received_at=row.last_received_at,
+                    frozen_at=row.frozen_at,
+                )
+                for row in revisions
+            ],
+            fate=_fates(session, study),
+            jobs=[_job(session, row) for row in jobs],
+        )
+
+
+def study_fate(engine: Engine, study_uid: str) -> list[answers.SeriesFate] | None:
+    """How every series of the study's newest revision ended, for every model."""
+    with read_only(engine) as session:
+        study = session.get(StudyRow, study_uid)
+        return None if study is None else _fates(session, study)
+
+
+def series_fate(engine: Engine, series_uid: str) -> list[answers.SeriesFate] | None:
+    """How one series ended, for every model."""
+    with read_only(engine) as session:
+        series = session.get(SeriesRow, series_uid)
+        if series is None:
+            return None
+        study = session.get_one(StudyRow, series.study_uid)
+        return [fate for fate in _fates(session, study) if fate.series_uid == series_uid]
+
+
+def queue_depths(engine: Engine) -> dict[str, int]:
+    """Entries waiting: jobs under way, revisions not announced, deliveries by destination."""
+    with read_only(engine) as session:
+        depths = {
+            "jobs": session.scalar(
+                select(func.count()).select_from(JobRow).where(JobRow.state.in_(_UNDER_WAY))
+            )
+            or 0
+        }
+        waiting = session.execute(
+            select(DeliveryRow.destination, func.count())
+            .where(DeliveryRow.state.in_(_ON_A_QUEUE))
+            .group_by(DeliveryRow.destination)
+        )
+        depths.update({f"delivery:{name}": count for name, count in waiting})
+        return depths
+
+
+def _summary(session: Session, study: StudyRow) -> dict[str, Any]:
+    uid, number = study.study_uid, study.newest_revision
+    instances, series = session.execute(
+        select(func.count(), func.count(InstanceRow.series_uid.distinct())).where(
+            InstanceRow.study_uid == uid
+        )
+    ).one()
+    fates = session.scalars(
+        select(FateRow.fate).where(FateRow.study_uid == uid, FateRow.revision == number)
+    )
+    return {
+        "study_uid": uid,
+        "state": _state(session, study),
+        "revision": number,
+        "series": series,
+        "instances": instances,
+        "fates": dict(Counter(fates)),
+        "first_received_at": study.first_received_at,
+        "last_received_at": study.last_received_at,
+    }
+
+
+def _state(
+    session: Session, study: StudyRow
+) -> Literal["receiving", "working", "delivering", "done"]:
+    uid, number = study.study_uid, study.newest_revision
+    if study.unfrozen_instances > 0 or number == 0:
+        return "receiving"
+    decided = session.scalar(
+        select(func.count())
+        .select_from(FateRow)
+        .where(FateRow.study_uid == uid, FateRow.revision == number)
+    )
+    under_way = session.scalar(
+        select(func.count())
+        .select_from(JobRow)
+        .where(JobRow.study_uid == uid, JobRow.state.in_(_UNDER_WAY))
+    )
+    if under_way or not decided:
+        return "working"
+    queued = session.scalar(
+        select(func.count())
+        .select_from(DeliveryRow)
+        .join(JobRow, JobRow.job_uid == DeliveryRow.job_uid)
+        .where(JobRow.study_uid == uid, DeliveryRow.state.in_(_ON_A_QUEUE))
+    )
+    return "delivering" if queued else "done"
+
+
+def _fates(session: Session, study: StudyRow) -> list[answers.SeriesFate]:
+    uid, number = study.study_uid, study.newest_revision
+    counted = session.execute(
+        select(InstanceRow.series_uid, func.count())
+        .join(
+            RevisionInstanceRow,
+            RevisionInstanceRow.sop_instance_uid == InstanceRow.sop_instance_uid,
+        )
+        .where(RevisionInstanceRow.study_uid == uid, RevisionInstanceRow.number == number)
+        .group_by(InstanceRow.series_uid)
+    )
+    counts: dict[str, int] = {row[0]: row[1] for row in counted}
+    series = {
+        row.series_uid: row
+        for row in session.scalars(select(SeriesRow).where(SeriesRow.series_uid.in_(counts)))
+    }
+    rows = session.scalars(
+        select(FateRow).where(FateRow.study_uid == uid, FateRow.revision == number)
+    ).all()
+    decided = {(row.series_uid, row.model_name): row for row in rows}
+    found = [
+        _series_fate(series[row.series_uid], counts[row.series_uid], row)
+        for row in decided.values()
+        if row.series_uid in series
+    ]
+    found += [
+        _pending(series[series_uid], counts[series_uid], number, model)
+        for series_uid in series
+        for model in _models_under_way(session, uid, series_uid, decided)
+    ]
+    return sorted(
+        found, key=lambda item: (_number(item.series_number), item.series_uid, item.model)
+    )
+
+
+def _models_under_way(
+    session: Session, study_uid: str, series_uid: str, decided: dict[tuple[str, str], FateRow]
+) -> Sequence[str]:
+    jobs = session.scalars(
+        select(JobRow).where(JobRow.study_uid == study_uid, JobRow.state.in_(_UNDER_WAY))
+    ).all()
+    names = {
+        job.model_name
+        for job in jobs
+        if any(chosen["series_uid"] == series_uid for chosen in job.selection.values())
+    }
+    if not names and not any(key[0] == series_uid for key in decided):
+        return ["(not decided yet)"]
+    return sorted(name for name in names if (series_uid, name) not in decided)
+
+
+def _series_fate(series: SeriesRow, instances: int, row: FateRow) -> answers.SeriesFate:
+    verdict = Verdict(row.reason, row.reason_values)
+    return answers.SeriesFate(
+        series_uid=row.series_uid,
+        series_number=_text(series, "SeriesNumber"),
+        modality=_text(series, "Modality"),
+        instances=instances,
+        model=row.model_name,
+        revision=row.revision,
+        fate=row.fate,
+        reason=row.reason,
+        sentence=verdict.sentence,
+        remedy=verdict.remedy,
+        values=row.reason_values,
+        decided_at=row.decided_at,
+    )
+
+
+def _pending(series: SeriesRow, instances: int, number: int, model: str) -> answers.SeriesFate:
+    return answers.SeriesFate(
+        series_uid=series.series_uid,
+        series_number=_text(series, "SeriesNumber"),
+        modality=_text(series, "Modality"),
+        instances=instances,
+        model=model,
+        revision=number,
+        fate=None,
+        reason=None,
+        sentence="Work on this series is under way.",
+        remedy="",
+        values={},
+        decided_at=None,
+    )
+
+
+def _job(session: Session, row: JobRow) -> answers.Job:
+    stages = session.scalars(
+        select(JobStageRow)
+        .where(JobStageRow.job_uid == row.job_uid)
+        .order_by(JobStageRow.started_at)
+    )
+    results = session.scalars(
+        select(ResultRow).where(ResultRow.job_uid == row.job_uid).order_by(ResultRow.sequence)
+    ).all()
+    verdict = Verdict(row.reason, row.reason_values or {}) if row.reason else None
+    return answers.Job(
+        job_uid=row.job_uid,
+        revision=row.revision,
+        model=row.model_name,
+        model_version=row.model_version,
+        model_digest=row.model_digest,
+        state=row.state,
+        reason=row.reason,
+        sentence=verdict.sentence if verdict else None,
+        series={role: chosen["series_uid"] for role, chosen in row.selection.items()},
+        measurements=row.measurements or [],
+        stages=[
+            answers.Stage(stage=item.stage, started_at=item.started_at, seconds=item.seconds)
+            for item in stages
+        ],
+        results=[_result(item) for item in results],
+        deliveries=_deliveries(session, row.job_uid, results),
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+    )
+
+
+def _result(row: ResultRow) -> answers.Result:
+    return answers.Result(
+        sop_instance_uid=row.sop_instance_uid,
+        series_uid=row.series_uid,
+        kind=row.kind,
+        store_key=row.store_key,
+        size_bytes=row.size_bytes,
+    )
+
+
+def _deliveries(
+    session: Session, job_uid: str, results: Sequence[ResultRow]
+) -> list[answers.Delivery]:
+    kinds = {result.sop_instance_uid: result.kind for result in results}
+    rows = session.scalars(
+        select(DeliveryRow)
+        .where(DeliveryRow.job_uid == job_uid)
+        .order_by(DeliveryRow.destination, DeliveryRow.sequence)
+    )
+    return [
+        answers.Delivery(
+            delivery_uid=row.delivery_uid,
+            sop_instance_uid=row.sop_instance_uid,
+            kind=kinds.get(row.sop_instance_uid, "?"),
+            destination=row.destination,
+            state=row.state,
+            attempts=row.attempts,
+            last_error=row.last_error,
+            next_attempt_at=row.next_attempt_at,
+            delivered_at=row.delivered_at,
+        )
+        for row in rows
+    ]
+
+
+def _text(series: SeriesRow, keyword: str) -> str | None:
+    value = series.attributes.get(keyword)
+    return None if value is None else str(value)
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.lstrip("-").isdigit() else 1 << 31

@@ -1,0 +1,170 @@
+"""The first half of the geometry gate: what kind of images are these, and is their place told?
+
+Each check looks at the kept headers alone. `PlacedImage` is what the second half (`stack`) works
+on: an image whose place in the patient is known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.common.fates import Refusal
+from services.common.headers import InstanceHeader
+from services.imaging.transfer_syntaxes import readable_transfer_syntaxes, transfer_syntax_name
+
+# Direction cosines are decimal strings; senders that round them to three decimals are off by
+# 5e-4 in each of six numbers. More than twice that is no pair of unit vectors at right angles
+# (PS3.3 C.7.6.2.1.1) but a mistake.
+_ORTHONORMAL_TOLERANCE = 2e-3
+
+_GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
+# SOP classes of enhanced and legacy converted multi-frame images (PS3.4 B.5).
+_ENHANCED_MULTIFRAME = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
+        "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
+        "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR
+        "1.2.840.10008.5.1.4.1.1.4.3",  # Enhanced MR Color
+        "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR
+        "1.2.840.10008.5.1.4.1.1.130",  # Enhanced PET
+        "1.2.840.10008.5.1.4.1.1.128.1",  # Legacy Converted Enhanced PET
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedImage:
+    """An image and its place in the patient.
+
+    Attributes:
+        position: float64 [3], LPS mm, of the first voxel's centre (PS3.3 C.7.6.2.1.1).
+        row_cosines, column_cosines: float64 [3], as sent.
+        pixel_spacing_mm: (between rows, between columns).
+    """
+
+    header: InstanceHeader
+    position: NDArray[np.float64]
+    row_cosines: NDArray[np.float64]
+    column_cosines: NDArray[np.float64]
+    pixel_spacing_mm: tuple[float, float]
+    rows: int
+    columns: int
+
+    @property
+    def number(self) -> str:
+        """InstanceNumber, by which people find an image; its UID where there is none."""
+        return self.header.text("InstanceNumber") or self.header.sop_instance_uid
+
+
+def is_localizer(headers: Sequence[InstanceHeader]) -> bool:
+    """Whether all images call themselves localizers: ImageType value 3 (PS3.3 C.7.6.1.1.2)."""
+    return bool(headers) and all(_image_type(header)[2:3] == ["LOCALIZER"] for header in headers)
+
+
+def check_localizer(headers: Sequence[InstanceHeader]) -> Refusal | None:
+    """Reason ``localizer``, also for one image or three that cross."""
+    return Refusal("localizer") if is_localizer(headers) else None
+
+
+def check_multiframe(headers: Sequence[InstanceHeader]) -> Refusal | None:
+    """Reason ``enhanced_multiframe``: an enhanced SOP class, or several frames in one object."""
+    for header in headers:
+        frames = header.numbers("NumberOfFrames") or (1.0,)
+        if header.sop_class_uid in _ENHANCED_MULTIFRAME or frames[0] > 1:
+            return Refusal("enhanced_multiframe", {"frames": frames[0]})
+    return None
+
+
+def check_mosaic(headers: Sequence[InstanceHeader]) -> Refusal | None:
+    """Reason ``mosaic``: Siemens marks such images in ImageType."""
+    if any("MOSAIC" in _image_type(header) for header in headers):
+        return Refusal("mosaic")
+    return None
+
+
+def check_colour(headers: Sequence[InstanceHeader]) -> Refusal | None:
+    """Reason ``colour_image`` (PS3.3 C.7.6.3.1.2)."""
+    for header in headers:
+        photometric = header.text("PhotometricInterpretation") or "MONOCHROME2"
+        samples = header.numbers("SamplesPerPixel") or (1.0,)
+        if photometric not in _GREY or samples[0] != 1:
+            return Refusal("colour_image", {"photometric": photometric})
+    return None
+
+
+def check_modality_lut(headers: Sequence[InstanceHeader]) -> Refusal | None:
+    """Reason ``modality_lut`` (PS3.3 C.11.1): stored values mean what a table says."""
+    images = sum("ModalityLUTSequence" in header.attributes for header in headers)
+    return Refusal("modality_lut", {"images": images}) if images else None
+
+
+def check_transfer_syntax(headers: Sequence[InstanceHeader]) -> Refusal | None:
+    """Reason ``transfer_syntax_unreadable``."""
+    for header in headers:
+        if header.transfer_syntax_uid not in readable_transfer_syntaxes():
+            name = transfer_syntax_name(header.transfer_syntax_uid)
+            return Refusal("transfer_syntax_unreadable", {"syntax": name})
+    return None
+
+
+def place_images(headers: Sequence[InstanceHeader]) -> list[PlacedImage] | Refusal:
+    """Every image with its place, or ``missing_geometry`` for the first that does not tell it."""
+    placed: list[PlacedImage] = []
+    for header in headers:
+        image = _place(header)
+        if isinstance(image, str):
+            values = {"instance": header.sop_instance_uid, "attribute": image}
+            return Refusal("missing_geometry", values)
+        placed.append(image)
+    return placed
+
+
+def _image_type(header: InstanceHeader) -> list[str]:
+    value = header.attributes.get("ImageType")
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _place(header: InstanceHeader) -> PlacedImage | str:
+    # Returns the attribute's name when it is absent or has no meaning.
+    position = _finite(header, "ImagePositionPatient", 3)
+    if position is None:
+        return "ImagePositionPatient"
+    orientation = _finite(header, "ImageOrientationPatient", 6)
+    if orientation is None or not _orthonormal(orientation):
+        return "ImageOrientationPatient"
+    spacing = _finite(header, "PixelSpacing", 2)
+    if spacing is None or min(spacing) <= 0:
+        return "PixelSpacing"
+    rows, columns = _finite(header, "Rows", 1), _finite(header, "Columns", 1)
+    if rows is None or rows[0] < 1:
+        return "Rows"
+    if columns is None or columns[0] < 1:
+        return "Columns"
+    return PlacedImage(
+        header=header,
+        position=np.array(position),
+        row_cosines=np.array(orientation[:3]),
+        column_cosines=np.array(orientation[3:]),
+        pixel_spacing_mm=(spacing[0], spacing[1]),
+        rows=int(rows[0]),
+        columns=int(columns[0]),
+    )
+
+
+def _finite(header: InstanceHeader, keyword: str, count: int) -> tuple[float, ...] | None:
+    numbers = header.numbers(keyword)
+    if numbers is None or len(numbers) != count or not all(map(math.isfinite, numbers)):
+        return None
+    return numbers
+
+
+def _orthonormal(orientation: tuple[float, ...]) -> bool:
+    axes = np.array(orientation).reshape(2, 3)
+    return bool(np.abs(axes @ axes.T - np.eye(2)).max() <= _ORTHONORMAL_TOLERANCE)

@@ -1,0 +1,248 @@
+"""The second half of the geometry gate: do the images make one straight, even stack?
+
+Images are ordered by the projection of ImagePositionPatient on the normal of their planes;
+distances come from those projections, never from SliceThickness or SpacingBetweenSlices.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.common.fates import Refusal, Value
+from services.imaging.header_checks import PlacedImage
+
+# Planes count as parallel within this angle: it moves the far corner of a 500 mm image by
+# 0.25 mm, less than a voxel; cosines rounded to four decimals stay well within it.
+PARALLEL_TOLERANCE_DEG = 0.03
+# Two positions closer than this are one: positions sent with two decimals are each off by 0.005.
+SAME_POSITION_TOLERANCE_MM = 0.01
+# Pixel spacings that differ by less are one: 1e-4 mm over 512 pixels is 0.05 mm.
+PIXEL_SPACING_TOLERANCE_MM = 1e-4
+# A line through the positions within this angle of the normal is no tilt: rounded positions of a
+# short stack reach it, a gantry is tilted by degrees. The affine keeps even this small shear.
+TILT_TOLERANCE_DEG = 0.1
+# Gaps that differ from the regular one by less than this share are regular: the share highdicom
+# allows too, so that what passes here can be encoded as a regular volume.
+SPACING_TOLERANCE = 0.01
+# Gaps of positions sent with two decimals are each off by up to 0.01, and so is the one they are
+# compared with; the rest is for binary fractions.
+GAP_ROUNDING_MM = 0.02 + 1e-8
+# No plane may lie further than this share of the spacing from where the affine puts it: gaps that
+# are each nearly regular may add up along the stack.
+DRIFT_TOLERANCE = 0.05
+# In-plane shifts against a straight line, as a share of the pixel spacing.
+SHIFT_TOLERANCE = 0.05
+
+# What tells the volumes of one series apart, the most telling first. Single attributes are tried
+# before pairs; where none fits, the images differ in nothing but their number.
+_TELLING = (
+    "EchoTime",
+    "EchoNumbers",
+    "TemporalPositionIdentifier",
+    "DiffusionBValue",
+    "TriggerTime",
+    "InversionTime",
+    "ImageType",
+    "ConvolutionKernel",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+)
+_NOTHING_TELLING = "nothing but InstanceNumber"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Placed images in slice order.
+
+    Attributes:
+        images: by rising distance.
+        normal: float64 [3], unit vector, row x column (PS3.3 C.7.6.2.1.1).
+        distances: float64 [k], positions projected on the normal, mm.
+    """
+
+    images: tuple[PlacedImage, ...]
+    normal: NDArray[np.float64]
+    distances: NDArray[np.float64]
+
+    @property
+    def positions(self) -> NDArray[np.float64]:
+        """float64 [k, 3], LPS mm."""
+        return np.array([image.position for image in self.images])
+
+    @property
+    def step(self) -> NDArray[np.float64]:
+        """float64 [3]: from a plane's position to the next one's, on average."""
+        return (self.images[-1].position - self.images[0].position) / (len(self.images) - 1)
+
+
+def build_stack(images: Sequence[PlacedImage]) -> Stack:
+    """Orders parallel images; equal positions are ordered by UID, so that the order is one."""
+    normal = np.cross(images[0].row_cosines, images[0].column_cosines)
+    normal /= np.linalg.norm(normal)
+    distances = [float(image.position @ normal) for image in images]
+    order = sorted(
+        range(len(images)), key=lambda n: (distances[n], images[n].header.sop_instance_uid)
+    )
+    return Stack(
+        images=tuple(images[n] for n in order),
+        normal=normal,
+        distances=np.array([distances[n] for n in order]),
+    )
+
+
+def check_frame_of_reference(images: Sequence[PlacedImage]) -> Refusal | None:
+    """Reasons ``missing_frame_of_reference`` and ``mixed_frame_of_reference``."""
+    frames = {image.header.text("FrameOfReferenceUID") for image in images}
+    if None in frames:
+        return Refusal("missing_frame_of_reference")
+    if len(frames) > 1:
+        return Refusal("mixed_frame_of_reference", {"count": len(frames)})
+    return None
+
+
+def check_orientations(images: Sequence[PlacedImage]) -> Refusal | None:
+    """Reason ``mixed_orientations``: planes not parallel, or turned within their plane."""
+    widest = max(
+        _angle_deg(getattr(image, axis), getattr(images[0], axis))
+        for image in images
+        for axis in ("row_cosines", "column_cosines")
+    )
+    if widest > PARALLEL_TOLERANCE_DEG:
+        return Refusal("mixed_orientations", {"angle_deg": round(widest, 2)})
+    return None
+
+
+def check_matrix(images: Sequence[PlacedImage]) -> Refusal | None:
+    """Reason ``mixed_matrix``."""
+    sizes = Counter((image.columns, image.rows) for image in images)
+    if len(sizes) == 1:
+        return None
+    names = [f"{columns} x {rows}" for (columns, rows), _ in sizes.most_common()]
+    return Refusal("mixed_matrix", {"sizes": ", ".join(names)})
+
+
+def check_pixel_spacing(images: Sequence[PlacedImage]) -> Refusal | None:
+    """Reason ``mixed_pixel_spacing``."""
+    spacings = np.array([image.pixel_spacing_mm for image in images])
+    if np.ptp(spacings, axis=0).max() <= PIXEL_SPACING_TOLERANCE_MM:
+        return None
+    different = Counter(image.pixel_spacing_mm for image in images)
+    names = [f"{rows:g} x {columns:g} mm" for (rows, columns), _ in different.most_common()]
+    return Refusal("mixed_pixel_spacing", {"spacings": ", ".join(names)})
+
+
+def check_positions(stack: Stack) -> Refusal | None:
+    """Reasons ``several_volumes`` and ``duplicate_position``.
+
+    Several volumes: most positions occur more than once. Otherwise it is a slice too many.
+    """
+    places = _places(stack)
+    repeated = [place for place in places if len(place) > 1]
+    if not repeated:
+        return None
+    if len(places) > 1 and 2 * len(repeated) > len(places):
+        volumes = max(map(len, places))
+        attribute = _telling_attribute(places, volumes)
+        return Refusal("several_volumes", {"volumes": volumes, "attribute": attribute})
+    first = repeated[0]
+    return Refusal(
+        "duplicate_position",
+        {
+            "position_mm": round(float(first[0].position @ stack.normal), 3),
+            "images": ", ".join(image.number for image in first),
+        },
+    )
+
+
+def check_tilt(stack: Stack) -> Refusal | None:
+    """Reason ``gantry_tilt``: the line through the positions is not the planes' normal."""
+    tilt = _angle_deg(stack.step, stack.normal)
+    if tilt > TILT_TOLERANCE_DEG:
+        return Refusal("gantry_tilt", {"tilt_deg": round(tilt, 2)})
+    return None
+
+
+def check_straightness(stack: Stack) -> Refusal | None:
+    """Reason ``shifted_planes``: within their planes the images do not follow one line."""
+    along = (stack.distances - stack.distances[0]) / float(stack.step @ stack.normal)
+    from_line = stack.positions - (stack.images[0].position + along[:, None] * stack.step)
+    shift = float(np.linalg.norm(from_line, axis=1).max())
+    allowed = max(
+        SAME_POSITION_TOLERANCE_MM, SHIFT_TOLERANCE * min(stack.images[0].pixel_spacing_mm)
+    )
+    return Refusal("shifted_planes", {"shift_mm": round(shift, 3)}) if shift > allowed else None
+
+
+def check_spacing(stack: Stack) -> Refusal | None:
+    """Reasons ``missing_slice`` and ``uneven_spacing``.
+
+    The regular spacing is the (lower) median gap. Slices are missing where every irregular gap
+    is a whole multiple of it; anything else is uneven.
+    """
+    gaps = np.diff(stack.distances)
+    regular = float(np.sort(gaps)[(len(gaps) - 1) // 2])
+    tolerance = max(GAP_ROUNDING_MM, SPACING_TOLERANCE * regular)
+    multiples = np.rint(gaps / regular)
+    whole = np.abs(gaps - multiples * regular) <= tolerance * np.maximum(multiples, 1)
+    if not bool((whole & (multiples >= 1)).all()):
+        return _uneven(gaps)
+    if multiples.max() > 1:
+        return _missing(stack, gaps, int(multiples.argmax()), regular)
+    spacing = float(gaps.mean())
+    drift = stack.distances - stack.distances[0] - spacing * np.arange(len(stack.images))
+    if np.abs(drift).max() > max(GAP_ROUNDING_MM, DRIFT_TOLERANCE * spacing):
+        return _uneven(gaps)
+    return None
+
+
+def _missing(stack: Stack, gaps: NDArray[np.float64], widest: int, regular: float) -> Refusal:
+    values: dict[str, Value] = {
+        "before": stack.images[widest].number,
+        "after": stack.images[widest + 1].number,
+        "gap_mm": round(float(gaps[widest]), 3),
+        "spacing_mm": round(regular, 3),
+    }
+    return Refusal("missing_slice", values)
+
+
+def _uneven(gaps: NDArray[np.float64]) -> Refusal:
+    least, most = round(float(gaps.min()), 3), round(float(gaps.max()), 3)
+    return Refusal("uneven_spacing", {"least_mm": least, "most_mm": most})
+
+
+def _places(stack: Stack) -> list[list[PlacedImage]]:
+    cuts = np.flatnonzero(np.diff(stack.distances) > SAME_POSITION_TOLERANCE_MM) + 1
+    edges = [0, *cuts.tolist(), len(stack.images)]
+    return [list(stack.images[a:b]) for a, b in pairwise(edges)]
+
+
+def _angle_deg(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    # atan2 keeps small angles, which acos of a rounded cosine loses.
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(one, other)), one @ other)))
+
+
+def _telling_attribute(places: list[list[PlacedImage]], volumes: int) -> str:
+    candidates = [(keyword,) for keyword in _TELLING] + list(combinations(_TELLING, 2))
+    for keywords in candidates:
+        if _tells_apart(places, volumes, keywords):
+            return " and ".join(keywords)
+    return _NOTHING_TELLING
+
+
+def _tells_apart(places: list[list[PlacedImage]], volumes: int, keywords: tuple[str, ...]) -> bool:
+    everywhere: set[tuple[str, ...]] = set()
+    for place in places:
+        here = {
+            tuple(str(image.header.attributes.get(keyword)) for keyword in keywords)
+            for image in place
+        }
+        if len(here) < len(place):
+            return False
+        everywhere |= here
+    return len(everywhere) == volumes

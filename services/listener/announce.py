@@ -1,0 +1,101 @@
+"""Telling the orchestrator of frozen revisions until it has confirmed each.
+
+The revision's row is the outbox: it stays ``frozen`` until the orchestrator answered, and whatever
+is ``frozen`` at the start is announced again. Announcing twice begins one workflow.
+"""
+
+from __future__ import annotations
+
+import random
+
+import grpc
+from axial.v1 import orchestrator_pb2, orchestrator_pb2_grpc
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.common.crashpoints import crashpoint
+from services.common.identity import hashed
+from services.common.rpc import open_channel
+from services.common.telemetry import get_logger
+from services.listener.backoff import LONGEST_BACKOFF_S, backoff_s
+from services.listener.registry import mark_announced, unannounced_revisions
+from services.listener.wheel import Wheel
+
+_log = get_logger("listener")
+
+# The orchestrator answers when the workflow is durable: milliseconds. One that takes longer than
+# this is taken for stuck, and is asked again.
+_DEADLINE_S = 10.0
+
+_Revision = tuple[str, int]
+
+
+class Announcer:
+    """Announces revisions; a context manager that owns the channel and the thread.
+
+    Args:
+        orchestrator_address: host:port of its gRPC server; it need not be up.
+    """
+
+    def __init__(self, engine: Engine, orchestrator_address: str) -> None:
+        self._engine = engine
+        self._channel = open_channel(orchestrator_address)
+        self._stub = orchestrator_pb2_grpc.OrchestratorStub(self._channel)
+        # Written by the wheel's thread alone.
+        self._failures: dict[_Revision, int] = {}
+        self._wheel: Wheel[_Revision] = Wheel("announce", self._attempt)
+
+    def __enter__(self) -> Announcer:
+        self._wheel.__enter__()
+        for study_uid, number in unannounced_revisions(self._engine):
+            self.announce(study_uid, number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()  # ends a call under way
+        self._wheel.__exit__()
+
+    def alive(self) -> bool:
+        """Whether revisions are being announced."""
+        return self._wheel.alive()
+
+    def announce(self, study_uid: str, number: int) -> None:
+        """Has the revision announced at once; returns without waiting for it."""
+        self._wheel.arm((study_uid, number), 0.0)
+
+    def _attempt(self, revision: _Revision) -> None:
+        study_uid, number = revision
+        try:
+            self._begin(study_uid, number)
+            crashpoint("listener.revision.begun")
+            mark_announced(self._engine, study_uid, number)
+        except (grpc.RpcError, ValueError, SQLAlchemyError) as error:
+            self._try_again(revision, error)  # ValueError: the channel was closed
+            return
+        self._failures.pop(revision, None)
+        crashpoint("listener.revision.announced")
+        _log.info("revision_announced", study_uid_hash=hashed(study_uid), revision=number)
+
+    def _begin(self, study_uid: str, number: int) -> None:
+        request = orchestrator_pb2.BeginRevisionRequest(study_uid=study_uid, revision=number)
+        self._stub.BeginRevision(request, timeout=_DEADLINE_S)
+
+    def _try_again(self, revision: _Revision, error: Exception) -> None:
+        failures = self._failures.get(revision, 0) + 1
+        self._failures[revision] = failures
+        wait_s = backoff_s(failures, random.random())  # noqa: S311 - no secret
+        if failures == 1 or wait_s > LONGEST_BACKOFF_S / 2:
+            _log.warning(
+                "revision_not_announced",
+                study_uid_hash=hashed(revision[0]),
+                revision=revision[1],
+                problem=_problem(error),
+                failures=failures,
+            )
+        self._wheel.arm(revision, wait_s)
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, grpc.Call):
+        return str(error.code())
+    return type(error).__name__

@@ -1,0 +1,137 @@
+"""When a study is taken as it is: quiet for long enough, or told so.
+
+Each new instance moves its study's deadline. When the deadline comes, the study's row decides, not
+this process's memory: with several listeners on one database another one may just have received
+something. What was not frozen when the process stopped is taken up at the next start.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.common.crashpoints import crashpoint
+from services.common.database import utc_now
+from services.common.identity import hashed
+from services.common.telemetry import get_logger, span
+from services.common.telemetry.metrics import REVISIONS_FROZEN
+from services.listener.registry import (
+    FrozenRevision,
+    StudyActivity,
+    Trigger,
+    freeze_revision,
+    read_activity,
+    unfrozen_studies,
+)
+from services.listener.wheel import Wheel
+
+_log = get_logger("listener")
+
+# When the database does not answer, the next try is this much later.
+_RETRY_AFTER_S = 1.0
+
+
+def remaining_quiet(
+    activity: StudyActivity, now: dt.datetime, quiet_period: dt.timedelta
+) -> dt.timedelta | None:
+    """How much longer a study has to be quiet: zero when it is to be frozen now.
+
+    None when nothing is unfrozen. Never longer than the quiet period, also when the clock was
+    set back after the last instance.
+    """
+    if activity.unfrozen_instances == 0:
+        return None
+    remaining = activity.last_received_at + quiet_period - now
+    return min(max(remaining, dt.timedelta(0)), quiet_period)
+
+
+class Assembly:
+    """Freezes studies as revisions; a context manager that owns the thread with the deadlines.
+
+    Args:
+        announce: called with study UID and number after a revision is frozen.
+        clock: the present in UTC.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        quiet_period_s: float,
+        announce: Callable[[str, int], None],
+        clock: Callable[[], dt.datetime] = utc_now,
+    ) -> None:
+        self._engine = engine
+        self._quiet_period = dt.timedelta(seconds=quiet_period_s)
+        self._announce = announce
+        self._clock = clock
+        self._wheel: Wheel[str] = Wheel("assembly", self.examine)
+
+    def __enter__(self) -> Assembly:
+        self._wheel.__enter__()
+        for activity in unfrozen_studies(self._engine):
+            remaining = remaining_quiet(activity, self._clock(), self._quiet_period)
+            if remaining is not None:
+                self._wheel.arm(activity.study_uid, remaining.total_seconds())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wheel.__exit__()
+
+    def alive(self) -> bool:
+        """Whether deadlines are being watched."""
+        return self._wheel.alive()
+
+    def instance_stored(self, study_uid: str) -> None:
+        """Begins the study's quiet period again."""
+        self._wheel.arm(study_uid, self._quiet_period.total_seconds())
+
+    def examine(self, study_uid: str) -> None:
+        """Freezes the study if it is quiet, else looks again when it may be."""
+        try:
+            activity = read_activity(self._engine, study_uid)
+            if activity is None:
+                return
+            remaining = remaining_quiet(activity, self._clock(), self._quiet_period)
+            if remaining:
+                self._wheel.arm(study_uid, remaining.total_seconds())
+            elif remaining is not None:
+                self.freeze(study_uid, Trigger.QUIET)
+        except SQLAlchemyError as error:
+            _log.error(
+                "freezing_failed",
+                study_uid_hash=hashed(study_uid),
+                problem=type(error).__name__,
+                retry_after_s=_RETRY_AFTER_S,
+            )
+            self._wheel.arm(study_uid, _RETRY_AFTER_S)
+
+    def freeze(self, study_uid: str, trigger: Trigger) -> FrozenRevision | None:
+        """Freezes the study's next revision now; None when nothing is unfrozen."""
+        revision = freeze_revision(self._engine, study_uid, trigger, self._clock())
+        if revision is None:
+            return None
+        crashpoint("listener.revision.frozen")
+        REVISIONS_FROZEN.labels(trigger).inc()
+        with span(
+            "listener.receive",
+            parent=revision.traceparent,
+            started_at=revision.receiving_since,
+            study_uid_hash=hashed(study_uid),
+            revision=revision.number,
+            instances=revision.new_instances,
+            bytes=revision.new_bytes,
+        ):
+            self._announce(study_uid, revision.number)
+        _log.info(
+            "revision_frozen",
+            study_uid_hash=hashed(study_uid),
+            revision=revision.number,
+            trigger=trigger,
+            instances=revision.instances,
+            new_instances=revision.new_instances,
+            new_bytes=revision.new_bytes,
+        )
+        return revision

@@ -1,0 +1,44 @@
+"""The gRPC door: other processes may tell the listener that a study is complete."""
+
+from __future__ import annotations
+
+import grpc
+from axial.v1 import intake_pb2, intake_pb2_grpc
+from sqlalchemy import Engine
+
+from services.common.rpc import rpc_errors
+from services.listener.assembly import Assembly
+from services.listener.registry import Trigger, count_revision, read_activity
+
+
+class Intake(intake_pb2_grpc.IntakeServicer):
+    """Serves ``axial.v1.Intake``."""
+
+    def __init__(self, engine: Engine, assembly: Assembly) -> None:
+        self._engine = engine
+        self._assembly = assembly
+
+    def register(self, server: grpc.Server) -> None:
+        """Adds this servicer to a server."""
+        intake_pb2_grpc.add_IntakeServicer_to_server(self, server)
+
+    def CompleteStudy(  # noqa: N802 - the name in the contract
+        self, request: intake_pb2.CompleteStudyRequest, context: grpc.ServicerContext
+    ) -> intake_pb2.CompleteStudyResponse:
+        """Freezes the study's next revision now, if anything arrived since the newest one."""
+        with rpc_errors(context):
+            frozen = self._assembly.freeze(request.study_uid, Trigger.TOLD)
+            if frozen is not None:
+                return intake_pb2.CompleteStudyResponse(
+                    revision=frozen.number, frozen_now=True, instances=frozen.instances
+                )
+            activity = read_activity(self._engine, request.study_uid)
+            if activity is None:
+                context.abort(
+                    grpc.StatusCode.NOT_FOUND,
+                    f"No instance of study {request.study_uid} was received. Send it first.",
+                )
+            instances = count_revision(self._engine, request.study_uid, activity.newest_revision)
+            return intake_pb2.CompleteStudyResponse(
+                revision=activity.newest_revision, frozen_now=False, instances=instances
+            )

@@ -1,0 +1,62 @@
+"""Asking again: what of a study failed, and from where it starts anew."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
+
+from services.common.database import FateRow, JobRow, RevisionRow
+from services.common.fates import Fate
+from services.common.lifecycle import JOB_TRANSITIONS, JobState, require
+from services.orchestrator.jobs import ENDED, lock_study
+
+
+def jobs_to_retry(engine: Engine, study_uid: str) -> list[tuple[str, int]]:
+    """Puts the failed jobs of a study's newest revision back to their start.
+
+    Jobs that are under way are returned too: an earlier call may have been cut off between
+    this and putting them on the queue.
+    """
+    with Session(engine) as session, session.begin():
+        lock_study(session, study_uid)
+        newest = _newest_revision(session, study_uid)
+        jobs = session.scalars(
+            select(JobRow)
+            .where(
+                JobRow.study_uid == study_uid,
+                JobRow.state.in_([JobState.FAILED, *(s for s in JobState if s not in ENDED)]),
+            )
+            .order_by(JobRow.job_uid)
+            .with_for_update()
+        ).all()
+        wanted = [job for job in jobs if newest in (job.revision, *job.carried_into)]
+        for job in wanted:
+            if job.state == JobState.FAILED:
+                require(JOB_TRANSITIONS, JobState.FAILED, JobState.SELECTED, f"Job {job.job_uid}")
+                job.state = JobState.SELECTED
+                job.attempt += 1
+                job.starts = 0
+                job.ended_at = None
+        return [(job.job_uid, job.attempt) for job in wanted]
+
+
+def revision_to_retry(engine: Engine, study_uid: str) -> int | None:
+    """The study's newest revision when a model's selection in it failed; else None."""
+    with Session(engine.execution_options(axial_readonly=True)) as session:
+        newest = _newest_revision(session, study_uid)
+        failed = session.scalar(
+            select(func.count())
+            .select_from(FateRow)
+            .where(
+                FateRow.study_uid == study_uid,
+                FateRow.revision == newest,
+                FateRow.fate == Fate.FAILED,
+                FateRow.job_uid.is_(None),
+            )
+        )
+        return newest if failed else None
+
+
+def _newest_revision(session: Session, study_uid: str) -> int:
+    newest = select(func.max(RevisionRow.number)).where(RevisionRow.study_uid == study_uid)
+    return session.scalar(newest) or 0

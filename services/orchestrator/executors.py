@@ -1,0 +1,138 @@
+"""Workers say that they live, and take up the work of those that no longer do.
+
+Every worker has a fixed name. One that restarts takes up its own work at once. One that stays
+silent for longer than the timeout is adopted: exactly one other worker claims it in the database
+and puts its unfinished workflows back on their queue, whose limits keep holding.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from types import TracebackType
+
+from dbos import DBOS
+from sqlalchemy import Engine, delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from services.common.crashpoints import crashpoint
+from services.common.database import ExecutorRow, utc_now
+from services.common.settings import OrchestratorSettings
+from services.common.telemetry import get_logger, metrics
+
+_log = get_logger("orchestrator")
+
+
+def beat(engine: Engine, executor_id: str) -> None:
+    """Writes that this worker lives."""
+    with Session(engine) as session, session.begin():
+        session.merge(ExecutorRow(executor_id=executor_id, beat_at=utc_now(), adopted_by=None))
+
+
+def claim_dead(engine: Engine, executor_id: str, timeout_s: float) -> list[str]:
+    """Claims every worker that has been silent for `timeout_s`; each is claimed once.
+
+    A worker whose claimer died in turn is claimed again; one that we claimed is returned until it
+    is forgotten. The workers' clocks must agree to well within the timeout.
+    """
+    deadline = utc_now() - dt.timedelta(seconds=timeout_s)
+    if not _any_silent(engine, executor_id, deadline):
+        return []  # the usual case takes no write lock
+    with Session(engine) as session, session.begin():
+        alive = set(
+            session.scalars(select(ExecutorRow.executor_id).where(ExecutorRow.beat_at >= deadline))
+        ) | {executor_id}
+        silent = session.scalars(
+            select(ExecutorRow)
+            .where(ExecutorRow.beat_at < deadline, ExecutorRow.executor_id != executor_id)
+            .with_for_update(skip_locked=True)
+        ).all()
+        claimed: list[str] = []
+        for row in silent:
+            if row.adopted_by == executor_id:
+                # Claimed by us before, and not forgotten since: we may have died in between.
+                claimed.append(row.executor_id)
+                continue
+            if row.adopted_by in alive:
+                continue
+            changed = session.execute(
+                update(ExecutorRow)
+                .where(
+                    ExecutorRow.executor_id == row.executor_id,
+                    ExecutorRow.beat_at < deadline,
+                    or_(
+                        ExecutorRow.adopted_by.is_(None),
+                        ExecutorRow.adopted_by == row.adopted_by,
+                    ),
+                )
+                .values(adopted_by=executor_id)
+            )
+            if changed.rowcount == 1:  # pyright: ignore[reportAttributeAccessIssue]
+                claimed.append(row.executor_id)
+        return claimed
+
+
+def forget(engine: Engine, executor_ids: list[str]) -> None:
+    """Takes adopted workers off the list; one that comes back enters itself again."""
+    with Session(engine) as session, session.begin():
+        session.execute(delete(ExecutorRow).where(ExecutorRow.executor_id.in_(executor_ids)))
+
+
+def _any_silent(engine: Engine, executor_id: str, deadline: dt.datetime) -> bool:
+    with Session(engine.execution_options(axial_readonly=True)) as session:
+        silent = session.scalar(
+            select(ExecutorRow.executor_id)
+            .where(ExecutorRow.beat_at < deadline, ExecutorRow.executor_id != executor_id)
+            .limit(1)
+        )
+        return silent is not None
+
+
+class Heartbeat:
+    """This worker's heartbeat and its watch over the others; a context manager."""
+
+    def __init__(self, engine: Engine, settings: OrchestratorSettings) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        beat(self._engine, self._settings.executor_id)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join(5.0)
+
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._settings.heartbeat_interval_s):
+            try:
+                beat(self._engine, self._settings.executor_id)
+                self._adopt()
+            except Exception:  # noqa: BLE001
+                # A database that is away for a while must not end the heartbeat for good.
+                _log.exception("heartbeat_failed")
+
+    def _adopt(self) -> None:
+        timeout_s = self._settings.heartbeat_timeout_s
+        dead = claim_dead(self._engine, self._settings.executor_id, timeout_s)
+        if not dead:
+            return
+        crashpoint("orchestrator.adopt.claimed")
+        # DBOS's public resume_workflow would take queued workflows off their queue, and with it
+        # out of its limits; this is what DBOS's own conductor calls.
+        handles = DBOS._recover_pending_workflows(dead)  # pyright: ignore[reportPrivateUsage]
+        forget(self._engine, dead)
+        metrics.EXECUTORS_ADOPTED.inc(len(dead))
+        _log.warning("executors_adopted", executors=len(dead), workflows=len(handles))

@@ -1,0 +1,84 @@
+"""Calls to the reporting service."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import grpc
+from axial.v1 import reporting_pb2, reporting_pb2_grpc
+
+from services.common.rpc import current_metadata, open_channel
+from services.orchestrator.errors import ReportingFailed, ReportingUnavailable
+
+MAKE_DEADLINE_S = 120.0
+RELEASE_DEADLINE_S = 30.0
+_TRANSIENT = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        # A server that dies in the middle of a call.
+        grpc.StatusCode.INTERNAL,
+    }
+)
+
+
+class ReportingClient:
+    """A connection to the reporting service; a context manager."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._channel = open_channel(address)
+        self._stub = reporting_pb2_grpc.ReportingStub(self._channel)
+
+    def __enter__(self) -> ReportingClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+
+    def make_results(
+        self, request: reporting_pb2.MakeResultsRequest
+    ) -> reporting_pb2.MakeResultsResponse:
+        """Has a job's results made. See `_explained` for what it raises."""
+        try:
+            return self._stub.MakeResults(
+                request, timeout=MAKE_DEADLINE_S, metadata=current_metadata()
+            )
+        except grpc.RpcError as error:
+            raise self._explained(error) from error
+
+    def release(self, job_uid: str) -> int:
+        """Puts a job's results on the delivery queues; returns the number of deliveries."""
+        request = reporting_pb2.ReleaseResultsRequest(job_uid=job_uid)
+        try:
+            return self._stub.ReleaseResults(
+                request, timeout=RELEASE_DEADLINE_S, metadata=current_metadata()
+            ).deliveries
+        except grpc.RpcError as error:
+            raise self._explained(error) from error
+
+    def withdraw(self, job_uids: list[str]) -> int:
+        """Takes superseded results off the queues; returns how many had not left yet."""
+        request = reporting_pb2.WithdrawResultsRequest(job_uids=job_uids)
+        try:
+            return self._stub.WithdrawResults(
+                request, timeout=RELEASE_DEADLINE_S, metadata=current_metadata()
+            ).withdrawn
+        except grpc.RpcError as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: grpc.RpcError) -> ReportingUnavailable | ReportingFailed:
+        """Raises:
+        ReportingUnavailable: it does not answer; the same call may succeed.
+        ReportingFailed: it answered that it cannot.
+        """
+        code = error.code()
+        text = f"reporting at {self._address}: {code.name}: {error.details()}"
+        return ReportingUnavailable(text) if code in _TRANSIENT else ReportingFailed(text)

@@ -1,0 +1,111 @@
+"""A frozen revision as the orchestrator reads it: its series with their kept headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from models.manifest.attributes import SELECTOR_ATTRIBUTES
+from services.common.database import (
+    InstanceRow,
+    ResultRow,
+    RevisionInstanceRow,
+    RevisionRow,
+    SeriesRow,
+)
+from services.common.headers import AttributeValue, InstanceHeader
+from services.orchestrator.errors import OrchestratorError
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesOfRevision:
+    """One series of a revision.
+
+    Attributes:
+        attributes: what selectors may ask for, by keyword; NumberOfInstances is counted.
+        headers: the kept headers of its instances, in no order.
+        data_digests: SOP instance UID -> SHA-256 of the data set.
+        made_by_axial: the series is a result of ours that came back.
+    """
+
+    series_uid: str
+    attributes: Mapping[str, AttributeValue]
+    headers: tuple[InstanceHeader, ...]
+    data_digests: Mapping[str, str]
+    made_by_axial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A frozen revision.
+
+    Attributes:
+        traceparent: the root of the revision's trace.
+    """
+
+    study_uid: str
+    number: int
+    traceparent: str
+    series: tuple[SeriesOfRevision, ...]
+
+
+def read_revision(engine: Engine, study_uid: str, number: int) -> Revision:
+    """Reads a revision from the database.
+
+    Raises:
+        OrchestratorError: there is no such revision.
+    """
+    with Session(engine.execution_options(axial_readonly=True)) as session:
+        row = session.get(RevisionRow, (study_uid, number))
+        if row is None:
+            raise OrchestratorError(f"There is no revision {number} of study {study_uid}.")
+        instances = session.scalars(
+            select(InstanceRow)
+            .join(
+                RevisionInstanceRow,
+                RevisionInstanceRow.sop_instance_uid == InstanceRow.sop_instance_uid,
+            )
+            .where(RevisionInstanceRow.study_uid == study_uid, RevisionInstanceRow.number == number)
+            .order_by(InstanceRow.sop_instance_uid)
+        ).all()
+        by_series: dict[str, list[InstanceRow]] = {}
+        for instance in instances:
+            by_series.setdefault(instance.series_uid, []).append(instance)
+        ours = set(
+            session.scalars(select(ResultRow.series_uid).where(ResultRow.series_uid.in_(by_series)))
+        )
+        rows = {
+            series.series_uid: series
+            for series in session.scalars(
+                select(SeriesRow).where(SeriesRow.series_uid.in_(by_series))
+            )
+        }
+        return Revision(
+            study_uid,
+            number,
+            row.traceparent,
+            tuple(
+                _series(rows[uid], members, made_by_axial=uid in ours)
+                for uid, members in sorted(by_series.items())
+            ),
+        )
+
+
+def _series(row: SeriesRow, members: list[InstanceRow], *, made_by_axial: bool) -> SeriesOfRevision:
+    headers = tuple(InstanceHeader.from_json(member.header) for member in members)
+    # Of the first instance by UID, not of the first that arrived: a choice must not depend on
+    # the order in which a sender happens to send.
+    first = {k: v for k, v in headers[0].attributes.items() if k in SELECTOR_ATTRIBUTES}
+    other = {k: v for k, v in row.attributes.items() if k not in SELECTOR_ATTRIBUTES}
+    attributes: dict[str, AttributeValue] = {**other, **first}
+    attributes["NumberOfInstances"] = str(len(members))
+    return SeriesOfRevision(
+        series_uid=row.series_uid,
+        attributes=attributes,
+        headers=headers,
+        data_digests={member.sop_instance_uid: member.data_digest for member in members},
+        made_by_axial=made_by_axial,
+    )

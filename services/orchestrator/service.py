@@ -1,0 +1,119 @@
+"""The orchestrator as a process: DBOS, the inference client, the gRPC door, the heartbeat."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+
+import grpc
+from axial.v1 import orchestrator_pb2, orchestrator_pb2_grpc
+from dbos import DBOS, DBOSConfig
+
+from services.common.identity import hashed
+from services.common.rpc import rpc_errors, serve_rpc
+from services.common.service import ServiceContext
+from services.orchestrator.executors import Heartbeat
+from services.orchestrator.inference import InferenceClient
+from services.orchestrator.job_queue import JobQueue
+from services.orchestrator.reporting_client import ReportingClient
+from services.orchestrator.stages import StageContext
+from services.orchestrator.workflow import Workflows
+
+
+class Orchestrator:
+    """The running orchestrator."""
+
+    def __init__(self, inference: InferenceClient, queue: JobQueue, heartbeat: Heartbeat) -> None:
+        self._inference = inference
+        self._queue = queue
+        self._heartbeat = heartbeat
+
+    def dead(self) -> str | None:
+        """A sentence when a thread that must run has ended; None while all live."""
+        if not self._queue.alive():
+            return "The job queue is no longer looked into."
+        return None if self._heartbeat.alive() else "The heartbeat has ended."
+
+    def problems(self) -> list[str]:
+        """What keeps jobs from being worked on."""
+        problem = self._inference.problem()
+        return [problem] if problem else []
+
+
+@contextmanager
+def open_orchestrator(context: ServiceContext) -> Generator[Orchestrator]:
+    """Runs the orchestrator until the context is left."""
+    settings = context.settings
+    with ExitStack() as resources:
+        inference = resources.enter_context(InferenceClient(settings.triton, _owner(context)))
+        reporting = resources.enter_context(ReportingClient(settings.reporting.address))
+        stages = StageContext(settings, context.engine, context.store, inference, reporting)
+        queue = JobQueue(settings.orchestrator.max_concurrent_jobs)
+        _configure_dbos(context)
+        workflows = Workflows(stages, queue)
+        # Our own loop looks into the job queue, with a bell; DBOS listens to none of ours.
+        DBOS.listen_queues([])
+        DBOS.launch()
+        resources.callback(_stop_dbos, context)
+        resources.callback(workflows.stop)
+        queue.open()
+        resources.callback(queue.close)
+        heartbeat = resources.enter_context(Heartbeat(context.engine, settings.orchestrator))
+        resources.enter_context(
+            serve_rpc(settings.orchestrator.address, lambda server: _register(server, workflows))
+        )
+        yield Orchestrator(inference, queue, heartbeat)
+
+
+class _Door(orchestrator_pb2_grpc.OrchestratorServicer):
+    def __init__(self, workflows: Workflows) -> None:
+        self._workflows = workflows
+
+    def BeginRevision(  # noqa: N802 - the name in the contract
+        self, request: orchestrator_pb2.BeginRevisionRequest, context: grpc.ServicerContext
+    ) -> orchestrator_pb2.BeginRevisionResponse:
+        with rpc_errors(context):
+            workflow_id = self._workflows.begin(request.study_uid, request.revision)
+        return orchestrator_pb2.BeginRevisionResponse(workflow_id=workflow_id)
+
+    def RetryStudy(  # noqa: N802 - the name in the contract
+        self, request: orchestrator_pb2.RetryStudyRequest, context: grpc.ServicerContext
+    ) -> orchestrator_pb2.RetryStudyResponse:
+        with rpc_errors(context):
+            count = self._workflows.retry(request.study_uid)
+        return orchestrator_pb2.RetryStudyResponse(jobs=count)
+
+
+def _register(server: grpc.Server, workflows: Workflows) -> None:
+    orchestrator_pb2_grpc.add_OrchestratorServicer_to_server(_Door(workflows), server)
+
+
+def _configure_dbos(context: ServiceContext) -> None:
+    settings = context.settings
+    config: DBOSConfig = {
+        "name": "axial",
+        "system_database_url": settings.resolved_workflow_database_url,
+        "executor_id": settings.orchestrator.executor_id,
+        # Workflows of an older installation are taken up by a newer one as long as the steps'
+        # order is the same: this changes only with that order, not with every release.
+        "application_version": f"steps-1-of-{version('axial').split('.')[0]}",
+        "log_level": "WARNING",
+        # We send no notifications between workflows; the default looks for them every second.
+        "notification_listener_polling_interval_sec": 30.0,
+    }
+    DBOS(config=config)
+    for name in ("dbos", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _stop_dbos(context: ServiceContext) -> None:
+    # Steps under way may finish within most of the grace period; the rest stays pending.
+    DBOS.destroy(workflow_completion_timeout_sec=int(context.settings.grace_period_s * 0.6))
+
+
+def _owner(context: ServiceContext) -> str:
+    """A name for shared memory that no other stack on this machine has."""
+    place = str(context.settings.data_dir.resolve())
+    return hashed(f"{place} {context.settings.orchestrator.executor_id}")

@@ -1,0 +1,276 @@
+"""What the workflow's steps do: select and gate, infer, report, release.
+
+Each stage is a function that may run twice. Pixels stay inside a stage; stages hand on UIDs.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from axial.v1 import inference_pb2, reporting_pb2
+from sqlalchemy import Engine
+
+from models.manifest import (
+    Manifest,
+    ModelError,
+    load_build_record,
+    load_catalogue,
+    load_manifest,
+)
+from services.common.crashpoints import crashpoint
+from services.common.database import JobRow, utc_now
+from services.common.fates import Refusal, Verdict
+from services.common.lifecycle import JobState
+from services.common.settings import Settings
+from services.common.store import StudyStore
+from services.common.telemetry import span
+from services.imaging import (
+    Volume,
+    examine_series,
+    labels_key,
+    limits_of,
+    load_volume,
+    write_labels,
+)
+from services.orchestrator import jobs
+from services.orchestrator.errors import OrchestratorError
+from services.orchestrator.inference import InferenceClient, request_for
+from services.orchestrator.reporting_client import ReportingClient
+from services.orchestrator.revision import Revision, SeriesOfRevision, read_revision
+from services.orchestrator.selection import ModelSelection, select_series
+
+
+@dataclass(frozen=True, slots=True)
+class StageContext:
+    """What stages work with."""
+
+    settings: Settings
+    engine: Engine
+    store: StudyStore
+    inference: InferenceClient
+    reporting: ReportingClient
+
+
+def select_stage(context: StageContext, study_uid: str, number: int) -> jobs.RecordedSelection:
+    """Stages *select* and *gate*: every series gets a verdict or becomes an input of a job."""
+    started = utc_now()
+    begun = time.monotonic()
+    revision = read_revision(context.engine, study_uid, number)
+    with span("orchestrator.select", parent=revision.traceparent, series=len(revision.series)):
+        selections: list[tuple[ModelSelection, str]] = []
+        for manifest in load_catalogue(context.settings.catalogue_dir):
+            selections.append(_select(context, manifest, revision))
+        crashpoint("orchestrator.select.begin")
+        recorded = jobs.record_selection(context.engine, revision, selections)
+        crashpoint("orchestrator.select.done")
+        seconds = time.monotonic() - begun
+        for uid, _ in recorded.to_run:
+            jobs.record_stage(context.engine, uid, "select", started, seconds)
+    return recorded
+
+
+def _select(
+    context: StageContext, manifest: Manifest, revision: Revision
+) -> tuple[ModelSelection, str]:
+    """What one model chooses; a model that is not built costs the others nothing."""
+    try:
+        digest = model_digest(context.settings, manifest)
+    except ModelError as error:
+        values = {"model": manifest.identity.title, "problem": str(error)}
+        verdict = Verdict("model_unavailable", values)
+        refused = {series.series_uid: verdict for series in revision.series}
+        return ModelSelection(manifest, (), refused), ""
+    return select_series(manifest, revision.series), digest
+
+
+def model_digest(settings: Settings, manifest: Manifest) -> str:
+    """The digest of the build that is served.
+
+    Raises:
+        ModelError: the model was not built for the target.
+    """
+    name = manifest.identity.name
+    return load_build_record(_repository(settings) / name).digest
+
+
+def infer_stage(context: StageContext, job_uid: str) -> bool:
+    """Stages *load* and *infer*: the labels lie in the store; False when the job has ended."""
+    job = jobs.read_job(context.engine, job_uid)
+    if job.state != JobState.SELECTED:
+        return job.state in (JobState.INFERRED, JobState.REPORTED)
+    revision = read_revision(context.engine, job.study_uid, job.revision)
+    with span("orchestrator.infer", parent=revision.traceparent, model=job.model_name) as opened:
+        with _timed(context, job_uid, "load"):
+            volumes = _load_volumes(context, revision, job)
+        if isinstance(volumes, Verdict):
+            return _ended(context, job_uid, volumes)
+        crashpoint("orchestrator.infer.begin")
+        request = request_for(job_uid, job.model_digest, volumes, opened.traceparent)
+        with _timed(context, job_uid, "infer"):
+            result = context.inference.infer(job.model_name, request, volumes)
+        _record_answer(context, job_uid, result.answer)
+        if result.answer.HasField("refusal"):
+            return _ended(context, job_uid, _refusal(job, result.answer.refusal))
+        with _timed(context, job_uid, "infer.labels"):
+            key = labels_key(job_uid)
+            write_labels(context.store, key, result.labels)
+        crashpoint("orchestrator.infer.done")
+    state = jobs.advance_job(context.engine, job_uid, JobState.INFERRED, labels_key=key)
+    crashpoint("orchestrator.infer.recorded")
+    return state == JobState.INFERRED
+
+
+def report_stage(context: StageContext, job_uid: str) -> bool:
+    """Stage *report*: results are made, checked and registered; False when the job has ended."""
+    job = jobs.read_job(context.engine, job_uid)
+    if job.state != JobState.INFERRED:
+        return job.state == JobState.REPORTED
+    revision = read_revision(context.engine, job.study_uid, job.revision)
+    with span("orchestrator.report", parent=revision.traceparent, model=job.model_name):
+        crashpoint("orchestrator.report.begin")
+        with _timed(context, job_uid, "report"):
+            response = context.reporting.make_results(_make_request(job))
+        for part in response.times:
+            _record_part(context, job_uid, f"report.{part.stage}", part.seconds)
+        crashpoint("orchestrator.report.done")
+    if response.HasField("withholding"):
+        held = response.withholding
+        return _ended(context, job_uid, Verdict(held.reason, dict(held.values)))
+    measurements = [
+        {
+            "segment_number": item.segment_number,
+            "segment_label": item.segment_label,
+            "name": item.name,
+            "value": item.value,
+            "unit": item.unit,
+        }
+        for item in response.measurements
+    ]
+    state = jobs.advance_job(context.engine, job_uid, JobState.REPORTED, measurements=measurements)
+    crashpoint("orchestrator.report.recorded")
+    return state == JobState.REPORTED
+
+
+def release_stage(context: StageContext, job_uid: str) -> None:
+    """Stage *deliver*: the results are on every destination's queue, and the job has its fate."""
+    job = jobs.read_job(context.engine, job_uid)
+    if job.state != JobState.REPORTED:
+        return
+    revision = read_revision(context.engine, job.study_uid, job.revision)
+    with span("orchestrator.deliver", parent=revision.traceparent, model=job.model_name):
+        crashpoint("orchestrator.deliver.begin")
+        with _timed(context, job_uid, "deliver"):
+            context.reporting.release(job_uid)
+        crashpoint("orchestrator.deliver.done")
+        state = jobs.end_job(context.engine, job_uid, _processed(context, job))
+        crashpoint("orchestrator.job.ended")
+    if state == JobState.SUPERSEDED:
+        # A newer revision came between our question and our release.
+        context.reporting.withdraw([job_uid])
+
+
+def _repository(settings: Settings) -> Path:
+    return settings.triton.repository / settings.triton.target / "repository"
+
+
+def _load_volumes(
+    context: StageContext, revision: Revision, job: JobRow
+) -> dict[str, Volume] | Verdict:
+    volumes: dict[str, Volume] = {}
+    manifest = load_manifest(context.settings.catalogue_dir / job.model_name)
+    for role, selected in job.selection.items():
+        series = _series(revision, selected["series_uid"])
+        limits = limits_of(manifest.roles[role], manifest.identity.title)
+        geometry = examine_series(series.headers, limits)
+        if isinstance(geometry, Refusal):
+            raise OrchestratorError(
+                f"Series {series.series_uid} passed the gate and now fails it: {geometry.reason}."
+            )
+        volume = load_volume(geometry, series.headers, context.store)
+        if isinstance(volume, Refusal):
+            return volume
+        if list(volume.instances) != selected["sop_instance_uids"]:
+            raise OrchestratorError(f"The slices of series {series.series_uid} changed order.")
+        volumes[role] = volume
+    return volumes
+
+
+def _series(revision: Revision, series_uid: str) -> SeriesOfRevision:
+    for series in revision.series:
+        if series.series_uid == series_uid:
+            return series
+    raise OrchestratorError(f"Series {series_uid} is not in revision {revision.number}.")
+
+
+def _record_answer(
+    context: StageContext, job_uid: str, answer: inference_pb2.InferenceAnswer
+) -> None:
+    for number, network in enumerate(answer.networks, start=1):
+        _record_part(context, job_uid, f"infer.network:{number}:{network.network}", network.seconds)
+    for part in answer.stages:
+        _record_part(context, job_uid, f"infer.{part.stage}", part.seconds)
+
+
+def _record_part(context: StageContext, job_uid: str, stage: str, seconds: float) -> None:
+    jobs.record_stage(context.engine, job_uid, stage, utc_now(), seconds)
+
+
+def _refusal(job: JobRow, refusal: inference_pb2.PipelineRefusal) -> Verdict:
+    return Verdict(refusal.reason, {"model": job.model_name, **refusal.values})
+
+
+def _ended(context: StageContext, job_uid: str, verdict: Verdict) -> bool:
+    jobs.end_job(context.engine, job_uid, verdict)
+    return False
+
+
+def _make_request(job: JobRow) -> reporting_pb2.MakeResultsRequest:
+    return reporting_pb2.MakeResultsRequest(
+        job_uid=job.job_uid,
+        study_uid=job.study_uid,
+        revision=job.revision,
+        model_name=job.model_name,
+        model_version=job.model_version,
+        model_digest=job.model_digest,
+        selection=[
+            reporting_pb2.RoleSelection(
+                role=role,
+                series_uid=selected["series_uid"],
+                sop_instance_uids=selected["sop_instance_uids"],
+            )
+            for role, selected in job.selection.items()
+        ],
+        labels_key=job.labels_key or "",
+        analysis_started=_local(job.created_at),
+        supersedes_job_uid=job.supersedes_job_uid or "",
+    )
+
+
+def _local(time_utc: dt.datetime) -> str:
+    return time_utc.astimezone().isoformat()
+
+
+def _processed(context: StageContext, job: JobRow) -> Verdict:
+    manifest = load_manifest(context.settings.catalogue_dir / job.model_name)
+    model = manifest.identity.title
+    if not jobs.has_segmentation(context.engine, job.job_uid):
+        looked_for = ", ".join(segment.label for segment in manifest.segments)
+        return Verdict("looked_for_not_found", {"model": model, "segments": looked_for})
+    measured = ", ".join(
+        f"{item['segment_label']} {item['value']:.1f} {item['unit']}"
+        for item in job.measurements or []
+    )
+    return Verdict("segmented", {"model": model, "found": measured or "see the overlay"})
+
+
+@contextmanager
+def _timed(context: StageContext, job_uid: str, stage: str) -> Generator[None]:
+    started = utc_now()
+    begun = time.monotonic()
+    yield
+    jobs.record_stage(context.engine, job_uid, stage, started, time.monotonic() - begun)

@@ -1,0 +1,199 @@
+"""The durable workflow: a revision's selection, then one workflow per job.
+
+Steps are recorded by DBOS; a step that was under way when the process died runs again. Workflow
+ids derive from the revision and the job, so that nothing starts twice.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID
+
+from models.manifest import ModelError, load_catalogue
+from services.common.crashpoints import crashpoint
+from services.common.errors import AxialError
+from services.common.fates import Verdict
+from services.common.identity import hashed, revision_workflow_id
+from services.common.telemetry import get_logger
+from services.orchestrator import jobs
+from services.orchestrator.asking_again import jobs_to_retry, revision_to_retry
+from services.orchestrator.errors import (
+    InferenceFailed,
+    ModelUnavailable,
+    OrchestratorError,
+    ReportingFailed,
+    ReportingUnavailable,
+)
+from services.orchestrator.job_queue import JobQueue
+from services.orchestrator.retrying import with_retries
+from services.orchestrator.revision import read_revision
+from services.orchestrator.stages import (
+    StageContext,
+    infer_stage,
+    release_stage,
+    report_stage,
+    select_stage,
+)
+
+_T = TypeVar("_T")
+# A database that fails over is back within a minute or two.
+DATABASE_ATTEMPTS = 20
+# A job whose worker died this often is what kills it (out of memory, say).
+MAX_STARTS = 5
+_log = get_logger("orchestrator")
+
+
+@DBOS.dbos_class()
+class Workflows(DBOSConfiguredInstance):
+    """The workflows of one worker."""
+
+    def __init__(self, context: StageContext, queue: JobQueue) -> None:
+        super().__init__("axial")
+        self._context = context
+        self._queue = queue
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Has waiting steps give up their wait; their workflows stay pending."""
+        self._stopping.set()
+
+    def begin(self, study_uid: str, number: int) -> str:
+        """Starts the workflow of a revision, or finds it started; returns its id."""
+        workflow_id = revision_workflow_id(study_uid, number)
+        with SetWorkflowID(workflow_id):
+            DBOS.start_workflow(self.revision, study_uid, number)
+        return workflow_id
+
+    def retry(self, study_uid: str) -> int:
+        """Starts what failed in a study's newest revision again; returns the number of works."""
+        engine = self._context.engine
+        again = jobs_to_retry(engine, study_uid)
+        crashpoint("orchestrator.retry.recorded")
+        self._enqueue(again)
+        number = revision_to_retry(engine, study_uid)
+        if number is None:
+            return len(again)
+        # The revision's own workflow id is spent; every request is a workflow of its own.
+        with SetWorkflowID(f"{revision_workflow_id(study_uid, number)}:{uuid.uuid4().hex[:8]}"):
+            DBOS.start_workflow(self.revision, study_uid, number)
+        return len(again) + 1
+
+    @DBOS.workflow()
+    def revision(self, study_uid: str, number: int) -> None:
+        """Selects, and puts every job that results on the queue."""
+        try:
+            to_run, superseded = self._select(study_uid, number)
+        except Exception as error:  # noqa: BLE001 - whatever it is, every series gets a fate
+            self._fail_revision(study_uid, number, _problem(error))
+            return
+        self._enqueue([(uid, attempt) for uid, attempt in to_run])
+        crashpoint("orchestrator.jobs.enqueued")
+        if superseded:
+            self._withdraw(superseded)
+
+    @DBOS.workflow()
+    def job(self, job_uid: str) -> None:
+        """Infers, reports and releases; whatever fails, the job gets a fate."""
+        try:
+            if self._infer(job_uid) and self._report(job_uid):
+                self._release(job_uid)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job gets a fate
+            self._fail_job(job_uid, *_verdict(error))
+        finally:
+            self._queue.ring()
+
+    @DBOS.step()
+    def _select(self, study_uid: str, number: int) -> tuple[list[tuple[str, int]], list[str]]:
+        recorded = self._persist(
+            lambda: select_stage(self._context, study_uid, number), DATABASE_ATTEMPTS, "select"
+        )
+        return list(recorded.to_run), list(recorded.superseded)
+
+    @DBOS.step()
+    def _infer(self, job_uid: str) -> bool:
+        starts = self._persist(
+            lambda: jobs.count_start(self._context.engine, job_uid), DATABASE_ATTEMPTS, "start"
+        )
+        if starts > MAX_STARTS:
+            raise OrchestratorError(f"The worker died {starts - 1} times while working on it.")
+        attempts = self._context.settings.orchestrator.infer_attempts
+        return self._persist(lambda: infer_stage(self._context, job_uid), attempts, "infer")
+
+    @DBOS.step()
+    def _report(self, job_uid: str) -> bool:
+        attempts = self._context.settings.orchestrator.reporting_attempts
+        return self._persist(lambda: report_stage(self._context, job_uid), attempts, "report")
+
+    @DBOS.step()
+    def _release(self, job_uid: str) -> None:
+        attempts = self._context.settings.orchestrator.reporting_attempts
+        self._persist(lambda: release_stage(self._context, job_uid), attempts, "deliver")
+
+    @DBOS.step()
+    def _withdraw(self, job_uids: list[str]) -> None:
+        attempts = self._context.settings.orchestrator.reporting_attempts
+        crashpoint("orchestrator.withdraw.begin")
+        self._persist(lambda: self._context.reporting.withdraw(job_uids), attempts, "withdraw")
+        crashpoint("orchestrator.withdraw.done")
+
+    @DBOS.step()
+    def _fail_job(self, job_uid: str, reason: str, problem: str) -> None:
+        def end() -> None:
+            job = jobs.read_job(self._context.engine, job_uid)
+            values = {"model": job.model_name, "problem": problem, "stage": job.state}
+            jobs.end_job(self._context.engine, job_uid, Verdict(reason, values))
+
+        self._persist(end, DATABASE_ATTEMPTS, "fail")
+        _log.error("job_failed", job=hashed(job_uid), reason=reason, problem=problem)
+
+    @DBOS.step()
+    def _fail_revision(self, study_uid: str, number: int, problem: str) -> None:
+        verdict = Verdict("internal_error", {"stage": "select", "problem": problem})
+
+        def end() -> None:
+            revision = read_revision(self._context.engine, study_uid, number)
+            models = _model_names(self._context.settings.catalogue_dir)
+            jobs.record_failure_of_revision(self._context.engine, revision, models, verdict)
+
+        self._persist(end, DATABASE_ATTEMPTS, "fail")
+        _log.error("revision_failed", study=hashed(study_uid), problem=problem)
+
+    def _enqueue(self, to_run: list[tuple[str, int]]) -> None:
+        for job_uid, attempt in to_run:
+            with SetWorkflowID(f"job:{job_uid}:{attempt}"):
+                self._queue.queue.enqueue(self.job, job_uid)
+        if to_run:
+            self._queue.ring()
+
+    def _persist(self, call: Callable[[], _T], attempts: int, what: str) -> _T:
+        return with_retries(call, attempts=attempts, stopping=self._stopping, what=what)
+
+
+def _model_names(catalogue: Path) -> list[str]:
+    """The catalogue's models; by their folders when a manifest itself is what is broken."""
+    try:
+        return [manifest.identity.name for manifest in load_catalogue(catalogue)]
+    except ModelError:
+        return sorted(folder.parent.name for folder in catalogue.glob("*/model.yaml"))
+
+
+def _problem(error: Exception) -> str:
+    """The error in words that carry no patient data: ours as they are, others by their kind."""
+    ours = isinstance(error, AxialError | ModelError)
+    return str(error) if ours else type(error).__name__
+
+
+def _verdict(error: Exception) -> tuple[str, str]:
+    if isinstance(error, ModelUnavailable):
+        return "model_unavailable", str(error)
+    if isinstance(error, InferenceFailed):
+        return "inference_failed", str(error)
+    if isinstance(error, ReportingUnavailable | ReportingFailed):
+        return "reporting_failed", str(error)
+    _log.error("job_broke_off", exc_info=error)
+    return "internal_error", _problem(error)

@@ -1,0 +1,23 @@
+"""Getting results to their destinations: a durable queue, and one sender thread for each.
+
+A delivery is one result on its way to one destination, a row that survives every process. It is
+sent until the destination has it, a status says that it never will, or its attempts are spent;
+then it is dead, visible, and can be sent again. Sending twice is harmless: UIDs derive from the
+work, so that a destination gets the same object.
+"""
+
+from services.reporting.delivery.dispatch import Deliveries, open_deliveries
+from services.reporting.delivery.queue import DeliveryQueue, Parcel
+from services.reporting.delivery.rows import Delivery
+from services.reporting.delivery.statuses import STORE_STATUSES, Outcome, judge_status
+
+__all__ = [
+    "STORE_STATUSES",
+    "Deliveries",
+    "Delivery",
+    "DeliveryQueue",
+    "Outcome",
+    "Parcel",
+    "judge_status",
+    "open_deliveries",
+]

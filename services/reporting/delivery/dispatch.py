@@ -1,0 +1,107 @@
+"""All destinations together: what the service enqueues, withdraws and sends again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+
+from services.common.crashpoints import crashpoint
+from services.common.identity import hashed
+from services.common.settings import ReportingSettings
+from services.common.store import StudyStore
+from services.common.telemetry import get_logger
+from services.reporting.delivery.queue import DeliveryQueue
+from services.reporting.delivery.worker import DestinationWorker
+from services.reporting.errors import JobError
+
+_log = get_logger("reporting")
+
+
+class Deliveries:
+    """The queue and its workers; made by `open_deliveries`."""
+
+    def __init__(
+        self, queue: DeliveryQueue, settings: ReportingSettings, workers: list[DestinationWorker]
+    ) -> None:
+        self._queue = queue
+        self._settings = settings
+        self._workers = workers
+
+    def release(self, job_uid: str) -> int:
+        """Puts the results of a job on every queue; durable when it returns.
+
+        Raises:
+            JobError: the job has no registered results.
+        """
+        deliveries = self._queue.enqueue(job_uid, self._settings.destinations)
+        crashpoint("reporting.deliveries.enqueued")
+        self._wake()
+        _log.info("results_released", job=hashed(job_uid), deliveries=deliveries)
+        return deliveries
+
+    def withdraw(self, job_uids: Sequence[str]) -> int:
+        """Takes the results of superseded jobs off the queues."""
+        withdrawn = self._queue.withdraw(job_uids, self._settings.destinations)
+        _log.info("results_withdrawn", jobs=len(job_uids), deliveries=withdrawn)
+        return withdrawn
+
+    def resend(self, delivery_uid: str, destination: str) -> int:
+        """Puts dead deliveries back on their queue.
+
+        Raises:
+            JobError: neither a delivery nor a destination is named, or it is not known.
+        """
+        known = [each.name for each in self._settings.destinations]
+        if bool(delivery_uid) == bool(destination):
+            raise JobError("Name either a delivery or a destination to send again.")
+        if destination and destination not in known:
+            raise JobError(f"'{destination}' is no destination; known are {', '.join(known)}.")
+        again = self._queue.resend(delivery_uid=delivery_uid, destination=destination)
+        self._wake()
+        _log.info("deliveries_resent", deliveries=again)
+        return again
+
+    def problems(self) -> list[str]:
+        """What keeps deliveries from being made; a destination that is down is not one."""
+        return [
+            f"The sender to {worker.destination.name} has stopped."
+            for worker in self._workers
+            if not worker.alive
+        ]
+
+    def _wake(self) -> None:
+        for worker in self._workers:
+            worker.wake()
+
+
+@contextmanager
+def open_deliveries(
+    engine: Engine, store: StudyStore, settings: ReportingSettings, grace_s: float
+) -> Generator[Deliveries]:
+    """Starts delivering, first what this replica was sending when it died.
+
+    On leaving, an object under way gets `grace_s` to arrive; what is left goes back on the queue.
+    """
+    queue = DeliveryQueue(engine, settings.sender_id)
+    taken_up = queue.take_up()
+    if taken_up:
+        _log.info("deliveries_taken_up", deliveries=taken_up)
+    unknown = queue.unknown_destinations(each.name for each in settings.destinations)
+    for name, number in unknown.items():
+        _log.error("destination_not_configured", destination=name, deliveries=number)
+    workers = [
+        DestinationWorker(destination, queue, store) for destination in settings.destinations
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        yield Deliveries(queue, settings, workers)
+    finally:
+        for worker in workers:
+            worker.request_stop()
+        deadline = time.monotonic() + grace_s
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,304 @@
+"""The durable queue of deliveries: rows, claimed by one sender at a time.
+
+The unit of work is a *parcel*: what one job has for one destination, the SEG before the SR that
+refers to it. States change only along `DELIVERY_TRANSITIONS`, and only where the row still is in
+the state that the change starts from, so that of two senders one gets it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, case, func, select
+
+from services.common.database import DeliveryRow, JobRow, utc_now
+from services.common.identity import derived_uid
+from services.common.lifecycle import DeliveryState, JobState
+from services.common.settings import Destination
+from services.reporting.database import insert_new
+from services.reporting.delivery.rows import (
+    READY,
+    RELEASED,
+    Delivery,
+    count,
+    first_due,
+    move,
+    nothing_before_it_under_way,
+    ready,
+    results_of,
+    values_of,
+    wanted_by,
+    withdraw_rows,
+)
+from services.reporting.errors import JobError
+
+_S = DeliveryState
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What a job has for a destination now, in the order of sending."""
+
+    job_uid: str
+    deliveries: tuple[Delivery, ...]
+
+
+class DeliveryQueue:
+    """The deliveries in the database, as one sender sees them."""
+
+    def __init__(self, engine: Engine, sender: str) -> None:
+        self._engine = engine
+        self._sender = sender
+
+    def enqueue(self, job_uid: str, destinations: Sequence[Destination]) -> int:
+        """Puts the results of a job on the queues; repeated, it changes nothing.
+
+        Returns:
+            How many deliveries the job has.
+
+        Raises:
+            JobError: the job has no registered results.
+        """
+        with self._engine.begin() as connection:
+            self._insert(connection, job_uid, destinations)
+            return count(connection, DeliveryRow.job_uid == job_uid)
+
+    def claim(self, destination: str, lease_s: float) -> Parcel | None:
+        """Takes the oldest parcel that is due; None when nothing is.
+
+        What belongs to a superseded job is taken off the queue instead.
+        """
+        now = utc_now()
+        with self._engine.begin() as connection:
+            self._take_back(connection, destination, now)
+            while (job_uid := first_due(connection, destination, now)) is not None:
+                superseded = connection.execute(
+                    select(JobRow.job_uid).where(
+                        JobRow.job_uid == job_uid, JobRow.state == JobState.SUPERSEDED.value
+                    )
+                ).first()
+                if superseded is not None:
+                    withdraw_rows(connection, [job_uid], destination)
+                    continue
+                deliveries = self._claim_job(connection, destination, job_uid, now, lease_s)
+                return Parcel(job_uid, deliveries) if deliveries else None
+        return None
+
+    def prolong(self, deliveries: Sequence[Delivery], lease_s: float) -> bool:
+        """Holds what is left of a parcel for longer.
+
+        All of it, also while its first object is under way: what waits behind that must not be
+        sent by another before it. False when another sender has taken any of it meanwhile.
+        """
+        with self._engine.begin() as connection:
+            held = move(
+                connection,
+                (
+                    DeliveryRow.delivery_uid.in_([each.delivery_uid for each in deliveries]),
+                    DeliveryRow.sender == self._sender,
+                ),
+                (_S.SENDING,),
+                _S.SENDING,
+                lease_until=_later(lease_s),
+            )
+        return held == len(deliveries)
+
+    def delivered(self, delivery: Delivery, note: str | None) -> bool:
+        """The destination has it."""
+        return self._settle(
+            delivery, _S.DELIVERED, delivered_at=utc_now(), last_error=note, **RELEASED
+        )
+
+    def retry(self, delivery: Delivery, error: str, delay_s: float) -> bool:
+        """It is to be tried again after `delay_s`."""
+        return self._settle(
+            delivery,
+            _S.WAITING,
+            last_error=error,
+            next_attempt_at=_later(delay_s),
+            **RELEASED,
+        )
+
+    def dead(self, delivery: Delivery, error: str) -> bool:
+        """It will not be tried again unless a person says so."""
+        return self._settle(delivery, _S.DEAD, last_error=error, **RELEASED)
+
+    def give_up(self, delivery: Delivery, error: str) -> bool:
+        """It was claimed, not tried, and will not be: its attempts were spent before."""
+        return self._settle(
+            delivery,
+            _S.DEAD,
+            attempts=delivery.attempts - 1,
+            last_error=func.coalesce(DeliveryRow.last_error, error),
+            **RELEASED,
+        )
+
+    def put_back(self, delivery: Delivery) -> bool:
+        """It was claimed and not tried: the sender stops."""
+        return self._settle(delivery, _S.PENDING, attempts=delivery.attempts - 1, **RELEASED)
+
+    def take_up(self) -> int:
+        """Puts back what this sender was sending when it died; to be called at its start."""
+        with self._engine.begin() as connection:
+            return move(
+                connection,
+                (DeliveryRow.sender == self._sender,),
+                (_S.SENDING,),
+                _S.PENDING,
+                next_attempt_at=utc_now(),
+                **RELEASED,
+            )
+
+    def next_due(self, destination: str) -> dt.datetime | None:
+        """When the next parcel or the next lapsed lease is due; None when there is nothing."""
+        when = case(
+            (DeliveryRow.state == _S.SENDING.value, DeliveryRow.lease_until),
+            else_=DeliveryRow.next_attempt_at,
+        )
+        with self._engine.connect().execution_options(axial_readonly=True) as connection:
+            return connection.execute(
+                select(func.min(when, type_=DeliveryRow.next_attempt_at.type)).where(
+                    DeliveryRow.destination == destination,
+                    DeliveryRow.state.in_([*values_of(READY), _S.SENDING.value]),
+                    nothing_before_it_under_way(),
+                )
+            ).scalar_one()
+
+    def depth(self, destination: str) -> int:
+        """How many deliveries have not ended."""
+        with self._engine.connect().execution_options(axial_readonly=True) as connection:
+            return count(
+                connection,
+                DeliveryRow.destination == destination,
+                DeliveryRow.state.in_([*values_of(READY), _S.SENDING.value]),
+            )
+
+    def unknown_destinations(self, known: Iterable[str]) -> dict[str, int]:
+        """Deliveries that have not ended, for destinations that are not configured any more."""
+        with self._engine.connect().execution_options(axial_readonly=True) as connection:
+            rows = connection.execute(
+                select(DeliveryRow.destination, func.count())
+                .where(
+                    DeliveryRow.destination.not_in(list(known)),
+                    DeliveryRow.state.in_([*values_of(READY), _S.SENDING.value]),
+                )
+                .group_by(DeliveryRow.destination)
+            ).all()
+        return {str(name): int(number) for name, number in rows}
+
+    def withdraw(self, job_uids: Sequence[str], destinations: Sequence[Destination]) -> int:
+        """Takes the results of superseded jobs off the queues, as far as they have not left.
+
+        Results that were never released are entered as withdrawn, so that a release that comes
+        late sends nothing.
+        """
+        with self._engine.begin() as connection:
+            for job_uid in job_uids:
+                if results_of(connection, job_uid):
+                    self._insert(connection, job_uid, destinations)
+            return withdraw_rows(connection, job_uids)
+
+    def resend(self, *, delivery_uid: str = "", destination: str = "") -> int:
+        """Puts one dead delivery, or all of a destination, back on the queue.
+
+        Raises:
+            JobError: there is no such delivery.
+        """
+        condition = (
+            DeliveryRow.delivery_uid == delivery_uid
+            if delivery_uid
+            else DeliveryRow.destination == destination
+        )
+        with self._engine.begin() as connection:
+            if delivery_uid and not count(connection, condition):
+                raise JobError(f"There is no delivery {delivery_uid}.")
+            return move(
+                connection,
+                (condition,),
+                (_S.DEAD,),
+                _S.PENDING,
+                attempts=0,
+                next_attempt_at=utc_now(),
+                **RELEASED,
+            )
+
+    def _insert(
+        self, connection: Connection, job_uid: str, destinations: Sequence[Destination]
+    ) -> None:
+        results = results_of(connection, job_uid)
+        if not results:
+            raise JobError(f"Job {job_uid} has no results; make them first.")
+        now = utc_now()
+        rows = [
+            {
+                "delivery_uid": derived_uid("delivery", result.sop_instance_uid, destination.name),
+                "job_uid": job_uid,
+                "sop_instance_uid": result.sop_instance_uid,
+                "destination": destination.name,
+                "sequence": result.sequence,
+                "state": _S.PENDING.value,
+                "attempts": 0,
+                "next_attempt_at": now,
+                "created_at": now,
+            }
+            for destination in destinations
+            for result in wanted_by(results, destination)
+        ]
+        insert_new(connection, DeliveryRow, rows)
+
+    def _claim_job(
+        self,
+        connection: Connection,
+        destination: str,
+        job_uid: str,
+        now: dt.datetime,
+        lease_s: float,
+    ) -> tuple[Delivery, ...]:
+        claimed: list[Delivery] = []
+        for delivery in ready(connection, destination, job_uid):
+            taken = move(
+                connection,
+                (DeliveryRow.delivery_uid == delivery.delivery_uid,),
+                READY,
+                _S.SENDING,
+                sender=self._sender,
+                lease_until=now + dt.timedelta(seconds=lease_s),
+                attempts=delivery.attempts,
+            )
+            if not taken:
+                break  # another sender has the parcel
+            claimed.append(delivery)
+        return tuple(claimed)
+
+    def _take_back(self, connection: Connection, destination: str, now: dt.datetime) -> None:
+        """Puts back what a sender holds whose lease has lapsed."""
+        move(
+            connection,
+            (DeliveryRow.destination == destination, DeliveryRow.lease_until < now),
+            (_S.SENDING,),
+            _S.PENDING,
+            next_attempt_at=now,
+            **RELEASED,
+        )
+
+    def _settle(self, delivery: Delivery, wanted: DeliveryState, **values: Any) -> bool:
+        with self._engine.begin() as connection:
+            return bool(
+                move(
+                    connection,
+                    (
+                        DeliveryRow.delivery_uid == delivery.delivery_uid,
+                        DeliveryRow.sender == self._sender,
+                    ),
+                    (_S.SENDING,),
+                    wanted,
+                    **values,
+                )
+            )
+
+
+def _later(seconds: float) -> dt.datetime:
+    return utc_now() + dt.timedelta(seconds=seconds)

@@ -1,0 +1,161 @@
+"""The rows of deliveries: which are due, in what order, and how their state changes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.orm import aliased
+
+from services.common.database import DeliveryRow, ResultRow
+from services.common.lifecycle import DELIVERY_TRANSITIONS, DeliveryState, require
+from services.common.settings import Destination
+from services.reporting.naming import PLAIN, Kind, form_for
+
+_S = DeliveryState
+READY = (_S.PENDING, _S.WAITING)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One result on its way to one destination.
+
+    Attributes:
+        attempts: including the one under way.
+    """
+
+    delivery_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    kind: str
+    store_key: str
+    digest: str
+    attempts: int
+
+
+RELEASED: Mapping[str, None] = {"sender": None, "lease_until": None}
+
+
+def move(
+    connection: Connection,
+    conditions: tuple[Any, ...],
+    current: tuple[DeliveryState, ...],
+    wanted: DeliveryState,
+    **values: Any,
+) -> int:
+    """Changes the state of rows that are in one of `current`; returns how many it were."""
+    for state in current:
+        require(DELIVERY_TRANSITIONS, state, wanted, "A delivery")
+    done = connection.execute(
+        update(DeliveryRow)
+        .where(*conditions, DeliveryRow.state.in_(values_of(current)))
+        .values(state=wanted.value, **values)
+    )
+    return int(done.rowcount)
+
+
+def withdraw_rows(
+    connection: Connection, job_uids: Sequence[str], destination: str | None = None
+) -> int:
+    conditions: list[Any] = [DeliveryRow.job_uid.in_(list(job_uids))]
+    if destination is not None:
+        conditions.append(DeliveryRow.destination == destination)
+    return move(connection, tuple(conditions), (_S.PENDING, _S.WAITING, _S.DEAD), _S.WITHDRAWN)
+
+
+def _due(destination: str, now: dt.datetime) -> tuple[Any, ...]:
+    return (
+        DeliveryRow.destination == destination,
+        DeliveryRow.state.in_(values_of(READY)),
+        DeliveryRow.next_attempt_at <= now,
+        nothing_before_it_under_way(),
+    )
+
+
+def nothing_before_it_under_way() -> Any:
+    """No sender has what this delivery refers to: it would arrive first."""
+    before = aliased(DeliveryRow)
+    return ~(
+        select(before.delivery_uid)
+        .where(
+            before.job_uid == DeliveryRow.job_uid,
+            before.destination == DeliveryRow.destination,
+            before.sequence < DeliveryRow.sequence,
+            before.state == _S.SENDING.value,
+        )
+        .correlate(DeliveryRow)
+        .exists()
+    )
+
+
+def first_due(connection: Connection, destination: str, now: dt.datetime) -> str | None:
+    """The job whose parcel has been due for longest."""
+    return connection.execute(
+        select(DeliveryRow.job_uid)
+        .where(*_due(destination, now))
+        .order_by(DeliveryRow.next_attempt_at, DeliveryRow.created_at, DeliveryRow.sequence)
+        .limit(1)
+    ).scalar()
+
+
+def ready(connection: Connection, destination: str, job_uid: str) -> list[Delivery]:
+    """A job's deliveries that are waiting, as they would be after the next attempt.
+
+    Also those that are due a little later: an SR must not overtake its SEG.
+    """
+    rows = connection.execute(
+        select(
+            DeliveryRow.delivery_uid,
+            DeliveryRow.sop_instance_uid,
+            ResultRow.sop_class_uid,
+            ResultRow.kind,
+            ResultRow.store_key,
+            ResultRow.digest,
+            (DeliveryRow.attempts + 1).label("attempts"),
+        )
+        .join(ResultRow, ResultRow.sop_instance_uid == DeliveryRow.sop_instance_uid)
+        .where(
+            DeliveryRow.destination == destination,
+            DeliveryRow.job_uid == job_uid,
+            DeliveryRow.state.in_(values_of(READY)),
+            nothing_before_it_under_way(),
+        )
+        .order_by(DeliveryRow.sequence, DeliveryRow.delivery_uid)
+    )
+    return [Delivery(**row) for row in rows.mappings()]
+
+
+def results_of(connection: Connection, job_uid: str) -> list[Any]:
+    return list(
+        connection.execute(
+            select(
+                ResultRow.sop_instance_uid, ResultRow.kind, ResultRow.form, ResultRow.sequence
+            ).where(ResultRow.job_uid == job_uid)
+        ).all()
+    )
+
+
+def wanted_by(results: list[Any], destination: Destination) -> list[Any]:
+    """The results of the kinds and the form that a destination wants.
+
+    A form that was not made (the destination was configured later) is replaced by the plain one,
+    for all kinds: an SR goes with the SEG that it names.
+    """
+    for form in (form_for(destination), PLAIN):
+        chosen = [result for result in results if result.form == form.name(Kind(result.kind))]
+        if any(result.kind == Kind.SR for result in chosen):
+            return [result for result in chosen if result.kind in destination.kinds]
+    return []
+
+
+def count(connection: Connection, *conditions: Any) -> int:
+    return connection.execute(
+        select(func.count()).select_from(DeliveryRow).where(*conditions)
+    ).scalar_one()
+
+
+def values_of(states: tuple[DeliveryState, ...]) -> list[str]:
+    return [state.value for state in states]

@@ -1,0 +1,51 @@
+"""What results are made of: one job, as the orchestrator describes it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from models.manifest import Manifest
+from services.common.fates import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One model on one selection of one revision.
+
+    Attributes:
+        series_uid: the series on whose grid the labels lie (the first role's).
+        sop_instance_uids: its instances in slice order: element k is plane k of the labels.
+        labels_key: store key of the labels, gzip of a .npy, uint8 [k, j, i].
+        analysis_started: timezone-aware; becomes ContentDate and ContentTime.
+        supersedes_job_uid: the job whose results these replace; empty when there is none.
+    """
+
+    job_uid: str
+    study_uid: str
+    revision: int
+    manifest: Manifest
+    model_digest: str
+    series_uid: str
+    sop_instance_uids: tuple[str, ...]
+    labels_key: str
+    analysis_started: dt.datetime
+    supersedes_job_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Withholding:
+    """Why the results of a job do not leave: a reason code of fate `withheld` and its values."""
+
+    reason: str
+    values: dict[str, Value]
+
+
+def object_check_failed(kind: str, problem: str) -> Withholding:
+    """An object of `kind` did not pass its checks."""
+    return Withholding("object_check_failed", {"kind": kind, "problem": problem})
+
+
+def geometry_mismatch(problem: str) -> Withholding:
+    """The labels do not lie on the source's grid."""
+    return Withholding("geometry_mismatch", {"problem": problem})

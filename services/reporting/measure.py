@@ -1,0 +1,128 @@
+"""Measuring segments: exact voxel counts, and volumes from them.
+
+A segment without a voxel has no volume here, not a volume of zero: it was looked for and not
+found, and what it measures is unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.manifest import Manifest
+from services.reporting.errors import JobError
+
+# UCUM unit -> how many of it one cubic millimetre is.
+_PER_MM3 = {"mm3": 1.0, "cm3": 1e-3, "mL": 1e-3, "ml": 1e-3, "L": 1e-6, "l": 1e-6}
+# Decimals that are kept: a thousandth of a cubic millimetre.
+_DECIMALS = {"mm3": 3, "cm3": 6, "mL": 6, "ml": 6, "L": 9, "l": 9}
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentCount:
+    """How many voxels a segment has.
+
+    Attributes:
+        number: its number in the manifest.
+        voxels: int64 [k], in each slice.
+    """
+
+    number: int
+    voxels: npt.NDArray[np.int64]
+
+    @property
+    def total(self) -> int:
+        """In all slices."""
+        return int(self.voxels.sum())
+
+    def weighted(self, steps: npt.NDArray[np.float64] | None) -> float:
+        """In all slices, each counted by what it stands for (`SourceSeries.steps`)."""
+        return self.total if steps is None else float(self.voxels @ steps)
+
+    @property
+    def found(self) -> bool:
+        """Whether there is any."""
+        return self.total > 0
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredValue:
+    """One measurement of one segment.
+
+    Attributes:
+        name: the manifest's kind of measurement, `volume`.
+        unit: UCUM.
+    """
+
+    segment_number: int
+    segment_label: str
+    name: str
+    value: float
+    unit: str
+
+
+def voxel_histogram(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """int64 [k, 256]: how often each value occurs in each slice, in one pass over the labels.
+
+    Args:
+        labels: uint8 [k, j, i] on the source grid; 0 is background.
+    """
+    return np.stack([np.bincount(plane.ravel(), minlength=256) for plane in labels])
+
+
+def count_voxels(histogram: npt.NDArray[np.int64], manifest: Manifest) -> tuple[SegmentCount, ...]:
+    """The voxels of every segment of the manifest, from the labels' histogram."""
+    return tuple(
+        SegmentCount(segment.number, histogram[:, segment.number]) for segment in manifest.segments
+    )
+
+
+def unknown_labels(histogram: npt.NDArray[np.int64], manifest: Manifest) -> list[int]:
+    """Values that occur in the labels and that no segment of the manifest has."""
+    known = {0, *(segment.number for segment in manifest.segments)}
+    present = np.flatnonzero(histogram.sum(axis=0))
+    return [int(value) for value in present if int(value) not in known]
+
+
+def measure(
+    manifest: Manifest,
+    counts: tuple[SegmentCount, ...],
+    voxel_volume_mm3: float,
+    steps: npt.NDArray[np.float64] | None = None,
+) -> tuple[MeasuredValue, ...]:
+    """The measurements that the manifest asks for, of the segments that were found.
+
+    Args:
+        steps: where slices are unevenly spaced, what each stands for (`SourceSeries.steps`).
+
+    Raises:
+        JobError: the manifest asks for a unit that a volume cannot be given in.
+    """
+    values: list[MeasuredValue] = []
+    for wanted in manifest.measurements:
+        for count in counts:
+            if count.found and count.number in (wanted.segments or (count.number,)):
+                unit = wanted.unit.value
+                values.append(
+                    MeasuredValue(
+                        segment_number=count.number,
+                        segment_label=manifest.segment(count.number).label,
+                        name=wanted.kind,
+                        value=volume(count.weighted(steps), voxel_volume_mm3, unit),
+                        unit=unit,
+                    )
+                )
+    return tuple(values)
+
+
+def volume(voxels: float, voxel_volume_mm3: float, unit: str) -> float:
+    """The volume of `voxels` in a UCUM unit, rounded to a thousandth of a cubic millimetre.
+
+    Raises:
+        JobError: the unit is none of a volume.
+    """
+    if unit not in _PER_MM3:
+        raise JobError(f"A volume cannot be given in '{unit}'; use one of {', '.join(_PER_MM3)}.")
+    return round(voxels * voxel_volume_mm3 * _PER_MM3[unit], _DECIMALS[unit])

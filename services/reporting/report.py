@@ -1,0 +1,310 @@
+"""Writing a job's measurements as a Comprehensive 3D SR, TID 1500 (PS3.16).
+
+Every segment that the model looks for has a measurement group: with its volume and a reference to
+the SEG when it was found, with the coded statement "not detected" when it was not. What viewers
+need beyond the standard is in docs/interop.md, rows S-1 to S-30.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from highdicom.sr import (
+    AlgorithmIdentification,
+    Comprehensive3DSR,
+    ContainerContentItem,
+    ContentItem,
+    ContentSequence,
+    DeviceObserverIdentifyingAttributes,
+    FindingSite,
+    GraphicTypeValues,
+    ImageContentItem,
+    ImageLibraryEntryDescriptors,
+    ImageRegion,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    QualitativeEvaluation,
+    ReferencedSegment,
+    RelationshipTypeValues,
+    SourceImageForRegion,
+    SourceSeriesForSegmentation,
+    TextContentItem,
+    TrackingIdentifier,
+    VolumetricROIMeasurementsAndQualitativeEvaluations,
+)
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from models.manifest import Segment
+from services.reporting.analysis import Analysis
+from services.reporting.coding import dicom_code
+from services.reporting.equipment import AXIAL_VERSION, MANUFACTURER, MODEL_NAME, serial_number
+from services.reporting.job import Job
+from services.reporting.measure import SegmentCount
+from services.reporting.naming import (
+    SEGMENTATION_STORAGE,
+    Form,
+    Kind,
+    device_uid,
+    series_description,
+    series_uid,
+    sop_instance_uid,
+    tracking_identifier,
+    tracking_uid,
+)
+from services.reporting.objects import as_file, finish
+from services.reporting.regions import key_slice, outline
+from services.reporting.source import SourceSeries
+from services.reporting.stand_ins import identity_of, stand_in
+from services.reporting.texts import ascii_text
+
+# PS3.16 CID 100: the imaging procedure, where the manifest names none.
+_PROCEDURES = {
+    "CT": Code("25045-6", "LN", "CT unspecified body region"),
+    "MR": Code("25056-3", "LN", "MRI unspecified body region"),
+    "PT": Code("44136-0", "LN", "PET unspecified body region"),
+    "NM": Code("49118-3", "LN", "NM unspecified body region"),
+}
+_ANY_PROCEDURE = Code("43468-8", "LN", "XR unspecified body region")
+
+_NOT_DETECTED = Code("260415000", "SCT", "Not detected")
+_SOURCE = Code("260753009", "SCT", "Source")
+# Descriptors that differ from slice to slice do not belong to a group of images.
+_OF_ONE_SLICE = frozenset({"Image Position (Patient) X", "Image Position (Patient) Y",
+                           "Image Position (Patient) Z"})  # fmt: skip
+
+
+_THICKNESS = "Slice Thickness"
+
+_AnyGroup = (
+    VolumetricROIMeasurementsAndQualitativeEvaluations | MeasurementsAndQualitativeEvaluations
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a report tells beyond the analysis itself.
+
+    Attributes:
+        remarks: sentences for the reader, by the segment's number in the manifest.
+        predecessor: identity of the SR that this one replaces.
+    """
+
+    remarks: Mapping[int, str] = field(default_factory=dict[int, str])
+    predecessor: Dataset | None = None
+
+
+def encode_report(analysis: Analysis, form: Form, number: int, context: Context) -> bytes:
+    """The SR of a job as a file.
+
+    Args:
+        form: whether groups refer to segments of the SEG of this form, or hold a 2D region.
+        number: the series number.
+    """
+    job, source = analysis.job, analysis.source
+    form_name = form.name(Kind.SR)
+    image = stand_in(source.headers[0], source)
+    others = [identity_of(header) for header in source.headers[1:]]
+    dataset = Comprehensive3DSR(
+        evidence=[image, *others, *_segmentation_evidence(analysis, form)],
+        content=_content(analysis, image, form, context)[0],
+        series_instance_uid=series_uid(job.job_uid, Kind.SR, form_name),
+        series_number=number,
+        sop_instance_uid=sop_instance_uid(job.job_uid, Kind.SR, form_name),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=MODEL_NAME,
+        device_serial_number=serial_number(job),
+        software_versions=AXIAL_VERSION,
+        is_complete=True,
+        previous_versions=[context.predecessor] if context.predecessor else None,
+        series_description=series_description(
+            job.manifest,
+            Kind.SR,
+            [segment.label for segment in job.manifest.segments],
+            job.revision,
+        ),
+    )
+    finish(dataset, job, source)
+    # Nobody has read it yet: COMPLETE and UNVERIFIED say so; PRELIMINARY would hide it in places.
+    del dataset.PreliminaryFlag
+    steps = source.first.get("ReferencedPerformedProcedureStepSequence")
+    dataset.ReferencedPerformedProcedureStepSequence = [_step(item) for item in steps or []]
+    return as_file(dataset)
+
+
+def _segmentation_evidence(analysis: Analysis, form: Form) -> list[Dataset]:
+    if not analysis.found:
+        return []
+    job_uid, name = analysis.job.job_uid, form.name(Kind.SEG)
+    item = Dataset()
+    item.SOPClassUID = SEGMENTATION_STORAGE
+    item.SOPInstanceUID = sop_instance_uid(job_uid, Kind.SEG, name)
+    item.StudyInstanceUID = analysis.job.study_uid
+    item.SeriesInstanceUID = series_uid(job_uid, Kind.SEG, name)
+    return [item]
+
+
+def _step(source: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = source.ReferencedSOPClassUID
+    item.ReferencedSOPInstanceUID = source.ReferencedSOPInstanceUID
+    return item
+
+
+def _content(analysis: Analysis, image: Dataset, form: Form, context: Context) -> MeasurementReport:
+    manifest = analysis.job.manifest
+    procedure = (
+        dicom_code(manifest.procedure_reported)
+        if manifest.procedure_reported
+        else _PROCEDURES.get(analysis.source.modality, _ANY_PROCEDURE)
+    )
+    report = MeasurementReport(
+        observation_context=ObservationContext(observer_device_context=_observer(analysis.job)),
+        procedure_reported=procedure,
+        imaging_measurements=[_group(analysis, count, form, context) for count in analysis.counts],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    items = report[0].ContentSequence
+    # TID 1500: the library stands before the measurements, which are the last item.
+    items.insert(len(items) - 1, _image_library(analysis.source, image))
+    return report
+
+
+def _observer(job: Job) -> ObserverContext:
+    """The algorithm as the device that observed."""
+    identity = job.manifest.identity
+    return ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=device_uid(job.model_digest),
+            name=ascii_text(identity.title, 64),
+            manufacturer_name=ascii_text(identity.manufacturer, 64),
+            model_name=identity.name,
+            serial_number=serial_number(job),
+        ),
+    )
+
+
+def _image_library(source: SourceSeries, image: Dataset) -> ContainerContentItem:
+    """TID 1600 with one group for the series: what its images share is said once."""
+    library = ContainerContentItem(
+        name=codes.DCM.ImageLibrary, relationship_type=RelationshipTypeValues.CONTAINS
+    )
+    group = ContainerContentItem(
+        name=codes.DCM.ImageLibraryGroup, relationship_type=RelationshipTypeValues.CONTAINS
+    )
+    group.ContentSequence = ContentSequence(_shared_descriptors(image))
+    for header in source.headers:
+        group.ContentSequence.append(
+            ImageContentItem(
+                name=_SOURCE,
+                referenced_sop_class_uid=header.sop_class_uid,
+                referenced_sop_instance_uid=header.sop_instance_uid,
+                relationship_type=RelationshipTypeValues.CONTAINS,
+            )
+        )
+    library.ContentSequence = ContentSequence([group])
+    return library
+
+
+def _shared_descriptors(image: Dataset) -> list[ContentItem]:
+    """TID 1602 as far as it holds for all images; without a thickness that is not known."""
+    left_out = _OF_ONE_SLICE
+    if image.SliceThickness is None:
+        # highdicom wants a number; the item that it makes of it is not kept.
+        image = copy(image)
+        image.SliceThickness = 0
+        left_out = left_out | {_THICKNESS}
+    return [
+        item
+        for item in ImageLibraryEntryDescriptors(image)
+        if item.ConceptNameCodeSequence[0].CodeMeaning not in left_out
+    ]
+
+
+def _group(analysis: Analysis, count: SegmentCount, form: Form, context: Context) -> _AnyGroup:
+    """The measurement group of one segment: TID 1411 when it was found, TID 1501 when not."""
+    job = analysis.job
+    segment = job.manifest.segment(count.number)
+    common: dict[str, Any] = {
+        "tracking_identifier": TrackingIdentifier(
+            uid=tracking_uid(job.job_uid, segment.number),
+            identifier=tracking_identifier(job.manifest, segment.label),
+        ),
+        "finding_category": dicom_code(segment.category),
+        "finding_type": dicom_code(segment.type),
+        "finding_sites": [FindingSite(dicom_code(segment.region or segment.type))],
+        "algorithm_id": _algorithm(job),
+    }
+    if not count.found:
+        presence = QualitativeEvaluation(codes.DCM.PresenceOfProperty, _NOT_DETECTED)
+        return MeasurementsAndQualitativeEvaluations(**common, qualitative_evaluations=[presence])
+    if form.key_slice:
+        common["referenced_regions"] = [_region(analysis, count)]
+    else:
+        common["referenced_segment"] = ReferencedSegment(
+            sop_class_uid=SEGMENTATION_STORAGE,
+            sop_instance_uid=sop_instance_uid(job.job_uid, Kind.SEG, form.name(Kind.SEG)),
+            segment_number=analysis.numbers_in_object[count.number],
+            source_series=SourceSeriesForSegmentation(job.series_uid),
+        )
+    group = VolumetricROIMeasurementsAndQualitativeEvaluations(
+        **common, measurements=_measurements(analysis, segment)
+    )
+    _remark(group, context.remarks.get(segment.number))
+    return group
+
+
+def _algorithm(job: Job) -> AlgorithmIdentification:
+    identity = job.manifest.identity
+    return AlgorithmIdentification(
+        name=ascii_text(identity.title, 64),
+        version=identity.version,
+        family=dicom_code(identity.algorithm_family),
+        manufacturer=ascii_text(identity.manufacturer, 64),
+    )
+
+
+def _measurements(analysis: Analysis, segment: Segment) -> list[Measurement]:
+    wanted = {each.kind: each for each in analysis.job.manifest.measurements}
+    return [
+        Measurement(
+            name=dicom_code(wanted[value.name].concept),
+            value=value.value,
+            unit=dicom_code(wanted[value.name].unit),
+            method=codes.DCM.SumOfSegmentedVoxelMethodForVolume,
+        )
+        for value in analysis.values
+        if value.segment_number == segment.number
+    ]
+
+
+def _region(analysis: Analysis, count: SegmentCount) -> ImageRegion:
+    k = key_slice(count.voxels)
+    header = analysis.source.headers[k]
+    return ImageRegion(
+        graphic_type=GraphicTypeValues.POLYLINE,
+        graphic_data=outline(analysis.labels[k] == count.number),
+        source_image=SourceImageForRegion(header.sop_class_uid, header.sop_instance_uid),
+    )
+
+
+def _remark(
+    group: VolumetricROIMeasurementsAndQualitativeEvaluations, sentence: str | None
+) -> None:
+    if sentence:
+        group[0].ContentSequence.append(
+            TextContentItem(
+                name=codes.DCM.Comment,
+                value=ascii_text(sentence, 1024),
+                relationship_type=RelationshipTypeValues.CONTAINS,
+            )
+        )

@@ -1,0 +1,309 @@
+"""Making the results of a job: read, measure, encode, check, register.
+
+Every step may run twice: UIDs and bytes derive from the job, files are replaced as a whole, and
+the rows of a job's results are written in one transaction, after every object passed its checks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import cast
+
+from sqlalchemy import Engine, select
+
+from services.common.crashpoints import crashpoint
+from services.common.database import JobRow, ResultRow, utc_now
+from services.common.identity import hashed, sha256_hex
+from services.common.settings import ReportingSettings
+from services.common.store import StudyStore, job_key
+from services.common.telemetry import get_logger, span
+from services.imaging.labels import read_labels
+from services.reporting.analysis import Analysis
+from services.reporting.check import check_report, check_segmentation
+from services.reporting.database import insert_new
+from services.reporting.errors import ReportingError
+from services.reporting.job import Job, Withholding, geometry_mismatch, object_check_failed
+from services.reporting.measure import (
+    MeasuredValue,
+    count_voxels,
+    measure,
+    unknown_labels,
+    voxel_histogram,
+)
+from services.reporting.naming import (
+    Form,
+    Kind,
+    forms_wanted,
+    series_number,
+    series_uid,
+    sop_instance_uid,
+)
+from services.reporting.plausibility import judge
+from services.reporting.predecessor import predecessor
+from services.reporting.report import Context, encode_report
+from services.reporting.segmentation import encode_segmentation
+from services.reporting.source import load_source
+from services.reporting.validator import RunningValidator
+
+_log = get_logger("reporting")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An object made by a job."""
+
+    sop_instance_uid: str
+    series_uid: str
+    kind: Kind
+    form: str
+    store_key: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of a job's labels.
+
+    Attributes:
+        results: registered; empty when they are withheld.
+        withholding: why nothing was registered.
+        seconds: by stage.
+    """
+
+    results: tuple[Result, ...]
+    values: tuple[MeasuredValue, ...]
+    withholding: Withholding | None
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    @contextmanager
+    def stage(self, name: str) -> Generator[None]:
+        begun = time.perf_counter()
+        with span(f"reporting.{name}"):
+            yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+
+
+class ResultMaker:
+    """Makes results of jobs and registers them."""
+
+    def __init__(self, engine: Engine, store: StudyStore, settings: ReportingSettings) -> None:
+        self._engine = engine
+        self._store = store
+        self._settings = settings
+
+    def make(self, job: Job) -> Made:
+        """Makes, checks and registers the results of `job`; sends nothing.
+
+        Raises:
+            JobError: the job does not fit the catalogue, the store or the database.
+            StoreError, ImagingError: the labels or the source cannot be read.
+            ValidatorError: the validator is configured and cannot be run.
+        """
+        clock = _Clock()
+        with clock.stage("read"):
+            analysis = self._analyse(job)
+        if isinstance(analysis, Withholding):
+            return _withheld(job, analysis, (), clock)
+        registered = self._registered(job)
+        if registered:
+            return Made(registered, analysis.values, None, clock.seconds)
+        verdict = judge(job.manifest, analysis.values)
+        if verdict.withholding is not None:
+            return _withheld(job, verdict.withholding, analysis.values, clock)
+        context = Context(verdict.remarks, predecessor(self._engine, job.supersedes_job_uid))
+        outcome = self._write_and_check(analysis, context, clock)
+        if isinstance(outcome, Withholding):
+            return _withheld(job, outcome, analysis.values, clock)
+        with clock.stage("register"):
+            self._register(job, outcome)
+        crashpoint("reporting.results.registered")
+        _log.info(
+            "results_registered",
+            job=hashed(job.job_uid),
+            model=job.manifest.name,
+            results=len(outcome),
+            found=sum(count.found for count in analysis.counts),
+        )
+        return Made(outcome, analysis.values, None, clock.seconds)
+
+    def _analyse(self, job: Job) -> Analysis | Withholding:
+        source = load_source(job, self._engine, self._store)
+        if isinstance(source, Withholding):
+            return source
+        labels = read_labels(self._store, job.labels_key)
+        if labels.shape != source.shape:
+            return geometry_mismatch(
+                f"the labels have {' x '.join(map(str, labels.shape))} voxels, the images "
+                f"{' x '.join(map(str, source.shape))}"
+            )
+        histogram = voxel_histogram(labels)
+        unknown = unknown_labels(histogram, job.manifest)
+        if unknown:
+            numbers = ", ".join(map(str, unknown))
+            return object_check_failed("labels", f"{numbers} is no segment of {job.manifest.name}")
+        counts = count_voxels(histogram, job.manifest)
+        values = measure(job.manifest, counts, source.voxel_volume_mm3, source.steps)
+        return Analysis(job, source, labels, counts, values)
+
+    def _registered(self, job: Job) -> tuple[Result, ...]:
+        """The results of a job that was made before, as far as their files are there."""
+        with self._engine.connect().execution_options(axial_readonly=True) as connection:
+            rows = connection.execute(
+                select(ResultRow.__table__)
+                .where(ResultRow.job_uid == job.job_uid)
+                .order_by(ResultRow.sequence, ResultRow.form)
+            ).all()
+        if not all(self._store.exists(row.store_key) for row in rows):
+            return ()
+        return tuple(
+            Result(
+                sop_instance_uid=row.sop_instance_uid,
+                series_uid=row.series_uid,
+                kind=Kind(row.kind),
+                form=row.form,
+                store_key=row.store_key,
+                digest=row.digest,
+                size_bytes=row.size_bytes,
+            )
+            for row in rows
+        )
+
+    def _write_and_check(
+        self, analysis: Analysis, context: Context, clock: _Clock
+    ) -> tuple[Result, ...] | Withholding:
+        """Writes all kinds and forms and checks each; dciodvfy runs beside the next one."""
+        rank = self._rank(analysis.job)
+        results: list[Result] = []
+        validators: list[tuple[Kind, RunningValidator]] = []
+        try:
+            for kind, form in _objects(forms_wanted(self._settings.destinations), analysis.found):
+                number = series_number(self._settings.series_number_base, rank, kind, form)
+                with clock.stage(f"encode_{kind.lower()}"):
+                    content = _encoded(kind, analysis, form, number, context)
+                with clock.stage("write"):
+                    result = self._write(analysis.job, kind, form, content)
+                results.append(result)
+                file = self._store.path(result.store_key)
+                if self._settings.check_with_dciodvfy:
+                    validators.append((kind, RunningValidator(file)))
+                check = check_segmentation if kind is Kind.SEG else check_report
+                with clock.stage("check"):
+                    problem = check(file, analysis, form)
+                if problem:
+                    return object_check_failed(kind, problem)
+            with clock.stage("check"):
+                withholding = _validation_problem(analysis.job, validators)
+            return withholding or tuple(results)
+        finally:
+            for _, validator in validators:
+                validator.stop()
+
+    def _write(self, job: Job, kind: Kind, form: Form, content: bytes) -> Result:
+        name = form.name(kind)
+        key = job_key(job.job_uid, f"{kind.lower()}{'-' if name else ''}{name}.dcm")
+        size = self._store.put(key, [content])
+        crashpoint(f"reporting.{kind.lower()}.written")
+        return Result(
+            sop_instance_uid=sop_instance_uid(job.job_uid, kind, name),
+            series_uid=series_uid(job.job_uid, kind, name),
+            kind=kind,
+            form=name,
+            store_key=key,
+            digest=sha256_hex(content),
+            size_bytes=size,
+        )
+
+    def _rank(self, job: Job) -> int:
+        """The job's place among the study's jobs, in the order in which they were made.
+
+        A job that the orchestrator has not written down comes after those that it has.
+        """
+        with self._engine.connect().execution_options(axial_readonly=True) as connection:
+            jobs = connection.execute(
+                select(JobRow.job_uid)
+                .where(JobRow.study_uid == job.study_uid)
+                .order_by(JobRow.created_at, JobRow.job_uid)
+            ).scalars()
+            known = list(jobs)
+        return known.index(job.job_uid) if job.job_uid in known else len(known)
+
+    def _register(self, job: Job, results: tuple[Result, ...]) -> None:
+        now = utc_now()
+        rows = [
+            {
+                "sop_instance_uid": result.sop_instance_uid,
+                "job_uid": job.job_uid,
+                "study_uid": job.study_uid,
+                "series_uid": result.series_uid,
+                "sop_class_uid": result.kind.sop_class_uid,
+                "kind": result.kind.value,
+                "form": result.form,
+                "sequence": result.kind.sequence,
+                "store_key": result.store_key,
+                "digest": result.digest,
+                "size_bytes": result.size_bytes,
+                "created_at": now,
+            }
+            for result in results
+        ]
+        with self._engine.begin() as connection:
+            insert_new(connection, ResultRow, rows, refresh=("digest", "size_bytes"))
+
+
+def _objects(forms: tuple[Form, ...], found: bool) -> list[tuple[Kind, Form]]:
+    """What is written: a SEG for each of its forms when anything was found, an SR for each form."""
+    segmentations = sorted({Form(keep_empty_frames=form.keep_empty_frames) for form in forms})
+    reports = [(Kind.SR, form) for form in forms]
+    return ([(Kind.SEG, form) for form in segmentations] if found else []) + reports
+
+
+def _encoded(kind: Kind, analysis: Analysis, form: Form, number: int, context: Context) -> bytes:
+    try:
+        if kind is Kind.SEG:
+            return encode_segmentation(analysis, form, number)
+        return encode_report(analysis, form, number, context)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # The encoder refuses what no check of ours foresaw; its words may quote attributes.
+        raise ReportingError(
+            f"The {kind} cannot be written: the encoder raised {type(error).__name__}."
+        ) from error
+
+
+def _validation_problem(
+    job: Job, validators: list[tuple[Kind, RunningValidator]]
+) -> Withholding | None:
+    problem: Withholding | None = None
+    for kind, validator in validators:
+        validation = validator.result()
+        if validation.inherited:
+            _log.info(
+                "source_attributes_invalid",
+                job=hashed(job.job_uid),
+                kind=kind.value,
+                errors=len(validation.inherited),
+            )
+        if validation.own and problem is None:
+            problem = object_check_failed(kind, f"dciodvfy: {validation.own[0]}")
+    return problem
+
+
+def _withheld(
+    job: Job, withholding: Withholding, values: tuple[MeasuredValue, ...], clock: _Clock
+) -> Made:
+    _log.warning(
+        "results_withheld",
+        job=hashed(job.job_uid),
+        model=job.manifest.name,
+        reason=withholding.reason,
+        problem=cast(str, withholding.values.get("problem", "")),
+    )
+    return Made((), values, withholding, clock.seconds)

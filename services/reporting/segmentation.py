@@ -1,0 +1,236 @@
+"""Writing a job's labels as a DICOM Segmentation (PS3.3 A.51), BINARY, Explicit VR Little Endian.
+
+highdicom builds the object from stand-ins of the source instances that hold their identity and
+geometry only; the patient, study and equipment attributes are copied from the source's bytes
+afterwards, and the geometry is written with the source's own decimal strings. What viewers need
+beyond the standard is in docs/interop.md, rows R-1 to R-51.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import highdicom as hd
+import numpy as np
+import numpy.typing as npt
+from highdicom.seg import (
+    SegmentAlgorithmTypeValues,
+    Segmentation,
+    SegmentationTypeValues,
+    SegmentDescription,
+)
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from models.manifest import Segment
+from services.reporting.analysis import Analysis
+from services.reporting.coding import dicom_code
+from services.reporting.equipment import AXIAL_VERSION, MANUFACTURER, MODEL_NAME, serial_number
+from services.reporting.job import Job
+from services.reporting.modules import copy_element
+from services.reporting.naming import (
+    Form,
+    Kind,
+    content_label,
+    dimension_organization_uid,
+    series_description,
+    series_uid,
+    sop_instance_uid,
+    tracking_identifier,
+    tracking_uid,
+)
+from services.reporting.objects import as_file, finish
+from services.reporting.source import SourceSeries
+from services.reporting.stand_ins import stand_in
+from services.reporting.texts import ascii_text
+
+# Attributes of the source's series that keep their meaning for a segmentation of it.
+_OF_THE_SERIES = ("BodyPartExamined", "Laterality", "PositionReferenceIndicator")
+
+
+def encode_segmentation(analysis: Analysis, form: Form, number: int) -> bytes:
+    """The SEG of a job as a file; at least one segment was found.
+
+    Args:
+        form: whether frames without any voxel are written too.
+        number: the series number.
+    """
+    job, source = analysis.job, analysis.source
+    segments = [job.manifest.segment(each) for each in analysis.numbers_in_object]
+    form_name = form.name(Kind.SEG)
+    dataset = Segmentation(
+        source_images=[stand_in(header, source) for header in source.headers],
+        pixel_array=_renumbered(analysis),
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=[
+            _description(job, segment, analysis.numbers_in_object[segment.number])
+            for segment in segments
+        ],
+        series_instance_uid=series_uid(job.job_uid, Kind.SEG, form_name),
+        series_number=number,
+        sop_instance_uid=sop_instance_uid(job.job_uid, Kind.SEG, form_name),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=MODEL_NAME,
+        software_versions=AXIAL_VERSION,
+        device_serial_number=serial_number(job),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        omit_empty_frames=not form.keep_empty_frames,
+        content_label=content_label(job.manifest),
+        content_description=ascii_text(job.manifest.identity.title, 64),
+        series_description=series_description(
+            job.manifest, Kind.SEG, [segment.label for segment in segments], job.revision
+        ),
+    )
+    _dimension_organization(dataset, dimension_organization_uid(job.job_uid, form_name))
+    _make_readable(dataset, analysis)
+    finish(dataset, job, source)
+    return as_file(dataset)
+
+
+def _make_readable(dataset: Dataset, analysis: Analysis) -> None:
+    """What viewers and archives need beyond what highdicom writes."""
+    dataset.ContentCreatorName = "Axial^"
+    _in_slice_order(dataset, analysis)
+    _write_geometry_as_sent(dataset, analysis.source)
+    # Viewers that find it pair frame i with its item i, which is wrong where frames are left out.
+    dataset.pop("SourceImageSequence", None)
+    _segment_per_frame(dataset)
+    _copy_series(analysis.source, dataset)
+    dataset["PixelData"].VR = "OB"  # PS3.5 A.2: bits allocated are at most 8
+
+
+def _renumbered(analysis: Analysis) -> npt.NDArray[np.uint8]:
+    """The labels with the objects' segment numbers; the same array when nothing changes."""
+    numbers = analysis.numbers_in_object
+    if all(number == place for number, place in numbers.items()):
+        return analysis.labels
+    table = np.zeros(256, np.uint8)
+    for number, place in numbers.items():
+        table[number] = place
+    return table[analysis.labels]
+
+
+def _description(job: Job, segment: Segment, number: int) -> SegmentDescription:
+    identity = job.manifest.identity
+    description = SegmentDescription(
+        segment_number=number,
+        segment_label=ascii_text(segment.label, 64),
+        segmented_property_category=dicom_code(segment.category),
+        segmented_property_type=dicom_code(segment.type),
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=ascii_text(identity.title, 64),
+            version=identity.version,
+            family=dicom_code(identity.algorithm_family),
+            source=ascii_text(identity.manufacturer, 64),
+        ),
+        tracking_uid=tracking_uid(job.job_uid, segment.number),
+        tracking_id=tracking_identifier(job.manifest, segment.label),
+        anatomic_regions=[dicom_code(segment.region)] if segment.region else None,
+    )
+    if segment.description:
+        description.SegmentDescription = ascii_text(segment.description, 1024)
+    description.RecommendedDisplayCIELabValue = list(segment.colour_cielab)
+    return description
+
+
+def _in_slice_order(dataset: Dataset, analysis: Analysis) -> None:
+    """Orders the frames by segment, then by slice, ascending along the slices' normal.
+
+    highdicom sorts slices along the opposite normal (columns x rows). Positions are numbered
+    anew, from 1 without gaps, and the pixels are packed from the labels in that order: one bit
+    per voxel, the first voxel in the lowest bit, frames not aligned to bytes (PS3.5 8.1.1).
+    """
+    headers = analysis.source.headers
+    slice_of = {header.sop_instance_uid: k for k, header in enumerate(headers)}
+    in_manifest = {place: number for number, place in analysis.numbers_in_object.items()}
+    frames: list[tuple[int, int, Dataset]] = []
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        image = frame.DerivationImageSequence[0].SourceImageSequence[0]
+        place = int(frame.FrameContentSequence[0].DimensionIndexValues[0])
+        frames.append((place, slice_of[image.ReferencedSOPInstanceUID], frame))
+    frames.sort(key=lambda each: each[:2])
+    position = {k: n for n, k in enumerate(sorted({k for _, k, _ in frames}), start=1)}
+    for place, k, frame in frames:
+        frame.FrameContentSequence[0].DimensionIndexValues = [place, position[k]]
+    dataset.PerFrameFunctionalGroupsSequence = [frame for _, _, frame in frames]
+    dataset.PixelData = _packed(
+        analysis.labels, [(in_manifest[place], k) for place, k, _ in frames]
+    )
+
+
+def _packed(labels: npt.NDArray[np.uint8], frames: list[tuple[int, int]]) -> bytes:
+    """Packs frames, given as (number in the manifest, slice), eight at a time.
+
+    Eight frames are whole bytes whatever their size, and few enough not to need the memory of
+    all frames at one byte a voxel.
+    """
+    chunks = [
+        np.packbits(
+            np.stack([labels[k] == number for number, k in frames[start : start + 8]]),
+            axis=None,
+            bitorder="little",
+        ).tobytes()
+        for start in range(0, len(frames), 8)
+    ]
+    packed = b"".join(chunks)
+    return packed + b"\0" * (len(packed) % 2)
+
+
+def _write_geometry_as_sent(dataset: Dataset, source: SourceSeries) -> None:
+    """Puts the source's own decimal strings where highdicom formatted numbers."""
+    position_of = {
+        header.sop_instance_uid: header.attributes["ImagePositionPatient"]
+        for header in source.headers
+    }
+    first = source.headers[0].attributes
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        referenced = frame.DerivationImageSequence[0].SourceImageSequence[0]
+        _as_sent(
+            frame.PlanePositionSequence[0],
+            "ImagePositionPatient",
+            position_of[referenced.ReferencedSOPInstanceUID],
+        )
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    orientation = shared.PlaneOrientationSequence[0]
+    _as_sent(orientation, "ImageOrientationPatient", first["ImageOrientationPatient"])
+    measures = shared.PixelMeasuresSequence[0]
+    _as_sent(measures, "PixelSpacing", first["PixelSpacing"])
+    if "SliceThickness" in first:
+        _as_sent(measures, "SliceThickness", first["SliceThickness"])
+
+
+def _as_sent(item: Dataset, keyword: str, value: Any) -> None:
+    # Text, not numbers: pydicom keeps the characters of a DS made from text.
+    setattr(item, keyword, value)
+
+
+def _segment_per_frame(dataset: Dataset) -> None:
+    """Moves the segment identification of a single segment from the shared group to every frame.
+
+    Some viewers look nowhere else; highdicom shares it when there is one segment.
+    """
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    if "SegmentIdentificationSequence" not in shared:
+        return
+    number = shared.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+    del shared.SegmentIdentificationSequence
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        identification = Dataset()
+        identification.ReferencedSegmentNumber = number
+        frame.SegmentIdentificationSequence = [identification]
+
+
+def _dimension_organization(dataset: Dataset, uid: str) -> None:
+    dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = uid
+    for item in dataset.DimensionIndexSequence:
+        item.DimensionOrganizationUID = uid
+
+
+def _copy_series(source: SourceSeries, dataset: Dataset) -> None:
+    for keyword in _OF_THE_SERIES:
+        if source.first.get(keyword):
+            copy_element(source.first, dataset, keyword)
+    if "PositionReferenceIndicator" not in dataset:
+        dataset.PositionReferenceIndicator = None

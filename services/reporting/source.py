@@ -1,0 +1,150 @@
+"""The source series of a job: what its objects copy and refer to.
+
+Every instance's geometry comes from the header that was kept when it arrived, with the decimal
+strings as they were sent; only the first instance's file is opened, for the patient, study and
+equipment attributes. No pixel is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.dataset import Dataset
+from sqlalchemy import Engine, select
+
+from services.common.database import InstanceRow
+from services.common.fates import Refusal
+from services.common.headers import InstanceHeader
+from services.common.store import StudyStore
+from services.imaging.geometry import GeometryLimits, SeriesGeometry, examine_series
+from services.imaging.limits import limits_of
+from services.reporting.errors import JobError
+from services.reporting.job import Job, Withholding, geometry_mismatch
+
+# Rows asked for at once: below every engine's limit of bound parameters.
+_CHUNK = 500
+_REGULAR = GeometryLimits(model="The report")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSeries:
+    """A source series in slice order, proven to be one regular grid.
+
+    Attributes:
+        headers: element k is plane k of the labels.
+        first: the whole data set of the first instance but its pixels, elements still as bytes.
+        affine: float64 4x4, (i, j, k, 1) to LPS millimetres.
+        slice_spacing_mm: the distance of neighbouring slices, from their positions; the mean
+            where it is uneven.
+        steps: float64 [k], in units of `slice_spacing_mm`: what each slice stands for, half the
+            way to its neighbours. None where the spacing is even and every slice stands for one.
+    """
+
+    headers: tuple[InstanceHeader, ...]
+    first: Dataset
+    shape: tuple[int, int, int]
+    affine: npt.NDArray[np.float64]
+    slice_spacing_mm: float
+    steps: npt.NDArray[np.float64] | None = None
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """The volume of a voxel: the parallelepiped that the affine spans."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
+    def modality(self) -> str:
+        """Modality of the series."""
+        return str(self.first.get("Modality") or "")
+
+
+def load_source(job: Job, engine: Engine, store: StudyStore) -> SourceSeries | Withholding:
+    """The source series of `job`, from the database and the store.
+
+    Raises:
+        JobError: an instance is not registered, or belongs to another study or series.
+        StoreError: the first instance's file is not there.
+    """
+    rows: dict[str, tuple[str, InstanceHeader]] = {}
+    uids = job.sop_instance_uids
+    with engine.connect().execution_options(axial_readonly=True) as connection:
+        for start in range(0, len(uids), _CHUNK):
+            found = connection.execute(
+                select(
+                    InstanceRow.sop_instance_uid, InstanceRow.store_key, InstanceRow.header
+                ).where(InstanceRow.sop_instance_uid.in_(uids[start : start + _CHUNK]))
+            )
+            for row in found:
+                rows[row.sop_instance_uid] = (row.store_key, InstanceHeader.from_json(row.header))
+    missing = [uid for uid in uids if uid not in rows]
+    if missing or not uids:
+        raise JobError(
+            f"Job {job.job_uid} names {len(uids)} instances, {len(missing)} of which are not "
+            "registered. Send the series again."
+        )
+    headers = tuple(rows[uid][1] for uid in uids)
+    for header in headers:
+        if (header.study_uid, header.series_uid) != (job.study_uid, job.series_uid):
+            raise JobError(
+                f"Instance {header.sop_instance_uid} does not belong to series {job.series_uid} "
+                f"of study {job.study_uid}."
+            )
+    with store.path(rows[uids[0]][0]).open("rb") as file:
+        return source_series(headers, file, _limits(job))
+
+
+def source_series(
+    headers: Sequence[InstanceHeader], first_file: BinaryIO, limits: GeometryLimits = _REGULAR
+) -> SourceSeries | Withholding:
+    """A source series from its kept headers and the file of its first instance.
+
+    The geometry is examined here once more, by the gate's own function: what an object says
+    about places must not rest on what another process found earlier.
+
+    Args:
+        headers: in slice order, as the labels' planes.
+        limits: what the model accepts; by default a grid without tilt and with even spacing.
+    """
+    geometry = examine_series(headers, limits)
+    if isinstance(geometry, Refusal):
+        return geometry_mismatch(geometry.sentence)
+    order = [plane.sop_instance_uid for plane in geometry.planes]
+    if order != [header.sop_instance_uid for header in headers]:
+        return geometry_mismatch("the planes of the labels are not in the order of the slices")
+    first = pydicom.dcmread(first_file, stop_before_pixels=True)
+    return SourceSeries(
+        tuple(headers),
+        first,
+        geometry.shape,
+        geometry.affine,
+        geometry.slice_spacing_mm,
+        None if geometry.evenly_spaced else _steps(geometry),
+    )
+
+
+def _steps(geometry: SeriesGeometry) -> npt.NDArray[np.float64]:
+    """Half the way to both neighbours; at the ends, where there is one, the way to that one."""
+    ways = np.diff([plane.distance_mm for plane in geometry.planes]) / geometry.slice_spacing_mm
+    return (np.append(ways[0], ways) + np.append(ways, ways[-1])) / 2
+
+
+def _limits(job: Job) -> GeometryLimits:
+    """What the gate accepted of the role on whose grid the labels lie.
+
+    How many slices there are, how far apart and over what extent, was the model's question: it
+    changes nothing about the places that are reported.
+    """
+    role = next(iter(job.manifest.roles.values()))
+    return replace(
+        limits_of(role, _REGULAR.model),
+        min_slices=_REGULAR.min_slices,
+        max_slices=_REGULAR.max_slices,
+        min_spacing_mm=_REGULAR.min_spacing_mm,
+        max_spacing_mm=_REGULAR.max_spacing_mm,
+        min_extent_mm=_REGULAR.min_extent_mm,
+    )

@@ -1,0 +1,263 @@
+"""The pipeline in Triton beside deepbet's own run, on one head, one machine, in one run.
+
+Both get the whole head and give a mask on its grid; both are warm; medians. deepbet is measured
+by its public API on the NIfTI image in memory (`BrainExtraction.run`), the pipeline by the
+client's wall time: one request with the volume in system shared memory, as on one machine.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tritonclient.grpc as triton
+import tritonclient.utils.shared_memory as shm
+from axial.v1 import inference_pb2 as pb
+from tritonclient.utils import InferenceServerException
+
+from models.build import (
+    TargetMissingError,
+    build_model,
+    fetch_demo_head,
+    repository_folder,
+    tritonserver_command,
+)
+from models.build.heads import HeadVolume, read_head
+from models.evaluate import dice
+from models.manifest import BuildRecord, Precision, Target
+from models.runtime.assembly import assemble
+from tests.conftest import free_port
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CATALOGUE = CHECKOUT / "models" / "catalogue"
+_FOLDER = CATALOGUE / "brain-extraction"
+_SPEED_TARGET = 2.0
+_DICE_TARGETS = {Precision.F32: 0.999, Precision.BF16: 0.995}
+_READY_TIMEOUT_S = 120.0
+
+Row = dict[str, object]
+Ask = Callable[[], tuple[np.ndarray, pb.InferenceAnswer]]
+
+
+def rows(
+    *,
+    build_root: Path = CHECKOUT / "build" / "models",
+    cache: Path = CHECKOUT / "build" / "cache",
+    repeats: int = 5,
+) -> list[Row]:
+    """Measure and return rows `{name, ours, peer, unit, ratio, target, better}`.
+
+    For `better` = "higher" the ratio must reach the target, for "lower" stay below it. Peer of
+    "around-networks" is the longest network pass, of "whole-call" all passes together.
+    """
+    record = build_model(_FOLDER, "cpu", build_root, cache=cache)
+    head = read_head(fetch_demo_head(cache))
+    with (
+        _serving(record, build_root, cache) as (client, pid),
+        _asking(client, record, head) as ask,
+    ):
+        (ours_s, peer_s), (labels, answer), reference = _in_turn(ask, _deepbet(head), repeats)
+        peak_mib = _peak_mib(_children(pid))
+    masks = {record.precision: labels}
+    for precision in set(_DICE_TARGETS) - {record.precision}:
+        masks |= _masked_in(precision, head, build_root, cache)
+    networks_s = sum(network.seconds for network in answer.networks)
+    around_s = sum(stage.seconds for stage in answer.stages)
+    longest_s = max(network.seconds for network in answer.networks)
+    return [
+        _row("vs-deepbet-speed", ours_s, peer_s, "s", peer_s / ours_s, _SPEED_TARGET),
+        *_dice_rows(masks, reference),
+        _row("around-networks", around_s, longest_s, "s", around_s / longest_s, 0.10, "lower"),
+        _row("whole-call", ours_s, networks_s, "s", ours_s / networks_s, 1.25, "lower"),
+        _row("stub-peak", peak_mib, 1500.0, "MiB", peak_mib / 1500.0, 1.0, "lower"),
+    ]
+
+
+def _dice_rows(masks: dict[Precision, np.ndarray], reference: np.ndarray) -> list[Row]:
+    rows_: list[Row] = []
+    for precision, mask in sorted(masks.items()):
+        agreement = dice(mask, reference)
+        name, target = f"dice-{precision.value}", _DICE_TARGETS[precision]
+        rows_.append(_row(name, agreement, 1.0, "Dice", agreement, target))
+    return rows_
+
+
+def _masked_in(
+    precision: Precision, head: HeadVolume, build_root: Path, cache: Path
+) -> dict[Precision, np.ndarray]:
+    """Run the pipeline of a build in another precision in this process; empty where the
+    processor does not have it.
+    """
+    root = build_root.with_name(f"{build_root.name}-{precision.value}")
+    try:
+        record = build_model(_FOLDER, "cpu", root, precision=precision, cache=cache)
+    except TargetMissingError:
+        return {}
+    threads = len(os.sched_getaffinity(0))
+    folder = repository_folder(root, Target.CPU) / record.model
+    pipeline, _ = assemble(folder, threads)
+    labels = pipeline.run({"image": head.pixels}, {"image": head.affine_lps}).labels
+    return {} if labels is None else {precision: labels}
+
+
+def _row(
+    name: str,
+    ours: float,
+    peer: float,
+    unit: str,
+    ratio: float,
+    target: float,
+    better: str = "higher",
+) -> Row:
+    return {
+        "name": f"whole-pipeline-{name}",
+        "ours": ours,
+        "peer": peer,
+        "unit": unit,
+        "ratio": ratio,
+        "target": target,
+        "better": better,
+    }
+
+
+def _in_turn(
+    ours: Ask, peer: Callable[[], np.ndarray], repeats: int
+) -> tuple[tuple[float, float], tuple[np.ndarray, pb.InferenceAnswer], np.ndarray]:
+    """Warm both up twice, then time them in turn, so that both see the same machine.
+
+    Returns the median wall times in seconds and our and the peer's last answers.
+    """
+    times: tuple[list[float], list[float]] = ([], [])
+    answers: list[Any] = [None, None]
+    for turn in range(2 + repeats):
+        for side, call in enumerate((ours, peer)):
+            started = time.perf_counter()
+            answers[side] = call()
+            if turn >= 2:
+                times[side].append(time.perf_counter() - started)
+    medians = (statistics.median(times[0]), statistics.median(times[1]))
+    return medians, answers[0], answers[1]
+
+
+def _deepbet(head: HeadVolume) -> Callable[[], np.ndarray]:
+    from deepbet.bet import BrainExtraction
+    from nibabel.nifti1 import Nifti1Image
+
+    affine_ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ head.affine_lps
+    image = Nifti1Image(head.pixels.transpose(2, 1, 0), affine_ras)
+    extraction = BrainExtraction(no_gpu=True)
+
+    def run() -> np.ndarray:
+        _, mask, _ = extraction.run(image)
+        return np.asarray(mask.dataobj).transpose(2, 1, 0)
+
+    return run
+
+
+@contextmanager
+def _serving(record: BuildRecord, build_root: Path, cache: Path) -> Generator[tuple[Any, int]]:
+    """Run a Triton with the built model; gives a client and the server's process id."""
+    ports = [free_port() for _ in range(3)]
+    argv, environment = tritonserver_command(
+        repository_folder(build_root, Target.CPU), [record.model], *ports, cache=cache
+    )
+    server = subprocess.Popen(
+        argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    client = triton.InferenceServerClient(f"127.0.0.1:{ports[1]}")
+    try:
+        _await_ready(server, client, record.model)
+        yield client, server.pid
+    finally:
+        client.close()
+        server.send_signal(signal.SIGTERM)
+        try:
+            server.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _await_ready(server: subprocess.Popen[bytes], client: Any, model: str) -> None:
+    end = time.monotonic() + _READY_TIMEOUT_S
+    while server.poll() is None and time.monotonic() < end:
+        try:
+            if client.is_model_ready(model):
+                return
+        except InferenceServerException:
+            pass
+        time.sleep(0.05)
+    raise RuntimeError("Triton did not become ready")
+
+
+@contextmanager
+def _asking(client: Any, record: BuildRecord, head: HeadVolume) -> Generator[Ask]:
+    """Give a call that sends the head through system shared memory and reads the labels."""
+    message = pb.InferenceRequest(
+        model_digest=record.digest,
+        roles=[pb.RoleVolume(role="image", affine_lps=head.affine_lps.ravel().tolist())],
+    )
+    encoded = np.frombuffer(message.SerializeToString(), np.uint8)
+    sizes = {"in": head.pixels.nbytes, "out": head.pixels.size}
+    regions: dict[str, Any] = {}
+    for side, size in sizes.items():
+        key = f"/axial-benchmark-{os.getpid()}-{side}"
+        regions[side] = shm.create_shared_memory_region(side, key, size)
+        client.register_system_shared_memory(side, key, size)
+
+    def ask() -> tuple[np.ndarray, pb.InferenceAnswer]:
+        shm.set_shared_memory_region(regions["in"], [head.pixels])
+        request = triton.InferInput("REQUEST", list(encoded.shape), "UINT8")
+        request.set_data_from_numpy(encoded)
+        volume = triton.InferInput("VOLUME_IMAGE", list(head.pixels.shape), "FP32")
+        volume.set_shared_memory("in", sizes["in"])
+        labels = triton.InferRequestedOutput("LABELS")
+        labels.set_shared_memory("out", sizes["out"])
+        outputs = [labels, triton.InferRequestedOutput("ANSWER")]
+        result = client.infer(record.model, [request, volume], outputs=outputs)
+        answer = pb.InferenceAnswer.FromString(result.as_numpy("ANSWER").tobytes())
+        shape = head.pixels.shape
+        return shm.get_contents_as_numpy(regions["out"], np.uint8, shape).copy(), answer
+
+    try:
+        yield ask
+    finally:
+        client.unregister_system_shared_memory()
+        for region in regions.values():
+            shm.destroy_shared_memory_region(region)
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(fields[1]) == pid:
+                found.append(int(folder.name))
+    return found
+
+
+def _peak_mib(pids: list[int]) -> float:
+    """Return the largest resident size that any of the processes ever had, in MiB."""
+    peaks = [
+        int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0]) for pid in pids
+    ]
+    return max(peaks) / 1024
+
+
+if __name__ == "__main__":
+    import json
+    import sys
+
+    json.dump(rows(), sys.stdout, indent=2)

@@ -1,0 +1,1 @@
+"""The chart, with the real helm and the real schemas of Kubernetes."""

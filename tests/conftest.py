@@ -1,0 +1,151 @@
+"""What all tests share: real scans, a real PostgreSQL, and hypothesis' manners."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import uuid
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+
+import hypothesis
+import psycopg
+import pytest
+
+from tests.builders.network import free_port
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+_SCAN_CACHE = CHECKOUT / "build" / "cache" / "scans"
+_POSTGRES_BINARIES = (Path("/usr/lib/postgresql/15/bin"), Path("/usr/lib/postgresql/16/bin"))
+
+# Deterministic: the same examples in every run, so that a failure is the change's, not the day's.
+hypothesis.settings.register_profile(
+    "axial",
+    derandomize=True,
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("axial")
+
+Scan = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real scans and weights (``$AXIAL_SHARED/data``); skips without it."""
+    shared = Path(os.environ.get("AXIAL_SHARED", CHECKOUT.parent / "shared"))
+    if not (shared / "data").is_dir():
+        pytest.skip("needs the shared data: set AXIAL_SHARED to the folder that holds data/")
+    return shared / "data"
+
+
+@pytest.fixture(scope="session")
+def scan(shared_data: Path) -> Scan:
+    """Gives the unpacked folder of a real scan by name: ``scan("philips-mr-mprage-classic")``."""
+
+    def unpacked(name: str) -> Path:
+        archive = shared_data / "dicom" / f"{name}.tar.xz"
+        if not archive.is_file():
+            pytest.skip(f"needs the shared scan data/dicom/{archive.name}")
+        return _unpack(archive, _SCAN_CACHE / name)
+
+    return unpacked
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Generator[str]:
+    """A PostgreSQL of its own for this test session; yields the URL of its first database."""
+    binaries = next((folder for folder in _POSTGRES_BINARIES if folder.is_dir()), None)
+    if binaries is None:
+        pytest.skip("needs PostgreSQL's server (Debian: postgresql)")
+    try:
+        owner = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+    except KeyError:
+        pytest.skip("needs the user postgres: PostgreSQL does not run as root")
+    # Not below pytest's folder: only its owner may look into that.
+    folder = Path(tempfile.mkdtemp(prefix="axial-postgres-"))
+    data, port = folder / "data", free_port()
+    try:
+        if owner is not None:
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
+        _as_owner(owner, [binaries / "initdb", "-D", data, "-A", "trust", "-U", "axial", "-N"])
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        control = [binaries / "pg_ctl", "-D", data, "-l", folder / "log", "-w"]
+        _as_owner(owner, [*control, "-o", options, "start"])
+        try:
+            yield f"postgresql+psycopg://axial@127.0.0.1:{port}/postgres"
+        finally:
+            _as_owner(owner, [*control, "-m", "immediate", "stop"])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> str:
+    """The URL of an empty PostgreSQL database of this test's own."""
+    name = f"axial_{uuid.uuid4().hex}"
+    server = postgres_server.replace("+psycopg", "")
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return postgres_server.removesuffix("/postgres") + f"/{name}"
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a SQLite database of this test's own; the file does not exist yet."""
+    return f"sqlite:///{tmp_path / 'axial.sqlite'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database: the test runs once on each engine that Axial supports."""
+    name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    return request.getfixturevalue(name)
+
+
+def _unpack(archive: Path, target: Path) -> Path:
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / f".{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other test processes may want the same scan
+        if not target.is_dir():
+            with tempfile.TemporaryDirectory(dir=target.parent) as staging:
+                with tarfile.open(archive) as packed:
+                    packed.extractall(staging, filter="data")
+                (Path(staging) / target.name).rename(target)
+    return target
+
+
+def _as_owner(owner: pwd.struct_passwd | None, command: Iterable[object]) -> None:
+    arguments = [str(word) for word in command]
+    if owner is not None:
+        ids = [f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
+        arguments = ["setpriv", *ids, *arguments]
+    done = subprocess.run(
+        arguments,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{arguments[-1]}: {done.stderr}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where everything is installed (``AXIAL_NO_SKIPS=1``), a skipped test is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or os.environ.get("AXIAL_NO_SKIPS") != "1":
+        return
+    if reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,1 @@
+"""The whole stack as processes, with a stand-in PACS and real heads."""

@@ -1,0 +1,124 @@
+"""The REST API: what it answers, and how it says no."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+
+from tests.integration.gateway.conftest import SeededGateway
+
+
+def test_health_and_readiness(gateway: SeededGateway) -> None:
+    assert gateway.client.get("/healthz").json()["status"] == "alive"
+    assert gateway.client.get("/readyz").json()["status"] == "ready"
+
+
+def test_metrics_count_what_waits(gateway: SeededGateway) -> None:
+    assert 'axial_queue_depth{queue="jobs"} 1.0' in gateway.client.get("/metrics").text
+
+
+def test_studies_tell_their_state_and_fates(gateway: SeededGateway) -> None:
+    studies = {s["study_uid"]: s for s in gateway.client.get("/api/v1/studies").json()["studies"]}
+    assert studies[gateway.done]["state"] == "done"
+    assert studies[gateway.done]["fates"] == {"processed": 1, "refused": 1}
+    assert studies[gateway.working]["state"] == "working"
+
+
+def test_pages_follow_one_another(gateway: SeededGateway) -> None:
+    first = gateway.client.get("/api/v1/studies", params={"limit": 1}).json()
+    second = gateway.client.get(
+        "/api/v1/studies", params={"limit": 1, "offset": first["next_offset"]}
+    ).json()
+    assert {page["studies"][0]["study_uid"] for page in (first, second)} == {
+        gateway.done,
+        gateway.working,
+    }
+    assert second["next_offset"] is None
+
+
+def test_fate_says_why_in_a_sentence(gateway: SeededGateway) -> None:
+    fates = gateway.client.get(f"/api/v1/studies/{gateway.done}/fate").json()
+    assert [(f["series_number"], f["reason"]) for f in fates] == [
+        ("2", "segmented"),
+        ("3", "missing_slice"),
+    ]
+    assert fates[1]["sentence"].startswith("At least one slice is missing")
+    assert fates[1]["values"]["gap_mm"] == pytest.approx(10.0)
+    assert fates[1]["remedy"]
+
+
+def test_fate_under_way_says_so(gateway: SeededGateway) -> None:
+    (fate,) = gateway.client.get(f"/api/v1/studies/{gateway.working}/fate").json()
+    assert fate["fate"] is None
+    assert fate["sentence"] == "Work on this series is under way."
+
+
+def test_fate_of_a_single_series(gateway: SeededGateway) -> None:
+    fates = gateway.client.get(f"/api/v1/studies/{gateway.done}/fate").json()
+    uid = fates[1]["series_uid"]
+    assert gateway.client.get(f"/api/v1/series/{uid}/fate").json() == [fates[1]]
+
+
+def test_answers_hold_no_patient_data(gateway: SeededGateway) -> None:
+    for path in ("", f"/{gateway.done}", f"/{gateway.done}/fate"):
+        text = gateway.client.get(f"/api/v1/studies{path}").text
+        assert "Secret" not in text
+        assert "SECRET" not in text
+
+
+def test_unknown_study_is_a_problem_detail(gateway: SeededGateway) -> None:
+    answer = gateway.client.get("/api/v1/studies/1.2.3")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json() == {
+        "type": "study-not-found",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "No study 1.2.3 was received.",
+        "instance": "/api/v1/studies/1.2.3",
+    }
+
+
+def test_invalid_uid_is_a_problem_detail_that_names_the_field(gateway: SeededGateway) -> None:
+    answer = gateway.client.get("/api/v1/studies/not-a-uid")
+    assert answer.status_code == 422
+    assert "study_uid" in answer.json()["detail"]
+
+
+def test_silent_service_is_a_problem_and_no_traceback(gateway: SeededGateway) -> None:
+    answer = gateway.client.post(f"/api/v1/studies/{gateway.done}/complete")
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "listener-unavailable"
+
+
+def test_every_route_is_described_with_examples(gateway: SeededGateway) -> None:
+    description = gateway.client.get("/openapi.json").json()
+    for path, operations in description["paths"].items():
+        for method, operation in operations.items():
+            assert operation.get("summary"), f"{method} {path}"
+    schemas = description["components"]["schemas"]
+    for name in ("StudySummary", "SeriesFate", "Problem"):
+        assert schemas[name]["examples"], name
+    assert "example" in json.dumps(description["paths"]["/api/v1/studies/{study_uid}"])
+
+
+def test_api_keeps_to_its_own_description(gateway: SeededGateway) -> None:
+    schema = schemathesis.openapi.from_asgi("/openapi.json", gateway.app).include(method="GET")
+    operations: list[Any] = [result.ok() for result in cast(Any, schema).get_all_operations()]
+    assert len(operations) == 7
+
+    for operation in operations:
+
+        @settings(
+            max_examples=15,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        )
+        @given(case=operation.as_strategy())
+        def answers_as_described(case: Any) -> None:
+            case.call_and_validate()
+
+        answers_as_described()

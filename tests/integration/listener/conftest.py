@@ -1,0 +1,67 @@
+"""A listener to send to: real doors, real database, real store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from services.common.database import migrate, open_database
+from services.common.service import ServiceContext
+from services.common.settings import ListenerSettings, OrchestratorSettings, Settings
+from services.common.store import StudyStore
+from services.listener.service import Listener, open_listener
+
+OpenListener = Callable[..., AbstractContextManager[Listener]]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> StudyStore:
+    """An empty study store."""
+    return StudyStore(tmp_path / "store")
+
+
+@pytest.fixture
+def engine(database_url: str) -> Generator[Engine]:
+    """A migrated database; the test runs on SQLite and on PostgreSQL."""
+    opened = open_database(database_url)
+    migrate(opened)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def lite_engine(sqlite_url: str) -> Generator[Engine]:
+    """A migrated SQLite database, for tests in which the engine makes no difference."""
+    opened = open_database(sqlite_url)
+    migrate(opened)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def open_front_door(tmp_path: Path, lite_engine: Engine, store: StudyStore) -> OpenListener:
+    """Opens a whole listener: ``with open_front_door(quiet_period_s=0.1) as listener:``."""
+
+    @contextmanager
+    def opened(*, orchestrator: str = "127.0.0.1:9", **listener: Any) -> Generator[Listener]:
+        given: dict[str, Any] = {
+            "port": 0,
+            "intake_address": "127.0.0.1:0",
+            "accept_unknown_peers": True,
+            "quiet_period_s": 3600,
+        }
+        settings = Settings(
+            data_dir=tmp_path,
+            listener=ListenerSettings(**{**given, **listener}),
+            orchestrator=OrchestratorSettings(address=orchestrator),
+        )
+        context = ServiceContext("listener", settings, lite_engine, store)
+        with open_listener(context) as running:
+            yield running
+
+    return opened

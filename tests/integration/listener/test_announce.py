@@ -1,0 +1,103 @@
+"""A frozen revision is announced until the orchestrator has confirmed it, also after a restart."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select
+
+from services.common.database import RevisionRow
+from services.common.store import StudyStore
+from services.listener.announce import Announcer
+from services.listener.assembly import Assembly
+from services.listener.reception import Reception
+from services.listener.registry import Trigger, unannounced_revisions
+from tests.builders.network import free_port
+from tests.builders.orchestrator_peer import orchestrator_peer
+from tests.builders.series import sound_series
+from tests.integration.listener.test_reception import offer
+
+
+@pytest.fixture
+def frozen(engine: Engine, store: StudyStore, tmp_path: Path) -> str:
+    """The UID of a study whose first revision is frozen and not announced."""
+    stored: list[str] = []
+    reception = Reception(engine, store, stored.append)
+    reception.receive(offer(sound_series(tmp_path / "dicom")[0]))
+    assembly = Assembly(engine, 3600, lambda _uid, _number: None)
+    assert assembly.freeze(stored[0], Trigger.TOLD) is not None
+    return stored[0]
+
+
+def states(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.execute(select(RevisionRow.state)).scalars())
+
+
+def wait_announced(engine: Engine) -> None:
+    deadline = time.monotonic() + 20
+    while unannounced_revisions(engine):
+        assert time.monotonic() < deadline, "the confirmation was not noted"
+        time.sleep(0.005)
+
+
+def test_what_was_frozen_before_a_restart_is_announced_at_the_start(
+    engine: Engine, frozen: str
+) -> None:
+    with orchestrator_peer() as (peer, address), Announcer(engine, address):
+        assert peer.wait_for(1) == [(frozen, 1)]
+        wait_announced(engine)
+    assert states(engine) == ["announced"]
+    with orchestrator_peer() as (peer, address), Announcer(engine, address):
+        pass
+    assert peer.announced == []
+
+
+def test_announcing_goes_on_until_the_orchestrator_is_up(engine: Engine, frozen: str) -> None:
+    port = free_port()
+    with Announcer(engine, f"127.0.0.1:{port}"):
+        time.sleep(0.3)  # some attempts fail meanwhile; that they do is what is tested below
+        assert states(engine) == ["frozen"]
+        with orchestrator_peer(f"127.0.0.1:{port}") as (peer, _):
+            assert peer.wait_for(1) == [(frozen, 1)]
+            wait_announced(engine)
+
+
+def test_a_refusing_orchestrator_is_asked_again(engine: Engine, frozen: str) -> None:
+    with orchestrator_peer(refusals=4) as (peer, address), Announcer(engine, address):
+        assert peer.wait_for(1) == [(frozen, 1)]
+        assert peer.refusals_left == 0
+        wait_announced(engine)
+
+
+def test_announcing_takes_milliseconds_when_the_orchestrator_is_there(
+    engine: Engine, store: StudyStore, tmp_path: Path
+) -> None:
+    stored: list[str] = []
+    reception = Reception(engine, store, stored.append)
+    offers = [offer(file) for file in sound_series(tmp_path / "dicom")]
+    with (
+        orchestrator_peer() as (peer, address),
+        Announcer(engine, address) as announcer,
+        Assembly(engine, 3600, announcer.announce) as assembly,
+    ):
+        seconds: list[float] = []
+        for number, offered in enumerate(offers, start=1):
+            reception.receive(offered)
+            begun = time.monotonic()
+            assembly.freeze(stored[0], Trigger.TOLD)
+            peer.wait_for(number)
+            seconds.append(time.monotonic() - begun)
+    # The best of seven: a busy machine delays some, a poll would delay all.
+    assert min(seconds) < 0.05
+
+
+def test_leaving_does_not_wait_for_an_orchestrator_that_is_away(
+    engine: Engine, frozen: str
+) -> None:
+    with Announcer(engine, f"127.0.0.1:{free_port()}"):
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 3
+    assert unannounced_revisions(engine) == [(frozen, 1)]

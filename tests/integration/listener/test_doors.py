@@ -1,0 +1,323 @@
+"""Real senders at the DICOM door, real calls at the gRPC door."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pydicom
+import pytest
+from axial.v1 import intake_pb2, intake_pb2_grpc
+from prometheus_client import REGISTRY
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, MRImageStorage, RLELossless
+from pynetdicom import AE, build_context
+from sqlalchemy import Engine, select
+
+from services.common.database import InstanceRow, RevisionRow
+from services.common.rpc import open_channel
+from services.common.settings import Peer
+from services.common.store import StudyStore
+from services.listener.errors import ListenerError
+from services.listener.service import Listener
+from tests.builders.orchestrator_peer import orchestrator_peer
+from tests.builders.series import edit, small_volume, sound_series
+from tests.integration.listener.conftest import OpenListener
+
+# Debian's, not pynetdicom's tools of the same names in the virtual environment.
+STORESCU, DCMSEND, ECHOSCU = (
+    Path("/usr/bin") / name for name in ("storescu", "dcmsend", "echoscu")
+)
+needs_dcmtk = pytest.mark.skipif(not STORESCU.exists(), reason="needs dcmtk (Debian: dcmtk)")
+VERIFICATION = "1.2.840.10008.1.1"
+
+
+def instances(engine: Engine) -> list[Any]:
+    with engine.connect() as connection:
+        return list(connection.execute(select(InstanceRow.__table__)).all())
+
+
+def associate(listener: Listener, called: str = "AXIAL", calling: str = "MR1", **how: Any) -> Any:
+    entity = AE(ae_title=calling)
+    contexts = how.get("contexts", [build_context(VERIFICATION), build_context(MRImageStorage)])
+    return entity.associate("127.0.0.1", listener.port, ae_title=called, contexts=contexts)
+
+
+def rejections(reason: str) -> float:
+    labels = {"reason": reason}
+    return REGISTRY.get_sample_value("axial_associations_rejected_total", labels) or 0.0
+
+
+def run(*command: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@needs_dcmtk
+@pytest.mark.parametrize("sender", [STORESCU, DCMSEND], ids=["storescu", "dcmsend"])
+def test_dcmtk_sends_a_series(
+    sender: Path,
+    open_front_door: OpenListener,
+    lite_engine: Engine,
+    store: StudyStore,
+    tmp_path: Path,
+) -> None:
+    files = sound_series(tmp_path / "dicom")
+    with open_front_door() as listener:
+        done = run(sender, "-aec", "AXIAL", "-aet", "DCMTK", "127.0.0.1", listener.port, *files)
+    assert done.returncode == 0, done.stderr
+    found = {row.sop_instance_uid: row for row in instances(lite_engine)}
+    for file in files:
+        sent = pydicom.dcmread(file)
+        row = found.pop(str(sent.SOPInstanceUID))
+        assert row.peer == "DCMTK"
+        assert pydicom.dcmread(store.path(row.store_key)) == sent
+    assert not found
+
+
+@needs_dcmtk
+def test_dcmtk_gets_an_echo(open_front_door: OpenListener) -> None:
+    with open_front_door() as listener:
+        done = run(ECHOSCU, "-aec", "AXIAL", "127.0.0.1", listener.port)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless], ids=lambda uid: uid.keyword
+)
+def test_compressed_instances_are_stored_as_sent(
+    syntax: str,
+    open_front_door: OpenListener,
+    lite_engine: Engine,
+    store: StudyStore,
+    tmp_path: Path,
+    small_head: list[Path],
+) -> None:
+    data = pydicom.dcmread(small_head[0])
+    data.compress(syntax, generate_instance_uid=False)
+    with open_front_door() as listener:
+        association = associate(listener, contexts=[build_context(MRImageStorage, syntax)])
+        assert association.send_c_store(data).Status == 0x0000
+        association.release()
+    (row,) = instances(lite_engine)
+    assert row.transfer_syntax_uid == syntax
+    assert pydicom.dcmread(store.path(row.store_key)).PixelData == data.PixelData
+
+
+@pytest.fixture
+def small_head(tmp_path: Path) -> list[Path]:
+    """Images large enough for wavelets."""
+    return sound_series(tmp_path / "dicom", small_volume((2, 70, 64)))
+
+
+def test_statuses_reach_the_sender(open_front_door: OpenListener, tmp_path: Path) -> None:
+    file = sound_series(tmp_path / "dicom")[0]
+    broken = pydicom.dcmread(edit(file, SeriesInstanceUID=None))
+    with open_front_door() as listener:
+        association = associate(listener)
+        assert association.send_c_store(broken).Status == 0xC000
+        assert association.send_c_echo().Status == 0x0000
+        association.release()
+
+
+@pytest.mark.parametrize(
+    ("called", "calling", "reason", "code"),
+    [
+        ("AXIAL", "STRANGER", "calling_ae_title_not_recognised", (1, 1, 3)),
+        ("ELSEWHERE", "MR1", "called_ae_title_not_recognised", (1, 1, 7)),
+        ("AXIAL", "FAR", "calling_ae_title_not_recognised", (1, 1, 3)),
+    ],
+    ids=["unknown peer", "wrong called title", "known title from a wrong address"],
+)
+def test_who_is_not_known_is_rejected_with_the_standards_reason(
+    called: str,
+    calling: str,
+    reason: str,
+    code: tuple[int, int, int],
+    open_front_door: OpenListener,
+) -> None:
+    peers = (Peer(name="MR", ae_title="MR1"), Peer(name="far", ae_title="FAR", host="192.0.2.1"))
+    before = rejections(reason)
+    with open_front_door(accept_unknown_peers=False, peers=peers) as listener:
+        association = associate(listener, called, calling)
+        assert association.is_rejected
+        answer = association.acceptor.primitive
+        assert (answer.result, answer.result_source, answer.diagnostic) == code
+        assert rejections(reason) == before + 1
+        known = associate(listener)
+        assert known.is_established
+        known.release()
+
+
+def test_one_association_too_many_is_rejected_and_a_freed_place_is_given(
+    open_front_door: OpenListener,
+) -> None:
+    with open_front_door(max_associations=2) as listener:
+        first, second = associate(listener), associate(listener)
+        third = associate(listener)
+        assert third.is_rejected
+        assert third.acceptor.primitive.diagnostic == 2
+        first.release()
+        deadline = time.monotonic() + 10
+        while not (again := associate(listener)).is_established:
+            assert time.monotonic() < deadline
+        again.release()
+        second.release()
+
+
+def test_an_idle_association_is_aborted(open_front_door: OpenListener) -> None:
+    with open_front_door(idle_timeout_s=0.3) as listener:
+        association = associate(listener)
+        deadline = time.monotonic() + 10
+        while not association.is_aborted:
+            assert time.monotonic() < deadline, "the association was not ended"
+            time.sleep(0.01)
+
+
+def test_garbage_at_the_door_disturbs_nobody(open_front_door: OpenListener) -> None:
+    with open_front_door() as listener:
+        with socket.create_connection(("127.0.0.1", listener.port)) as stranger:
+            stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        association = associate(listener)
+        assert association.send_c_echo().Status == 0x0000
+        association.release()
+        assert listener.problems() == []
+
+
+def test_stopping_lets_an_association_finish_and_takes_no_new_one(
+    open_front_door: OpenListener, lite_engine: Engine, tmp_path: Path
+) -> None:
+    files = sound_series(tmp_path / "dicom")
+    stopped = threading.Event()
+    with open_front_door() as listener:
+        association = associate(listener)
+        assert association.send_c_store(pydicom.dcmread(files[0])).Status == 0x0000
+        port = listener.port
+
+        def finish() -> None:
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:  # until the door is shut
+                try:
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                except OSError:
+                    break
+            for file in files[1:]:
+                assert association.send_c_store(pydicom.dcmread(file)).Status == 0x0000
+            association.release()
+            stopped.set()
+
+        sender = threading.Thread(target=finish)
+        sender.start()
+    sender.join(20)
+    assert stopped.is_set()
+    assert len(instances(lite_engine)) == len(files)
+
+
+def test_stopping_aborts_an_association_that_does_not_finish(
+    open_front_door: OpenListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.listener.service._SHARE_FOR_ASSOCIATIONS", 0.01)
+    with open_front_door() as listener:
+        association = associate(listener)
+        assert association.is_established
+    deadline = time.monotonic() + 10
+    while not association.is_aborted:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_sent_study_becomes_a_revision_by_itself_when_it_is_quiet(
+    open_front_door: OpenListener, lite_engine: Engine, tmp_path: Path
+) -> None:
+    files = sound_series(tmp_path / "dicom")
+    with (
+        orchestrator_peer() as (peer, address),
+        open_front_door(quiet_period_s=0.3, orchestrator=address) as listener,
+    ):
+        association = associate(listener)
+        for file in files:
+            assert association.send_c_store(pydicom.dcmread(file)).Status == 0x0000
+        association.release()
+        ((study_uid, number),) = peer.wait_for(1)
+    assert (study_uid, number) == (pydicom.dcmread(files[0]).StudyInstanceUID, 1)
+    with lite_engine.connect() as connection:
+        row = connection.execute(select(RevisionRow.__table__)).one()
+    assert (row.trigger, row.instances, row.traceparent != "") == ("quiet", len(files), True)
+
+
+def test_a_study_left_unfrozen_by_a_stopped_listener_is_frozen_by_the_next(
+    open_front_door: OpenListener, tmp_path: Path
+) -> None:
+    file = sound_series(tmp_path / "dicom")[0]
+    with open_front_door(quiet_period_s=3600) as listener:
+        association = associate(listener)
+        association.send_c_store(pydicom.dcmread(file))
+        association.release()
+    with (
+        orchestrator_peer() as (peer, address),
+        open_front_door(quiet_period_s=0.1, orchestrator=address),
+    ):
+        assert len(peer.wait_for(1)) == 1
+
+
+def test_a_study_is_frozen_at_once_when_the_intake_is_told(
+    open_front_door: OpenListener, tmp_path: Path
+) -> None:
+    files = sound_series(tmp_path / "dicom")
+    study_uid = str(pydicom.dcmread(files[0]).StudyInstanceUID)
+    with (
+        orchestrator_peer() as (peer, address),
+        open_front_door(orchestrator=address) as listener,
+        open_channel(f"127.0.0.1:{listener.intake_port}") as channel,
+    ):
+        intake = intake_pb2_grpc.IntakeStub(channel)
+        request = intake_pb2.CompleteStudyRequest(study_uid=study_uid)
+        with pytest.raises(grpc.RpcError) as refused:
+            intake.CompleteStudy(request, timeout=10)
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND  # pyright: ignore[reportAttributeAccessIssue]
+        association = associate(listener)
+        for file in files:
+            association.send_c_store(pydicom.dcmread(file))
+        association.release()
+        first = intake.CompleteStudy(request, timeout=10)
+        assert (first.revision, first.frozen_now, first.instances) == (1, True, len(files))
+        again = intake.CompleteStudy(request, timeout=10)
+        assert (again.revision, again.frozen_now, again.instances) == (1, False, len(files))
+        assert peer.wait_for(1) == [(study_uid, 1)]
+
+
+def test_a_listener_that_lost_a_part_says_that_it_is_dead(open_front_door: OpenListener) -> None:
+    with open_front_door() as listener:
+        assert (listener.dead(), listener.problems()) == (None, [])
+    assert listener.dead() == "Associations are not being accepted."
+
+
+def test_a_taken_port_is_told_in_one_sentence(open_front_door: OpenListener) -> None:
+    with (
+        open_front_door() as listener,
+        pytest.raises(ListenerError, match=str(listener.port)),
+        open_front_door(port=listener.port),
+    ):
+        pass
+
+
+@needs_dcmtk
+def test_a_real_series_arrives_whole_and_soon(
+    open_front_door: OpenListener, lite_engine: Engine, scan: Any
+) -> None:
+    folder = scan("siemens-mr-xa30-classic")
+    with open_front_door() as listener:
+        begun = time.monotonic()
+        done = run(
+            DCMSEND, "-aec", "AXIAL", "127.0.0.1", listener.port, "--scan-directories", folder
+        )
+        seconds = time.monotonic() - begun
+    assert done.returncode == 0, done.stderr
+    assert len(instances(lite_engine)) == 63
+    # Generous: a delayed acknowledgement alone would make 63 x 40 ms on top of the work.
+    assert seconds < 20

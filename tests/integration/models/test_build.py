@@ -1,0 +1,90 @@
+"""The real build: weights from the wheel, parity on a real head, cached."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from models.build import BuildError, build_model, list_models, repository_folder, verify_model
+from models.manifest import BuildRecord, Precision, Target, load_build_record, load_manifest
+from tests.integration.models.conftest import CACHE, CATALOGUE, CHECKOUT
+
+FOLDER = CATALOGUE / "brain-extraction"
+
+
+def test_a_build_is_accepted_in_every_precision_it_compared(built: BuildRecord) -> None:
+    manifest = load_manifest(FOLDER)
+    assert built.precision in manifest.precision.cpu
+    assert built.digest == manifest.digest_for(built.precision, Target.CPU)
+    assert built.parity[0].precision is built.precision
+    least = {Precision.F32: 0.999, Precision.BF16: 0.995}
+    for parity in built.parity:
+        assert parity.accepted
+        assert parity.dice >= least[parity.precision]
+        assert parity.differing_voxels < parity.reference_voxels / 100
+
+
+def test_a_built_model_is_listed_and_verified(built: BuildRecord, build_root: Path) -> None:
+    listed = {one.name: one for one in list_models(CATALOGUE, "cpu", build_root)}
+    assert listed[built.model].record == built
+    assert not listed[built.model].stale
+    verification = verify_model(built.model, "cpu", build_root)
+    assert verification.files == len(built.files)
+    assert verification.known_answer_dice == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_second_build_does_nothing_and_loads_nothing(
+    built: BuildRecord, build_root: Path
+) -> None:
+    script = (
+        "import sys, time; started = time.perf_counter()\n"
+        "from pathlib import Path\n"
+        "from models.build import build_model\n"
+        "steps = []\n"
+        f"build_model(Path({str(FOLDER)!r}), 'cpu', Path({str(build_root)!r}),"
+        " report=lambda step, detail: steps.append(step))\n"
+        "assert steps == ['cached'], steps\n"
+        "assert not {'torch', 'openvino'} & set(sys.modules)\n"
+        "print(time.perf_counter() - started)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert float(done.stdout) < 1.0
+
+
+def test_another_precision_is_another_build_with_another_digest(
+    built: BuildRecord, tmp_path: Path
+) -> None:
+    record = build_model(FOLDER, "cpu", tmp_path / "models", precision="f32", cache=CACHE)
+    assert record.precision is Precision.F32
+    assert [parity.precision for parity in record.parity] == [Precision.F32]
+    assert record.digest == load_manifest(FOLDER).digest_for("f32")
+    folder = repository_folder(tmp_path / "models", Target.CPU) / record.model
+    assert load_build_record(folder) == record
+    weights = folder / "1" / "fine.bin"
+    weights.write_bytes(b"\0" * weights.stat().st_size)
+    with pytest.raises(BuildError, match=r"fine\.bin"):
+        verify_model(record.model, "cpu", tmp_path / "models")
+
+
+def test_progress_is_reported_step_by_step(built: BuildRecord, build_root: Path) -> None:
+    steps: list[tuple[str, str]] = []
+    started = time.monotonic()
+
+    def report(step: str, detail: str) -> None:
+        steps.append((step, detail))
+
+    build_model(FOLDER, "cpu", build_root, report=report)
+    assert [step for step, _ in steps] == ["cached"]
+    assert built.digest[:12] in steps[0][1]
+    assert time.monotonic() - started < 1.0

@@ -1,0 +1,170 @@
+"""The pipeline in a real Triton: equal to deepbet, in source geometry, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+import tritonclient.utils.shared_memory as shm
+from axial.v1 import inference_pb2 as pb
+from tritonclient.utils import InferenceServerException
+
+from models.build.heads import HeadVolume
+from models.evaluate import dice
+from models.manifest import Precision
+from models.runtime.orientation import closest_canonical
+from tests.integration.models.conftest import RunningTriton
+
+LEAST_DICE = {Precision.F32: 0.999, Precision.BF16: 0.995}
+
+
+@pytest.fixture(scope="module")
+def by_deepbet(head: HeadVolume) -> np.ndarray:
+    """deepbet's own mask of the head, [k, j, i]."""
+    bet = pytest.importorskip("deepbet.bet", reason="needs the package deepbet as the reference")
+    from nibabel.nifti1 import Nifti1Image
+
+    affine_ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ head.affine_lps
+    image = Nifti1Image(head.pixels.transpose(2, 1, 0), affine_ras)
+    _, mask, _ = bet.BrainExtraction(no_gpu=True).run(image)
+    return np.asarray(mask.dataobj).astype(np.uint8).transpose(2, 1, 0)
+
+
+def test_the_mask_equals_deepbets(
+    triton_server: RunningTriton, head: HeadVolume, by_deepbet: np.ndarray
+) -> None:
+    labels, answer = triton_server.ask(head)
+    assert labels.shape == head.pixels.shape
+    assert labels.dtype == np.uint8
+    assert dice(labels, by_deepbet) >= LEAST_DICE[triton_server.record.precision]
+    assert [(one.number, one.voxels) for one in answer.segments] == [(1, int(labels.sum()))]
+
+
+def test_the_answer_says_what_ran(triton_server: RunningTriton, head: HeadVolume) -> None:
+    _, answer = triton_server.ask(head)
+    record = triton_server.record
+    assert answer.model_digest == record.digest
+    assert [(one.network, one.target, one.precision) for one in answer.networks] == [
+        ("coarse", "cpu", record.precision.value),
+        ("fine", "cpu", record.precision.value),
+    ]
+    assert all(one.seconds > 0 for one in answer.networks)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1), (1, 0, 2)])
+def test_labels_follow_the_source_however_it_is_stored(
+    triton_server: RunningTriton, head: HeadVolume, order: tuple[int, int, int]
+) -> None:
+    """Stored along other axes and backwards, the same head has the same mask in space."""
+    upright, _ = triton_server.ask(head)
+    turned = np.ascontiguousarray(head.pixels.transpose(order)[::-1, :, ::-1])
+    # Columns of the affine are i, j, k; axes of the array are k, j, i.
+    columns = [2 - order[2 - column] for column in range(3)]
+    affine = head.affine_lps.copy()
+    affine[:3, :3] = head.affine_lps[:3, columns]
+    ends = np.array([turned.shape[2] - 1, 0, turned.shape[0] - 1], float)
+    affine[:3, 3] += affine[:3, :3] @ ends
+    affine[:3, 0] *= -1
+    affine[:3, 2] *= -1
+    labels, _ = triton_server.ask(HeadVolume(turned, affine))
+    back = labels[::-1, :, ::-1].transpose(np.argsort(order))
+    assert np.array_equal(back, upright)
+    assert np.array_equal(
+        closest_canonical(affine).to_canonical(turned),
+        closest_canonical(head.affine_lps).to_canonical(head.pixels),
+    )
+
+
+def test_volumes_may_cross_by_system_shared_memory(
+    triton_server: RunningTriton, head: HeadVolume
+) -> None:
+    expected, _ = triton_server.ask(head)
+    client = triton_server.client
+    sizes = {"in": head.pixels.nbytes, "out": head.pixels.size}
+    regions: dict[str, Any] = {}
+    try:
+        for side, size in sizes.items():
+            key = f"/axial-test-{triton_server.pid}-{side}"
+            regions[side] = shm.create_shared_memory_region(side, key, size)
+            client.register_system_shared_memory(side, key, size)
+        shm.set_shared_memory_region(regions["in"], [head.pixels])
+        labels = _ask_shared(triton_server, head, sizes, regions["out"])
+    finally:
+        client.unregister_system_shared_memory()
+        for region in regions.values():
+            shm.destroy_shared_memory_region(region)
+    assert np.array_equal(labels, expected)
+
+
+def _ask_shared(
+    server: RunningTriton, head: HeadVolume, sizes: dict[str, int], region: Any
+) -> np.ndarray:
+    message = pb.InferenceRequest(
+        model_digest=server.record.digest,
+        roles=[pb.RoleVolume(role="image", affine_lps=head.affine_lps.ravel().tolist())],
+    )
+    encoded = np.frombuffer(message.SerializeToString(), np.uint8)
+    request = triton.InferInput("REQUEST", list(encoded.shape), "UINT8")
+    request.set_data_from_numpy(encoded)
+    volume = triton.InferInput("VOLUME_IMAGE", list(head.pixels.shape), "FP32")
+    volume.set_shared_memory("in", sizes["in"])
+    labels = triton.InferRequestedOutput("LABELS")
+    labels.set_shared_memory("out", sizes["out"])
+    outputs = [labels, triton.InferRequestedOutput("ANSWER")]
+    result = server.client.infer(server.record.model, [request, volume], outputs=outputs)
+    answer = pb.InferenceAnswer.FromString(result.as_numpy("ANSWER").tobytes())
+    assert not answer.HasField("refusal")
+    return shm.get_contents_as_numpy(region, np.uint8, head.pixels.shape).copy()
+
+
+def test_a_request_for_another_build_is_refused(
+    triton_server: RunningTriton, head: HeadVolume
+) -> None:
+    labels, answer = triton_server.ask(head, digest="0" * 64)
+    assert answer.refusal.reason == "model_digest_mismatch"
+    assert not labels.any()
+
+
+def test_a_wrong_request_is_answered_by_an_error_and_the_next_is_served(
+    triton_server: RunningTriton, head: HeadVolume
+) -> None:
+    with pytest.raises(InferenceServerException, match="the affine has 3 numbers"):
+        triton_server.ask(head, affine=[1.0, 2.0, 3.0])
+    with pytest.raises(InferenceServerException, match="no length"):
+        triton_server.ask(head, affine=[0.0] * 16)
+    labels, _ = triton_server.ask(head)
+    assert labels.any()
+
+
+def test_a_blank_image_is_refused_and_a_tiny_one_is_served(triton_server: RunningTriton) -> None:
+    blank = HeadVolume(np.zeros((20, 30, 40), np.float32), np.eye(4))
+    labels, answer = triton_server.ask(blank)
+    assert answer.refusal.reason == "blank_image"
+    assert labels.shape == (20, 30, 40)
+    noise = np.random.default_rng(0).random((1, 2, 3), dtype=np.float32)
+    labels, _ = triton_server.ask(HeadVolume(noise, np.eye(4)))
+    assert labels.shape == (1, 2, 3)
+
+
+def test_the_model_tells_its_digest(triton_server: RunningTriton) -> None:
+    config = triton_server.client.get_model_config(triton_server.record.model).config
+    assert config.parameters["axial.digest"].string_value == triton_server.record.digest
+
+
+def test_no_torch_is_loaded_where_the_networks_run(
+    triton_server: RunningTriton, head: HeadVolume
+) -> None:
+    triton_server.ask(head)
+    maps = Path(f"/proc/{triton_server.stub_pid}/maps").read_text()
+    assert "openvino" in maps
+    assert "torch" not in maps
+
+
+def test_the_stub_stays_small(triton_server: RunningTriton, head: HeadVolume) -> None:
+    triton_server.ask(head)
+    status = Path(f"/proc/{triton_server.stub_pid}/status").read_text()
+    peak_kib = int(status.split("VmHWM:")[1].split()[0])
+    assert peak_kib < 1_200_000

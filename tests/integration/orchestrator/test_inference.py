@@ -1,0 +1,123 @@
+"""The inference client against a real Triton: right answers are taken, wrong ones never."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from services.common.settings import TritonSettings
+from services.imaging import Volume
+from services.orchestrator import inference
+from services.orchestrator.errors import InferenceFailed, ModelUnavailable
+from services.orchestrator.inference import InferenceClient, request_for
+from tests.conftest import free_port
+from tests.integration.orchestrator.conftest import SmallTriton
+
+Transport = Literal["shared_memory", "grpc"]
+DIGEST = "d" * 64
+# The tests of this file run in several processes at once: each is an owner of its own.
+OWNER = f"testowner{os.getpid()}"
+
+
+@pytest.fixture
+def volume() -> Volume:
+    values = np.random.default_rng(7).random((5, 6, 7), np.float32)
+    return Volume(values, np.diag([1.0, 2.0, 3.0, 1.0]))
+
+
+@pytest.fixture(params=["shared_memory", "grpc"])
+def client(request: pytest.FixtureRequest, small_triton: SmallTriton) -> Generator[InferenceClient]:
+    with InferenceClient(small_triton.settings(request.param), OWNER) as opened:
+        yield opened
+    assert list(Path("/dev/shm").glob(f"axial-{OWNER}.*")) == []
+
+
+def _infer(client: InferenceClient, model: str, volume: Volume) -> inference.Inference:
+    volumes = {"image": volume}
+    return client.infer(model, request_for("2.25.1", DIGEST, volumes, ""), volumes)
+
+
+def test_labels_come_back_voxel_for_voxel(client: InferenceClient, volume: Volume) -> None:
+    result = _infer(client, "right", volume)
+    np.testing.assert_array_equal(result.labels, volume.array > 0.5)
+    assert result.answer.model_digest == DIGEST
+
+
+def test_model_that_is_not_loaded_is_loaded(client: InferenceClient, volume: Volume) -> None:
+    client.ensure_loaded("right")
+    assert _infer(client, "right", volume).labels.shape == volume.array.shape
+
+
+@pytest.mark.parametrize("model", ["short", "turned"])
+def test_labels_of_another_shape_are_refused(
+    client: InferenceClient, volume: Volume, model: str
+) -> None:
+    with pytest.raises(InferenceFailed, match="shape"):
+        _infer(client, model, volume)
+
+
+def test_answer_of_another_build_is_refused(client: InferenceClient, volume: Volume) -> None:
+    with pytest.raises(InferenceFailed, match="another build"):
+        _infer(client, "other-build", volume)
+
+
+def test_refusal_of_the_pipeline_is_an_answer(client: InferenceClient, volume: Volume) -> None:
+    assert _infer(client, "refusing", volume).answer.refusal.reason == "blank_image"
+
+
+def test_model_that_breaks_off_fails_for_good(client: InferenceClient, volume: Volume) -> None:
+    with pytest.raises(InferenceFailed) as error:
+        _infer(client, "broken", volume)
+    assert not error.value.retryable
+
+
+def test_unknown_model_is_unavailable(client: InferenceClient, volume: Volume) -> None:
+    with pytest.raises(ModelUnavailable):
+        _infer(client, "nowhere", volume)
+
+
+def test_deadline_ends_a_hanging_model_and_is_not_tried_again(
+    small_triton: SmallTriton, volume: Volume
+) -> None:
+    settings = small_triton.settings("shared_memory", deadline_s=0.5)
+    with InferenceClient(settings, OWNER) as client, pytest.raises(InferenceFailed) as error:
+        _infer(client, "slow", volume)
+    assert not error.value.retryable
+
+
+def test_silent_server_is_unavailable_and_said_so(volume: Volume) -> None:
+    settings = TritonSettings(grpc_address=f"127.0.0.1:{free_port()}")
+    with InferenceClient(settings, OWNER) as client:
+        assert client.problem() is not None
+        with pytest.raises(ModelUnavailable) as error:
+            _infer(client, "right", volume)
+    assert error.value.retryable
+
+
+def test_too_little_shared_memory_is_noticed_before_it_is_written(
+    small_triton: SmallTriton, volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "_ROOM_FOR_OTHERS", 1 << 60)
+    with (
+        InferenceClient(small_triton.settings("shared_memory"), OWNER) as client,
+        pytest.raises(ModelUnavailable, match="MiB free"),
+    ):
+        _infer(client, "right", volume)
+
+
+def test_what_a_dead_process_left_in_shared_memory_is_removed(small_triton: SmallTriton) -> None:
+    left_over = Path(f"/dev/shm/axial-{OWNER}.0123abcd-image")
+    other = Path(f"/dev/shm/axial-{OWNER}-1.0123abcd-image")
+    left_over.write_bytes(b"x")
+    other.write_bytes(b"x")
+    try:
+        with InferenceClient(small_triton.settings("shared_memory"), OWNER):
+            assert not left_over.exists()
+            assert other.exists()
+    finally:
+        other.unlink()

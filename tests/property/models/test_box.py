@@ -1,0 +1,52 @@
+"""The box around what the coarse network saw equals deepbet's, voxel for voxel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.manifest.networks import BoxStage
+from models.runtime.coarse_to_fine import box_around
+
+bet = pytest.importorskip("deepbet.bet", reason="needs the package deepbet as the oracle")
+
+STAGE = BoxStage(network="coarse", channel=1, threshold=0.5, plane_mean=0.02, margin=0.1)
+GRID = 64
+SIDES = st.tuples(st.integers(0, GRID - 1), st.integers(1, GRID))
+SHAPES = st.tuples(*[st.integers(20, 400)] * 3)
+
+
+def seen(sides: tuple[tuple[int, int], ...]) -> np.ndarray:
+    mask = np.zeros((GRID, GRID, GRID), np.uint8)
+    mask[tuple(slice(start, start + length) for start, length in sides)] = 1
+    return mask
+
+
+@given(st.tuples(SIDES, SIDES, SIDES), SHAPES)
+def test_the_box_equals_deepbets(
+    sides: tuple[tuple[int, int], ...], shape: tuple[int, int, int]
+) -> None:
+    mask = seen(sides)
+    extraction = object.__new__(bet.BrainExtraction)
+    tensor = torch.from_numpy(mask.astype(np.float32))
+    try:
+        expected = extraction.get_bbox_with_margin(tensor, shape, 0.1)
+    except AssertionError:
+        expected = None
+    found = box_around(mask, shape, STAGE)
+    if expected is None or any(side.stop <= side.start for side in expected):
+        assert found is None
+    else:
+        assert [(side.start, side.stop) for side in found or ()] == [
+            (side.start, side.stop) for side in expected
+        ]
+
+
+def test_only_the_largest_component_spans_the_box() -> None:
+    mask = seen(((10, 30), (10, 30), (10, 30)))
+    alone = box_around(mask.copy(), (64, 64, 64), STAGE)
+    mask[60:64, 60:64, 60:64] = 1
+    assert box_around(mask, (64, 64, 64), STAGE) == alone

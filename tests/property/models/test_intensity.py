@@ -1,0 +1,96 @@
+"""Quantiles and standardisation equal PyTorch's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from models.runtime.crew import Crew
+from models.runtime.intensity import Window, clean_numbers, quantiles, to_window
+
+MEAN, STD = 0.449, 0.226
+VOLUMES = arrays.arrays(
+    np.float32,
+    st.tuples(*[st.integers(1, 7)] * 3),
+    elements=st.floats(-1e4, 1e4, width=32),
+)
+
+
+def normalised_by_torch(values: np.ndarray, window: Window) -> np.ndarray:
+    """deepbet's `normalize`, in float64 so that the reference is exact."""
+    tensor = torch.from_numpy(values).to(torch.float64)
+    low, high = float(window.low), float(window.high)
+    tensor = ((tensor - low) / (high - low)).clamp(min=0, max=1)
+    tensor = (tensor - tensor.mean()) / tensor.std()
+    return (STD * tensor + MEAN).numpy()
+
+
+@given(VOLUMES, st.floats(0.0, 0.5), st.floats(0.5, 1.0))
+def test_quantiles_equal_torch(values: np.ndarray, low: float, high: float) -> None:
+    tensor = torch.from_numpy(values.copy())
+    window = quantiles(values, (low, high), Crew(2))
+    assert window.low == tensor.quantile(low).numpy()
+    assert window.high == tensor.quantile(high).numpy()
+
+
+@pytest.mark.parametrize("spread", [1.0, 300.0])
+def test_quantiles_of_a_whole_grid_equal_torch(spread: float) -> None:
+    random = np.random.default_rng(3)
+    values = (random.standard_normal((128, 128, 128)) * spread).astype(np.float32)
+    values[:40] = 0
+    window = quantiles(values, (0.005, 0.995), Crew(2))
+    tensor = torch.from_numpy(values)
+    assert window.low == tensor.quantile(0.005).numpy()
+    assert window.high == tensor.quantile(0.995).numpy()
+
+
+@given(st.tuples(*[st.integers(2, 8)] * 3), st.tuples(*[st.integers(8, 20)] * 3))
+def test_distinct_values_with_repeats_equal_the_whole_grid(
+    sizes: tuple[int, int, int], shape: tuple[int, int, int]
+) -> None:
+    values = np.random.default_rng(4).random(sizes, dtype=np.float32) * 900
+    window = quantiles(values, (0.05, 0.95), Crew(2))
+    picks = [
+        np.sort(np.random.default_rng(5).integers(0, size, target))
+        for size, target in zip(sizes, shape, strict=True)
+    ]
+    distinct = [np.unique(axis, return_inverse=True, return_counts=True) for axis in picks]
+    grid = values[np.ix_(*picks)]
+    small = np.ascontiguousarray(values[np.ix_(*[unique[0] for unique in distinct])])
+    counts = (distinct[0][2], distinct[1][2], distinct[2][2])
+    to_window(small, window, counts, Crew(1)).scaling_to(MEAN, STD).write(small, small)
+    expanded = small[np.ix_(*[unique[1] for unique in distinct])]
+    if np.ptp(np.clip(grid, window.low, window.high)) > 0:
+        assert np.allclose(expanded, normalised_by_torch(grid, window), atol=2e-5)
+
+
+def test_standardising_equals_deepbet_on_a_large_grid() -> None:
+    values = np.random.default_rng(6).gamma(2.0, 200.0, (96, 96, 96)).astype(np.float32)
+    window = quantiles(values, (0.005, 0.995), Crew(2))
+    expected = normalised_by_torch(values, window)
+    once = (np.ones(96, np.intp), np.ones(96, np.intp), np.ones(96, np.intp))
+    to_window(values, window, once, Crew(2)).scaling_to(MEAN, STD).write(values, values)
+    assert np.abs(values - expected).max() < 5e-6
+
+
+def test_what_is_not_finite_is_replaced_as_torch_does() -> None:
+    values = np.array([[[np.nan, np.inf, -np.inf, 3.0]]], np.float32)
+    expected = torch.nan_to_num(torch.from_numpy(values.copy())).numpy()
+    clean_numbers(values, 0.0)
+    assert np.array_equal(values, expected)
+
+
+def test_a_constant_image_has_an_empty_window() -> None:
+    assert quantiles(np.full((4, 4, 4), 3.0, np.float32), (0.005, 0.995), Crew(2)).is_empty
+
+
+def test_threads_do_not_show() -> None:
+    values = np.random.default_rng(7).gamma(2.0, 200.0, (64, 50, 40)).astype(np.float32)
+    window = quantiles(values, (0.005, 0.995), Crew(2))
+    counts = tuple(np.random.default_rng(8).integers(1, 4, size) for size in values.shape)
+    moments = [to_window(values.copy(), window, counts, Crew(threads)) for threads in (1, 2, 3)]  # type: ignore[arg-type]
+    assert moments[0] == moments[1] == moments[2]

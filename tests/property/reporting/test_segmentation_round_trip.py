@@ -1,0 +1,45 @@
+"""Whatever the labels, the size and the orientation: the SEG holds exactly the labels."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+from hypothesis import given, settings
+from hypothesis.extra.numpy import arrays
+
+from services.reporting.check import check_report, check_segmentation
+from services.reporting.naming import Form
+from services.reporting.report import Context, encode_report
+from services.reporting.segmentation import encode_segmentation
+from tests.builders.reporting import ORIENTATIONS, analysis_of, series_in, three_segments
+
+_SHAPES = st.tuples(st.integers(2, 6), st.integers(1, 9), st.integers(1, 9))
+_FORMS = st.builds(Form, st.booleans(), st.booleans())
+
+
+@settings(max_examples=60)
+@given(
+    data=st.data(),
+    shape=_SHAPES,
+    orientation=st.sampled_from([*ORIENTATIONS, "oblique"]),
+    form=_FORMS,
+)
+def test_any_labels_come_back_as_they_went_in(
+    data: st.DataObject, shape: tuple[int, int, int], orientation: str, form: Form
+) -> None:
+    labels = data.draw(
+        arrays(np.uint8, shape, elements=st.integers(0, 3), fill=st.sampled_from([0, 0, 1]))
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        files = series_in(Path(folder), orientation, shape)
+        analysis = analysis_of(files, labels, three_segments())
+        report = Path(folder) / "sr.dcm"
+        report.write_bytes(encode_report(analysis, form, 2, Context()))
+        assert check_report(report, analysis, form) is None
+        if analysis.found:
+            segmentation = Path(folder) / "seg.dcm"
+            segmentation.write_bytes(encode_segmentation(analysis, form, 1))
+            assert check_segmentation(segmentation, analysis, form) is None

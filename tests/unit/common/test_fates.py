@@ -1,0 +1,63 @@
+"""Fates and reasons: one list, a sentence and a page for each."""
+
+from __future__ import annotations
+
+import re
+import string
+from pathlib import Path
+
+import pytest
+
+from services.common.fates import REASONS, Fate, Refusal, Verdict
+
+_PAGES = Path(__file__).parents[3] / "docs" / "reasons"
+
+
+def _fields(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+@pytest.mark.parametrize("code", sorted(REASONS))
+def test_every_reason_has_a_page_that_names_its_values(code: str) -> None:
+    page = (_PAGES / f"{code}.md").read_text(encoding="utf-8")
+    assert page.startswith(f"# {code}\n")
+    assert f"`{REASONS[code].fate}`" in page
+    for name in _fields(REASONS[code].sentence):
+        assert f"`{name}`" in page, f"{code}.md does not explain the value {name}"
+
+
+def test_every_page_belongs_to_a_reason() -> None:
+    pages = {page.stem for page in _PAGES.glob("*.md")} - {"README"}
+    assert pages == set(REASONS)
+
+
+def test_every_fate_has_a_reason() -> None:
+    assert {text.fate for text in REASONS.values()} == set(Fate)
+
+
+@pytest.mark.parametrize("code", sorted(REASONS))
+def test_remedy_needs_no_value_that_the_sentence_lacks(code: str) -> None:
+    text = REASONS[code]
+    assert _fields(text.remedy) <= _fields(text.sentence)
+    assert re.match(r"[a-z_]+$", code)
+
+
+@pytest.mark.parametrize("code", [c for c, t in REASONS.items() if t.fate is Fate.REFUSED])
+def test_every_refusal_says_what_to_do(code: str) -> None:
+    assert REASONS[code].remedy
+
+
+def test_unknown_reason_fails_where_it_is_made() -> None:
+    with pytest.raises(KeyError):
+        Verdict("no_such_reason")
+
+
+def test_missing_value_fails_where_it_is_made() -> None:
+    with pytest.raises(KeyError):
+        Refusal("single_slice", {"slices": 1})
+
+
+def test_sentence_is_filled_with_the_values() -> None:
+    verdict = Refusal("single_slice", {"slices": 1, "minimum": 20})
+    assert verdict.fate is Fate.REFUSED
+    assert verdict.sentence == "This series has 1 image(s); a volume needs at least 20."

@@ -1,0 +1,51 @@
+"""Lifecycles: every pair of states, allowed and forbidden."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from itertools import product
+from typing import Any
+
+import pytest
+
+from services.common.lifecycle import (
+    DELIVERY_TRANSITIONS,
+    JOB_TRANSITIONS,
+    REVISION_TRANSITIONS,
+    DeliveryState,
+    JobState,
+    LifecycleError,
+    RevisionState,
+    require,
+)
+
+_TABLES: list[tuple[type[StrEnum], Mapping[Any, frozenset[Any]]]] = [
+    (RevisionState, REVISION_TRANSITIONS),
+    (JobState, JOB_TRANSITIONS),
+    (DeliveryState, DELIVERY_TRANSITIONS),
+]
+_PAIRS = [(table, a, b) for states, table in _TABLES for a, b in product(states, states)]
+
+
+@pytest.mark.parametrize(("states", "table"), _TABLES)
+def test_table_covers_every_state(
+    states: type[StrEnum], table: Mapping[Any, frozenset[Any]]
+) -> None:
+    assert set(table) == set(states)
+
+
+@pytest.mark.parametrize(("table", "current", "wanted"), _PAIRS)
+def test_only_the_pairs_in_the_table_are_allowed(
+    table: Mapping[Any, frozenset[Any]], current: Any, wanted: Any
+) -> None:
+    if wanted == current or wanted in table[current]:
+        require(table, current, wanted, "Job 1")
+    else:
+        with pytest.raises(LifecycleError, match="Job 1"):
+            require(table, current, wanted, "Job 1")
+
+
+def test_what_was_superseded_or_delivered_stays_so() -> None:
+    assert JOB_TRANSITIONS[JobState.SUPERSEDED] == frozenset()
+    assert DELIVERY_TRANSITIONS[DeliveryState.DELIVERED] == frozenset()

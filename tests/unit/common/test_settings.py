@@ -1,0 +1,89 @@
+"""Settings: where they come from, and what a wrong one says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.common.settings import SettingsError, load_settings
+
+
+def _file(folder: Path, text: str) -> Path:
+    file = folder / "axial.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_defaults_hold_without_a_file() -> None:
+    loaded = load_settings(None, {})
+    assert loaded.settings.listener.ae_title == "AXIAL"
+    assert loaded.origin("listener.ae_title") == "default"
+
+
+def test_unknown_key_is_an_error_that_names_file_and_line(tmp_path: Path) -> None:
+    file = _file(tmp_path, "listener:\n  port: 104\n  quiet_period: 3\n")
+    with pytest.raises(SettingsError, match=r"axial\.yaml:3: 'listener\.quiet_period'") as error:
+        load_settings(file, {})
+    assert "Did you mean 'quiet_period_s'?" in str(error.value)
+
+
+def test_unknown_key_in_a_list_names_its_line(tmp_path: Path) -> None:
+    file = _file(tmp_path, "listener:\n  peers:\n    - name: a\n      ae_title: A\n      hst: b\n")
+    with pytest.raises(SettingsError, match=r"axial\.yaml:5: 'listener\.peers\.0\.hst'"):
+        load_settings(file, {})
+
+
+def test_wrong_value_names_line_and_value(tmp_path: Path) -> None:
+    file = _file(tmp_path, "listener:\n  port: many\n")
+    with pytest.raises(SettingsError, match=r"axial\.yaml:2: listener\.port: .*'many'"):
+        load_settings(file, {})
+
+
+def test_environment_wins_and_is_named_as_origin(tmp_path: Path) -> None:
+    file = _file(tmp_path, "listener:\n  port: 104\n  ae_title: HOUSE\n")
+    loaded = load_settings(file, {"AXIAL_LISTENER__PORT": "11113"})
+    assert loaded.settings.listener.port == 11113
+    assert loaded.origin("listener.port") == "$AXIAL_LISTENER__PORT"
+    assert loaded.origin("listener.ae_title") == f"{file}:3"
+
+
+@pytest.mark.parametrize("name", ["AXIAL_LISTNER__PORT", "AXIAL_LISTENER__PRT"])
+def test_unknown_variable_is_an_error_that_names_it(name: str) -> None:
+    with pytest.raises(SettingsError, match=name.replace("$", "")):
+        load_settings(None, {name: "1"})
+
+
+def test_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.yaml does not exist"):
+        load_settings(tmp_path / "nowhere.yaml", {})
+
+
+def test_broken_yaml_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"axial\.yaml is not valid YAML"):
+        load_settings(_file(tmp_path, "listener: [\n"), {})
+
+
+def test_postgres_url_serves_both_databases() -> None:
+    url = "postgresql+psycopg://axial@db/axial"
+    settings = load_settings(None, {"AXIAL_DATABASE_URL": url}).settings
+    assert settings.resolved_database_url == url
+    assert settings.resolved_workflow_database_url == "postgresql://axial@db/axial"
+
+
+def test_every_setting_is_documented_in_place() -> None:
+    from pydantic import BaseModel
+
+    from services.common.settings import Settings
+
+    def undocumented(model: type[BaseModel], at: str) -> list[str]:
+        found: list[str] = []
+        for name, field in model.model_fields.items():
+            inner = field.annotation
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                found += undocumented(inner, f"{at}{name}.")
+            elif not field.description:
+                found.append(at + name)
+        return found
+
+    assert undocumented(Settings, "") == []

@@ -1,0 +1,153 @@
+"""Each fault gives its own reason, and the most telling one where there are several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.common.fates import Refusal
+from services.common.headers import InstanceHeader
+from services.imaging import (
+    GeometryLimits,
+    ImagingError,
+    SeriesGeometry,
+    examine_series,
+    is_localizer,
+)
+from tests.builders import broken_series
+from tests.builders.broken_series import BROKEN, Builder
+from tests.builders.series import AXIAL, affine_of, edit, headers_of, small_volume, sound_series
+
+LIMITS = GeometryLimits("a model")
+FAULTS = [
+    pytest.param(reason, builder, id=builder.__name__)
+    for reason, builders in BROKEN.items()
+    for builder in builders
+]
+
+
+def refused(headers: list[InstanceHeader], limits: GeometryLimits = LIMITS) -> Refusal:
+    answer = examine_series(headers, limits)
+    assert isinstance(answer, Refusal)
+    return answer
+
+
+def passed(headers: list[InstanceHeader], limits: GeometryLimits = LIMITS) -> SeriesGeometry:
+    answer = examine_series(headers, limits)
+    assert isinstance(answer, SeriesGeometry), answer
+    return answer
+
+
+@pytest.mark.parametrize(("reason", "builder"), FAULTS)
+def test_each_fault_gives_exactly_its_reason(reason: str, builder: Builder, tmp_path: Path) -> None:
+    refusal = refused(headers_of(builder(tmp_path)))
+    assert refusal.reason == reason
+    assert "{" not in refusal.sentence + refusal.remedy
+
+
+@pytest.mark.parametrize(("reason", "builder"), FAULTS)
+def test_reason_does_not_depend_on_the_order_of_arrival(
+    reason: str, builder: Builder, tmp_path: Path
+) -> None:
+    headers = headers_of(builder(tmp_path))
+    orders = np.random.default_rng(3).permuted(np.tile(np.arange(len(headers)), (5, 1)), axis=1)
+    assert {refused([headers[n] for n in order]).reason for order in orders} == {reason}
+
+
+def test_headers_give_the_same_answer_after_a_stay_in_the_database(tmp_path: Path) -> None:
+    headers = headers_of(sound_series(tmp_path))
+    kept = [InstanceHeader.from_json(header.as_json()) for header in headers]
+    assert np.array_equal(passed(kept).affine, passed(headers).affine)
+
+
+def test_missing_slice_names_its_neighbours_and_distances(tmp_path: Path) -> None:
+    refusal = refused(headers_of(broken_series.missing_slice(tmp_path)))
+    assert refusal.values == {"before": "3", "after": "5", "gap_mm": 5.0, "spacing_mm": 2.5}
+
+
+def test_two_missing_slices_are_missing_not_uneven(tmp_path: Path) -> None:
+    files = sound_series(tmp_path, small_volume((12, 4, 5)))
+    assert refused(headers_of(files[:3] + files[5:])).reason == "missing_slice"
+
+
+def test_tilt_is_told_before_the_uneven_spacing_it_hides(tmp_path: Path) -> None:
+    files = broken_series.gantry_tilt(tmp_path)
+    refusal = refused(headers_of(files[:3] + files[4:]))
+    assert refusal.reason == "gantry_tilt"
+    assert refusal.values["tilt_deg"] == pytest.approx(15)
+
+
+def test_accepted_tilt_gives_a_sheared_affine_through_every_position(tmp_path: Path) -> None:
+    headers = headers_of(broken_series.gantry_tilt(tmp_path))
+    geometry = passed(headers, GeometryLimits("a model", accepts_gantry_tilt=True))
+    for k, plane in enumerate(geometry.planes):
+        assert geometry.affine @ [0, 0, k, 1] == pytest.approx([*plane.position_mm, 1])
+    assert geometry.slice_spacing_mm == pytest.approx(2.5 * np.cos(np.radians(15)))
+
+
+def test_accepted_uneven_spacing_keeps_every_plane_where_it_is(tmp_path: Path) -> None:
+    headers = headers_of(broken_series.uneven_spacing(tmp_path))
+    geometry = passed(headers, GeometryLimits("a model", accepts_uneven_spacing=True))
+    assert not geometry.evenly_spaced
+    assert np.diff(geometry.corners()[:, 0, 2]) == pytest.approx([2.5, 2.5, 2.5, 4.0, 2.5, 2.5])
+
+
+def test_a_missing_slice_is_refused_even_where_uneven_spacing_is_accepted(tmp_path: Path) -> None:
+    headers = headers_of(broken_series.missing_slice(tmp_path))
+    limits = GeometryLimits("a model", accepts_uneven_spacing=True)
+    assert refused(headers, limits).reason == "missing_slice"
+
+
+def test_several_volumes_say_how_many_and_what_tells_them_apart(tmp_path: Path) -> None:
+    echoes = refused(headers_of(broken_series.several_echoes(tmp_path / "echoes")))
+    assert echoes.values == {"volumes": 2, "attribute": "EchoTime"}
+    times = refused(headers_of(broken_series.incomplete_time_series(tmp_path / "times")))
+    assert times.values == {"volumes": 3, "attribute": "nothing but InstanceNumber"}
+
+
+def test_spacing_comes_from_positions_never_from_slice_thickness(tmp_path: Path) -> None:
+    files = [edit(f, SliceThickness=9, SpacingBetweenSlices=9) for f in sound_series(tmp_path)]
+    assert passed(headers_of(files)).slice_spacing_mm == pytest.approx(2.5)
+
+
+def test_positions_rounded_to_two_decimals_are_still_even(tmp_path: Path) -> None:
+    files = sound_series(tmp_path, small_volume((9, 4, 5), affine_of(AXIAL, (1, 1, 0.625))))
+    for file, header in zip(files, headers_of(files), strict=True):
+        position = header.numbers("ImagePositionPatient") or ()
+        edit(file, ImagePositionPatient=[f"{number:.2f}" for number in position])
+    assert passed(headers_of(files)).slice_spacing_mm == pytest.approx(0.625, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (GeometryLimits("m", min_slices=8), "too_few_slices"),
+        (GeometryLimits("m", max_slices=6), "too_many_slices"),
+        (GeometryLimits("m", max_spacing_mm=2.4), "spacing_out_of_range"),
+        (GeometryLimits("m", min_spacing_mm=0.91), "spacing_out_of_range"),
+        (GeometryLimits("m", min_extent_mm=9.1), "extent_too_small"),
+    ],
+)
+def test_a_sound_volume_outside_the_models_limits_says_which(
+    limits: GeometryLimits, reason: str, tmp_path: Path
+) -> None:
+    assert refused(headers_of(sound_series(tmp_path)), limits).reason == reason
+
+
+def test_a_sound_volume_at_the_models_limits_passes(tmp_path: Path) -> None:
+    limits = GeometryLimits("m", 7, 7, 0.9, 2.5, min_extent_mm=9.0)
+    assert passed(headers_of(sound_series(tmp_path)), limits).shape == (7, 12, 10)
+
+
+def test_one_scout_among_images_makes_no_localizer(tmp_path: Path) -> None:
+    files = sound_series(tmp_path)
+    edit(files[0], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    assert not is_localizer(headers_of(files))
+    assert is_localizer(headers_of(files[:1]))
+
+
+def test_a_series_without_images_is_the_callers_mistake() -> None:
+    with pytest.raises(ImagingError):
+        examine_series([], LIMITS)

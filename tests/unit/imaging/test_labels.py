@@ -1,0 +1,74 @@
+"""Labels come back as they were stored, and only the same places are the same grid."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.common.store import StoreError, StudyStore
+from services.imaging import (
+    GeometryLimits,
+    ImagingError,
+    SeriesGeometry,
+    assert_same_grid,
+    examine_series,
+    labels_key,
+    plane_corners,
+    read_labels,
+    write_labels,
+)
+from tests.builders.series import affine_of, headers_of, small_volume, sound_series
+
+
+def test_labels_come_back_as_they_were(tmp_path: Path) -> None:
+    store = StudyStore(tmp_path)
+    labels = np.random.default_rng(2).integers(0, 3, (7, 12, 10), np.uint8)
+    write_labels(store, labels_key("2.25.1"), labels)
+    assert np.array_equal(read_labels(store, "jobs/2.25.1/labels.npy.gz"), labels)
+
+
+def test_labels_in_another_memory_order_are_the_same_file(tmp_path: Path) -> None:
+    store = StudyStore(tmp_path)
+    labels = np.random.default_rng(2).integers(0, 3, (7, 12, 10), np.uint8)
+    write_labels(store, "a/labels", labels)
+    write_labels(store, "b/labels", np.asfortranarray(labels))
+    assert store.read("a/labels") == store.read("b/labels")
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((2, 2, 2)), np.zeros((2, 2), np.uint8)])
+def test_only_uint8_of_three_axes_are_labels(wrong: np.ndarray, tmp_path: Path) -> None:
+    with pytest.raises(ImagingError):
+        write_labels(StudyStore(tmp_path), "labels", wrong)
+
+
+def test_damaged_labels_are_an_error_never_an_empty_mask(tmp_path: Path) -> None:
+    store = StudyStore(tmp_path)
+    write_labels(store, "labels", np.ones((7, 12, 10), np.uint8))
+    store.put("cut", [store.read("labels")[:-12]])
+    store.put("other", [gzip.compress(b"something else")])
+    for key in ("cut", "other"):
+        with pytest.raises(ImagingError):
+            read_labels(store, key)
+    with pytest.raises(StoreError):
+        read_labels(store, "absent")
+
+
+def test_geometry_and_volume_of_one_series_are_one_grid(tmp_path: Path) -> None:
+    volume = small_volume()
+    geometry = examine_series(headers_of(sound_series(tmp_path, volume)), GeometryLimits("m"))
+    assert isinstance(geometry, SeriesGeometry)
+    assert assert_same_grid(geometry.corners(), volume.corners()) is None
+
+
+def test_equal_shapes_at_other_places_are_not_one_grid() -> None:
+    here = plane_corners(affine_of(), (7, 12, 10))
+    there = plane_corners(affine_of(origin_mm=(-31.25, 12.5, -39.99)), (7, 12, 10))
+    refusal = assert_same_grid(here, there)
+    assert refusal is not None
+    assert refusal.reason == "geometry_mismatch"
+    assert assert_same_grid(here, here[::-1]) is not None
+    assert assert_same_grid(here, here[:-1]) is not None
+    assert assert_same_grid(here, np.full_like(here, np.nan)) is not None

@@ -1,0 +1,220 @@
+"""Every way in which pixels may be stored gives the same real-world values, or says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from services.common.fates import Refusal
+from services.common.store import StudyStore, instance_key
+from services.imaging import (
+    GeometryLimits,
+    ImagingError,
+    SeriesGeometry,
+    Volume,
+    examine_series,
+    load_volume,
+)
+from tests.builders.series import edit, small_volume, sound_series, stored
+
+
+def load(files: list[Path], root: Path) -> Volume | Refusal:
+    store = StudyStore(root / "store")
+    headers = stored(store, files)
+    geometry = examine_series(headers, GeometryLimits("a model"))
+    assert isinstance(geometry, SeriesGeometry), geometry
+    return load_volume(geometry, headers, store)
+
+
+def loaded(files: list[Path], root: Path) -> Volume:
+    volume = load(files, root)
+    assert isinstance(volume, Volume), volume
+    return volume
+
+
+def rewrite(file: Path, change: Callable[[Any], None]) -> Path:
+    data = pydicom.dcmread(file)
+    change(data)
+    data.save_as(file)
+    return file
+
+
+def test_volume_has_the_written_voxels_in_slice_order(tmp_path: Path) -> None:
+    written = small_volume()
+    volume = loaded(sound_series(tmp_path / "dicom", written), tmp_path)
+    assert volume.array.dtype == np.float32
+    assert np.array_equal(volume.array, written.array)
+    assert volume.affine == pytest.approx(written.affine)
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [JPEG2000Lossless, JPEGLSLossless, RLELossless],
+    ids=lambda uid: uid.keyword,
+)
+def test_compressed_series_equals_the_uncompressed(syntax: str, tmp_path: Path) -> None:
+    written = small_volume((3, 70, 64))
+    files = sound_series(tmp_path / "dicom", written)
+    for file in files:
+        rewrite(file, lambda data: data.compress(syntax, generate_instance_uid=False))
+    assert np.array_equal(loaded(files, tmp_path).array, written.array)
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian],
+    ids=lambda uid: uid.keyword,
+)
+def test_every_uncompressed_encoding_gives_the_same_voxels(syntax: Any, tmp_path: Path) -> None:
+    written = small_volume()
+    files = sound_series(tmp_path / "dicom", written)
+    for file in files:
+        data = Dataset()
+        data.update({element.tag: element for element in pydicom.dcmread(file)})
+        data.file_meta = pydicom.dcmread(file).file_meta
+        data.file_meta.TransferSyntaxUID = syntax
+        data.preamble = bytes(128)
+        if syntax == ExplicitVRBigEndian:
+            data.PixelData = np.frombuffer(data.PixelData, "<u2").astype(">u2").tobytes()
+        data.save_as(
+            file,
+            implicit_vr=syntax.is_implicit_VR,
+            little_endian=syntax.is_little_endian,
+            force_encoding=True,
+        )
+    assert np.array_equal(loaded(files, tmp_path).array, written.array)
+
+
+def test_each_slice_has_its_own_rescale(tmp_path: Path) -> None:
+    written = small_volume()
+    files = sound_series(tmp_path / "dicom", written)
+    for n, file in enumerate(files):
+        edit(file, RescaleSlope=f"{0.1 * (n + 1):.1f}", RescaleIntercept=-n, RescaleType="US")
+    volume = loaded(files, tmp_path)
+    for n, plane in enumerate(volume.array):
+        slope = float(f"{0.1 * (n + 1):.1f}")
+        expected = written.array[n].astype(np.float64) * slope - n
+        assert np.array_equal(plane, expected.astype(np.float32))
+
+
+def test_signed_values_of_twelve_bits_keep_their_sign_beside_foreign_bits(tmp_path: Path) -> None:
+    files = sound_series(tmp_path / "dicom")
+    values = np.random.default_rng(5).integers(-2048, 2048, (12, 10))
+
+    def as_signed(data: Any) -> None:
+        data.BitsStored, data.HighBit, data.PixelRepresentation = 12, 11, 1
+        # An overlay of former days in the upper four bits must not matter.
+        foreign = np.where(np.indices((12, 10)).sum(axis=0) % 2, 0xA000, 0x5000)
+        data.PixelData = ((values & 0x0FFF) | foreign).astype("<u2").tobytes()
+
+    for file in files:
+        rewrite(file, as_signed)
+    assert np.array_equal(loaded(files, tmp_path).array[3], values)
+
+
+def test_eight_bit_images_are_read(tmp_path: Path) -> None:
+    files = sound_series(tmp_path / "dicom")
+    values = np.arange(120, dtype=np.uint8).reshape(12, 10) * 2
+
+    def as_bytes(data: Any) -> None:
+        data.BitsAllocated = data.BitsStored = 8
+        data.HighBit = 7
+        data.PixelData = values.tobytes()
+        data["PixelData"].VR = "OB"
+
+    for file in files:
+        rewrite(file, as_bytes)
+    assert np.array_equal(loaded(files, tmp_path).array[0], values)
+
+
+def test_monochrome1_is_passed_as_stored(tmp_path: Path) -> None:
+    written = small_volume()
+    files = sound_series(tmp_path / "dicom", written)
+    for file in files:
+        edit(file, PhotometricInterpretation="MONOCHROME1")
+    assert np.array_equal(loaded(files, tmp_path).array, written.array)
+
+
+def test_a_file_gone_from_the_store_is_source_missing(tmp_path: Path) -> None:
+    store = StudyStore(tmp_path / "store")
+    headers = stored(store, sound_series(tmp_path / "dicom"))
+    geometry = examine_series(headers, GeometryLimits("a model"))
+    assert isinstance(geometry, SeriesGeometry)
+    lost = headers[2]
+    store.path(instance_key(lost.study_uid, lost.series_uid, lost.sop_instance_uid)).unlink()
+    refusal = load_volume(geometry, headers, store)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.reason, refusal.values["instance"]) == ("source_missing", lost.sop_instance_uid)
+
+
+def test_a_file_that_the_disk_does_not_give_is_told_without_its_path(tmp_path: Path) -> None:
+    store = StudyStore(tmp_path / "store")
+    headers = stored(store, sound_series(tmp_path / "dicom"))
+    geometry = examine_series(headers, GeometryLimits("a model"))
+    assert isinstance(geometry, SeriesGeometry)
+    bad = headers[2]
+    file = store.path(instance_key(bad.study_uid, bad.series_uid, bad.sop_instance_uid))
+    file.unlink()
+    file.mkdir()
+    refusal = load_volume(geometry, headers, store)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "pixels_unreadable"
+    assert refusal.values["problem"] == "Is a directory"
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["native", "compressed"])
+def test_a_cut_off_file_is_pixels_unreadable_never_zeros(compressed: bool, tmp_path: Path) -> None:
+    files = sound_series(tmp_path / "dicom")
+    if compressed:
+        for file in files:
+            rewrite(file, lambda data: data.compress(RLELossless, generate_instance_uid=False))
+    store = StudyStore(tmp_path / "store")
+    headers = stored(store, files)
+    geometry = examine_series(headers, GeometryLimits("a model"))
+    assert isinstance(geometry, SeriesGeometry)
+    cut = headers[4]
+    path = store.path(instance_key(cut.study_uid, cut.series_uid, cut.sop_instance_uid))
+    path.write_bytes(path.read_bytes()[:-100])
+    refusal = load_volume(geometry, headers, store)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "pixels_unreadable"
+    assert refusal.values["instance"] == cut.sop_instance_uid
+
+
+def test_too_few_pixel_bytes_are_pixels_unreadable(tmp_path: Path) -> None:
+    files = sound_series(tmp_path / "dicom")
+    edit(files[1], PixelData=bytes(100))
+    refusal = load(files, tmp_path)
+    assert isinstance(refusal, Refusal)
+    assert refusal.values["problem"] == "it has 100 bytes of pixel data instead of 240"
+
+
+def test_a_rescale_slope_of_zero_is_refused_never_a_volume_of_zeros(tmp_path: Path) -> None:
+    files = sound_series(tmp_path / "dicom")
+    edit(files[1], RescaleSlope=0, RescaleIntercept=0)
+    refusal = load(files, tmp_path)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "pixels_unreadable"
+
+
+def test_geometry_of_another_series_is_the_callers_mistake(tmp_path: Path) -> None:
+    store = StudyStore(tmp_path / "store")
+    headers = stored(store, sound_series(tmp_path / "dicom"))
+    geometry = examine_series(headers, GeometryLimits("a model"))
+    assert isinstance(geometry, SeriesGeometry)
+    with pytest.raises(ImagingError):
+        load_volume(geometry, headers[1:], store)

@@ -1,0 +1,67 @@
+"""The conformance statement is current, and says what the code does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID, AllTransferSyntaxes
+from pynetdicom.presentation import AllStoragePresentationContexts
+from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.sop_class import uid_to_service_class
+
+from services.listener.conformance import (
+    SENT_SOP_CLASSES,
+    TAKEN_STATUSES,
+    render_conformance,
+)
+from services.listener.presentation_contexts import (
+    TRANSFER_SYNTAXES,
+    VERIFICATION,
+    accepted_contexts,
+)
+from services.reporting.delivery.statuses import judge_status
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+def decodable(uid: UID) -> bool:
+    try:
+        return get_decoder(uid).is_available
+    except NotImplementedError:
+        return False
+
+
+def test_every_storage_sop_class_is_accepted_and_is_served_as_storage() -> None:
+    accepted = {context.sop_class_uid for context in accepted_contexts()}
+    known = {str(context.abstract_syntax) for context in AllStoragePresentationContexts}
+    assert accepted == known | {VERIFICATION}
+    for uid in known:
+        assert uid_to_service_class(uid) is StorageServiceClass
+
+
+def test_accepted_transfer_syntaxes_are_exactly_those_that_can_be_decoded() -> None:
+    assert set(TRANSFER_SYNTAXES) == {str(uid) for uid in AllTransferSyntaxes if decodable(uid)}
+    assert len(TRANSFER_SYNTAXES) == len(set(TRANSFER_SYNTAXES))
+
+
+def test_statement_names_every_class_and_syntax_by_name() -> None:
+    rendered = render_conformance()
+    for context in accepted_contexts():
+        assert f"| {context.name} | `{context.sop_class_uid}` |" in rendered
+        assert context.name != context.sop_class_uid
+    for uid in TRANSFER_SYNTAXES:
+        assert f"`{uid}`" in rendered
+
+
+@pytest.mark.parametrize(("first", "last", "what"), TAKEN_STATUSES)
+def test_statement_says_of_answers_what_the_delivery_does(first: int, last: int, what: str) -> None:
+    assert {judge_status(first).outcome.value, judge_status(last).outcome.value} == {what}
+
+
+def test_statement_names_the_sop_classes_of_our_results() -> None:
+    assert [UID(uid).keyword for uid, _ in SENT_SOP_CLASSES] == [
+        "SegmentationStorage",
+        "Comprehensive3DSRStorage",
+    ]

@@ -1,0 +1,92 @@
+"""Selection: which model wants which series, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from models.manifest import Manifest
+from services.orchestrator.selection import select_series, selection_digest
+from tests.builders.head_like import write_head_like
+from tests.builders.revisions import series_of
+
+
+def test_wanted_series_is_chosen_with_its_slices_in_order(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    series = series_of(reversed(write_head_like(tmp_path)))
+    selection = select_series(manifest, [series])
+    assert selection.verdicts == {}
+    (chosen,) = selection.selections
+    heights = [plane.position_mm[2] for plane in chosen.geometry.planes]
+    assert heights == sorted(heights)
+
+
+def test_every_series_is_chosen_or_has_a_verdict(tmp_path: Path, manifest: Manifest) -> None:
+    good = series_of(write_head_like(tmp_path, series="good"))
+    ct = series_of(write_head_like(tmp_path, series="ct"), Modality="CT")
+    scout = series_of(
+        write_head_like(tmp_path, series="scout", image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))
+    )
+    short = series_of(write_head_like(tmp_path, series="short")[:5])
+    selection = select_series(manifest, [good, ct, scout, short])
+    assert [c.series.series_uid for c in selection.selections] == [good.series_uid]
+    reasons = {uid: verdict.reason for uid, verdict in selection.verdicts.items()}
+    assert reasons == {
+        ct.series_uid: "attribute_mismatch",
+        scout.series_uid: "localizer",
+        short.series_uid: "too_few_slices",
+    }
+
+
+def test_mismatch_names_attribute_found_and_expected(tmp_path: Path, manifest: Manifest) -> None:
+    ct = series_of(write_head_like(tmp_path), Modality="CT")
+    verdict = select_series(manifest, [ct]).verdicts[ct.series_uid]
+    assert verdict.values["attribute"] == "Modality"
+    assert verdict.values["found"] == "CT"
+    assert "MR" in str(verdict.values["expectation"])
+    assert "CT" in verdict.sentence
+
+
+def test_better_series_wins_and_the_other_learns_which(tmp_path: Path, manifest: Manifest) -> None:
+    fine = series_of(write_head_like(tmp_path, series="fine", slices=40, number=7))
+    coarse = series_of(write_head_like(tmp_path, series="coarse", slices=24, number=3))
+    selection = select_series(manifest, [coarse, fine])
+    assert [c.series.series_uid for c in selection.selections] == [fine.series_uid]
+    verdict = selection.verdicts[coarse.series_uid]
+    assert verdict.reason == "better_series_chosen"
+    assert verdict.values["chosen_series"] == "7"
+
+
+def test_series_that_fails_the_gate_leaves_the_place_to_the_next(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    torn = write_head_like(tmp_path, series="torn", slices=40)
+    del torn[20]
+    whole = series_of(write_head_like(tmp_path, series="whole", slices=24))
+    selection = select_series(manifest, [series_of(torn), whole])
+    assert [c.series.series_uid for c in selection.selections] == [whole.series_uid]
+    assert selection.verdicts[series_of(torn).series_uid].reason == "missing_slice"
+
+
+def test_order_of_series_does_not_matter(tmp_path: Path, manifest: Manifest) -> None:
+    twins = [series_of(write_head_like(tmp_path, series=name)) for name in ("a", "b")]
+    first = select_series(manifest, twins)
+    second = select_series(manifest, twins[::-1])
+    (one,), (other,) = first.selections, second.selections
+    assert one.series == other.series
+    assert first.verdicts == second.verdicts
+
+
+def test_own_result_is_not_analysed(tmp_path: Path, manifest: Manifest) -> None:
+    ours = replace(series_of(write_head_like(tmp_path)), made_by_axial=True)
+    assert select_series(manifest, [ours]).verdicts[ours.series_uid].reason == "own_result"
+
+
+def test_digest_of_a_selection_changes_with_any_byte(tmp_path: Path, manifest: Manifest) -> None:
+    series = series_of(write_head_like(tmp_path))
+    (chosen,) = select_series(manifest, [series]).selections
+    uid = next(iter(series.data_digests))
+    other = replace(series, data_digests={**series.data_digests, uid: "0" * 64})
+    (changed,) = select_series(manifest, [other]).selections
+    assert selection_digest(chosen) != selection_digest(changed)

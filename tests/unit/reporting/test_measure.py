@@ -1,0 +1,74 @@
+"""Counting voxels and measuring volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.reporting.errors import JobError
+from services.reporting.measure import (
+    count_voxels,
+    measure,
+    unknown_labels,
+    volume,
+    voxel_histogram,
+)
+from tests.builders.reporting import (
+    analysis_of,
+    blobs,
+    brain_manifest,
+    series_in,
+    source_of,
+    three_segments,
+)
+
+SHAPE = (7, 12, 10)
+
+
+def test_voxels_are_counted_slice_by_slice() -> None:
+    labels = blobs(SHAPE, (1, 2))
+    one, two, three = count_voxels(voxel_histogram(labels), three_segments())
+    np.testing.assert_array_equal(one.voxels, (labels == 1).sum(axis=(1, 2)))
+    np.testing.assert_array_equal(two.voxels, (labels == 2).sum(axis=(1, 2)))
+    assert (three.total, three.found) == (0, False)
+
+
+def test_a_segment_that_was_not_found_has_no_volume() -> None:
+    counts = count_voxels(voxel_histogram(blobs(SHAPE, (2,))), three_segments())
+    assert [value.segment_number for value in measure(three_segments(), counts, 2.0)] == [2]
+
+
+@pytest.mark.parametrize("orientation", ["axial", "sagittal", "flipped", "oblique"])
+def test_voxel_volume_is_that_of_the_grid_in_every_orientation(
+    tmp_path: Path, orientation: str
+) -> None:
+    source = source_of(series_in(tmp_path, orientation))[1]
+    assert source.voxel_volume_mm3 == pytest.approx(0.9 * 1.1 * 2.5, rel=1e-9)
+    assert source.slice_spacing_mm == pytest.approx(2.5, rel=1e-9)
+
+
+def test_volume_is_voxels_times_voxel_volume(tmp_path: Path) -> None:
+    analysis = analysis_of(series_in(tmp_path, "oblique"), blobs(SHAPE))
+    voxels = analysis.counts[0].total
+    assert analysis.values[0].value == pytest.approx(voxels * 2.475 / 1000, abs=1e-6)
+    assert analysis.values[0].unit == "mL"
+
+
+@pytest.mark.parametrize(
+    ("unit", "value"), [("mL", 0.24), ("cm3", 0.24), ("mm3", 240), ("L", 24e-5)]
+)
+def test_volume_is_given_in_the_manifests_unit(unit: str, value: float) -> None:
+    assert volume(120, 2.0, unit) == pytest.approx(value)
+
+
+def test_a_unit_that_is_none_of_a_volume_is_an_error() -> None:
+    with pytest.raises(JobError, match="mm2"):
+        volume(1, 1.0, "mm2")
+
+
+def test_labels_of_no_segment_are_known() -> None:
+    labels = blobs(SHAPE, (1, 2))
+    assert unknown_labels(voxel_histogram(labels), three_segments()) == []
+    assert unknown_labels(voxel_histogram(labels), brain_manifest()) == [2]

@@ -1,0 +1,79 @@
+"""Names, numbers and texts of results."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from pydicom.dataset import Dataset
+
+from services.common.identity import is_strict_uid
+from services.reporting.naming import (
+    PLAIN,
+    Form,
+    Kind,
+    content_label,
+    device_uid,
+    dimension_organization_uid,
+    form_for,
+    forms_wanted,
+    series_uid,
+    sop_instance_uid,
+    tracking_uid,
+)
+from services.reporting.texts import ascii_text, datetime_text, local_time
+from tests.builders.peers import destination
+from tests.builders.reporting import brain_manifest
+
+
+def test_uids_differ_and_are_uids() -> None:
+    job = "2.25.1"
+    uids = [
+        maker(job, kind, form)
+        for maker in (sop_instance_uid, series_uid)
+        for kind in Kind
+        for form in ("", "keep_empty_frames")
+    ] + [tracking_uid(job, 1), tracking_uid(job, 2), device_uid("a"), device_uid("b"),
+         dimension_organization_uid(job, "")]  # fmt: skip
+    assert len(set(uids)) == len(uids)
+    assert all(is_strict_uid(uid) for uid in uids)
+
+
+def test_air_20_a_new_job_has_new_tracking_uids() -> None:
+    assert tracking_uid("2.25.1", 1) == tracking_uid("2.25.1", 1)
+    assert tracking_uid("2.25.1", 1) != tracking_uid("2.25.2", 1)
+
+
+def test_the_plain_form_is_always_made_and_every_other_once() -> None:
+    assert forms_wanted([]) == (PLAIN,)
+    viewer = destination(104, "viewer", key_slice_regions=True)
+    old = destination(104, "old", keep_empty_frames=True)
+    assert set(forms_wanted([viewer, old, viewer])) == {PLAIN, form_for(viewer), form_for(old)}
+
+
+def test_form_names_fit_the_table() -> None:
+    for empty in (False, True):
+        for key in (False, True):
+            assert len(Form(empty, key).name(Kind.SR)) <= 32
+            assert Form(empty, key).name(Kind.SEG) in ("", "keep_empty_frames")
+
+
+def test_content_label_is_a_code_string() -> None:
+    manifest = brain_manifest()
+    identity = manifest.identity.model_copy(update={"name": "lung-nodules-in-chest-ct"})
+    label = content_label(manifest.model_copy(update={"identity": identity}))
+    assert label == "LUNG_NODULES_IN_"
+    assert len(label) <= 16
+
+
+def test_text_is_ascii_and_has_no_value_separators() -> None:
+    assert ascii_text("Größe\\  Übermaß", 64) == "Grosse/ Ubermass"
+    assert ascii_text("x" * 100, 16) == "x" * 16
+
+
+def test_times_have_their_offset() -> None:
+    moment = dt.datetime(2024, 1, 31, 23, 30, tzinfo=dt.timezone(dt.timedelta(hours=-5)))
+    assert datetime_text(moment) == "20240131233000.000000-0500"
+    source = Dataset()
+    assert local_time(source, moment) == moment
+    source.TimezoneOffsetFromUTC = "+0530"
+    assert datetime_text(local_time(source, moment)) == "20240201100000.000000+0530"

@@ -1,0 +1,277 @@
+"""Making results: once, whole, and only when everything is right."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from models.manifest import Manifest
+from services.common.database import InstanceRow, ResultRow, utc_now
+from services.common.fates import Verdict
+from services.common.identity import sha256_hex
+from services.common.settings import ReportingSettings
+from services.reporting.errors import JobError
+from services.reporting.results import ResultMaker
+from tests.builders.broken_series import gantry_tilt, uneven_spacing
+from tests.builders.reporting import (
+    Workplace,
+    blobs,
+    brain_manifest,
+    plausible,
+    series_in,
+    three_segments,
+    workplace,
+)
+
+SHAPE = (7, 12, 10)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Generator[Workplace]:
+    """A registered axial series."""
+    made = workplace(tmp_path, series_in(tmp_path / "series", "axial", SHAPE))
+    yield made
+    made.engine.dispose()
+
+
+def registered(place: Workplace) -> list[ResultRow]:
+    """What is in the table."""
+    with Session(place.engine) as session:
+        return list(session.scalars(select(ResultRow).order_by(ResultRow.sequence)))
+
+
+def test_results_are_registered_with_their_digest_and_in_order(place: Workplace) -> None:
+    made = place.make(place.job(blobs(SHAPE)))
+    assert made.withholding is None
+    rows = registered(place)
+    assert [(row.kind, row.sequence, row.form) for row in rows] == [("SEG", 0, ""), ("SR", 1, "")]
+    for row in rows:
+        content = place.store.read(row.store_key)
+        assert (sha256_hex(content), len(content)) == (row.digest, row.size_bytes)
+    voxels = int((blobs(SHAPE) == 1).sum())
+    assert made.values[0].value == pytest.approx(voxels * 0.9 * 1.1 * 2.5 / 1000, abs=1e-6)
+    assert set(made.seconds) == {"read", "encode_seg", "encode_sr", "write", "check", "register"}
+
+
+def test_making_twice_registers_once_and_answers_the_same(place: Workplace) -> None:
+    job = place.job(blobs(SHAPE))
+    first = place.make(job)
+    stamps = [place.store.path(result.store_key).stat().st_mtime_ns for result in first.results]
+    second = place.make(job)
+    assert second.results == first.results
+    assert second.values == first.values
+    assert len(registered(place)) == 2
+    assert stamps == [
+        place.store.path(result.store_key).stat().st_mtime_ns for result in second.results
+    ]
+
+
+def test_making_again_after_losing_everything_makes_the_same_bytes(place: Workplace) -> None:
+    job = place.job(blobs(SHAPE))
+    first = place.make(job)
+    for result in first.results:
+        place.store.path(result.store_key).unlink()
+    with place.engine.begin() as connection:
+        connection.execute(delete(ResultRow))
+    assert place.make(job).results == first.results
+
+
+def test_a_lost_file_is_made_again(place: Workplace) -> None:
+    job = place.job(blobs(SHAPE))
+    first = place.make(job)
+    place.store.path(first.results[0].store_key).unlink()
+    assert place.make(job).results == first.results
+    assert place.store.exists(first.results[0].store_key)
+
+
+def test_nothing_found_makes_a_report_that_says_so(place: Workplace) -> None:
+    made = place.make(place.job(np.zeros(SHAPE, np.uint8)))
+    assert [result.kind for result in made.results] == ["SR"]
+    assert made.values == ()
+
+
+def test_a_structure_not_found_has_no_value_of_zero(place: Workplace) -> None:
+    made = place.make(place.job(blobs(SHAPE, (1, 3)), three_segments()))
+    assert [value.segment_number for value in made.values] == [1, 3]
+    assert all(value.value > 0 for value in made.values)
+
+
+def test_a_tilted_gantry_is_measured_by_its_slanted_voxels(tmp_path: Path) -> None:
+    """Where a model accepts a tilt: SpacingBetweenSlices is the planes' distance, not the way."""
+    manifest = accepting("gantry_tilt")
+    place = workplace(tmp_path, gantry_tilt(tmp_path / "series"))
+    made = place.make(place.job(blobs(SHAPE), manifest))
+    assert made.withholding is None
+    seg = pydicom.dcmread(place.store.path(made.results[0].store_key))
+    measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    voxel_mm3 = float(np.prod(measures.PixelSpacing)) * float(measures.SpacingBetweenSlices)
+    voxels = int((blobs(SHAPE) == 1).sum())
+    assert made.values[0].value == pytest.approx(voxels * voxel_mm3 / 1000, abs=1e-6)
+    assert place.make(place.job(blobs(SHAPE))).withholding is not None  # the model itself does not
+
+
+def test_uneven_spacing_is_accepted_where_the_model_accepts_it(tmp_path: Path) -> None:
+    """The gate let it through by the same limits: its results must not be withheld here."""
+    place = workplace(tmp_path, uneven_spacing(tmp_path / "series"))
+    made = place.make(place.job(blobs(SHAPE), accepting("uneven_spacing")))
+    assert made.withholding is None
+    in_slices = (blobs(SHAPE) == 1).sum(axis=(1, 2))
+    thickness_mm = np.array([2.5, 2.5, 2.5, 3.25, 3.25, 2.5, 2.5])  # the gap of 4 mm is shared
+    exact_ml = float(in_slices @ thickness_mm) * 0.9 * 1.1 / 1000
+    assert made.values[0].value == pytest.approx(exact_ml, abs=1e-6)
+    assert place.make(place.job(blobs(SHAPE))).withholding is not None  # the model itself does not
+
+
+def accepting(what: str) -> Manifest:
+    """The brain extraction, if it accepted that."""
+    manifest = brain_manifest()
+    role = manifest.roles["image"]
+    accepts = role.gate.accepts.model_copy(update={what: True})
+    gate = role.gate.model_copy(update={"accepts": accepts})
+    roles = {"image": role.model_copy(update={"gate": gate})}
+    return manifest.model_copy(update={"roles": roles})
+
+
+def test_labels_on_another_grid_are_withheld(place: Workplace) -> None:
+    made = place.make(place.job(np.ones((7, 10, 12), np.uint8)))
+    assert made.withholding is not None
+    assert made.withholding.reason == "geometry_mismatch"
+    assert "7 x 10 x 12" in Verdict(made.withholding.reason, made.withholding.values).sentence
+    assert registered(place) == []
+
+
+def test_labels_in_another_slice_order_are_withheld(place: Workplace) -> None:
+    job = place.job(blobs(SHAPE))
+    made = place.make(replace(job, sop_instance_uids=job.sop_instance_uids[::-1]))
+    assert made.withholding is not None
+    assert made.withholding.reason == "geometry_mismatch"
+    assert registered(place) == []
+
+
+def test_labels_that_no_segment_has_are_withheld(place: Workplace) -> None:
+    labels = blobs(SHAPE)
+    labels[3, 3, 3] = 200
+    made = place.make(place.job(labels))
+    assert made.withholding is not None
+    assert made.withholding.reason == "object_check_failed"
+    assert "200" in Verdict(made.withholding.reason, made.withholding.values).sentence
+    assert registered(place) == []
+
+
+def test_an_implausible_volume_is_withheld_where_the_model_says_so(place: Workplace) -> None:
+    manifest = plausible(brain_manifest(), "withhold", max_ml=0.01)
+    made = place.make(place.job(blobs(SHAPE), manifest))
+    assert made.withholding is not None
+    assert made.withholding.reason == "implausible_measurement"
+    assert "Brain measures" in Verdict(made.withholding.reason, made.withholding.values).sentence
+    assert registered(place) == []
+
+
+def test_an_odd_volume_is_flagged_in_the_report_where_the_model_says_so(place: Workplace) -> None:
+    manifest = plausible(brain_manifest(), "flag", max_ml=0.01)
+    made = place.make(place.job(blobs(SHAPE), manifest))
+    assert made.withholding is None
+    report = pydicom.dcmread(place.store.path(made.results[-1].store_key))
+    assert b"outside the expected" in place.store.read(made.results[-1].store_key)
+    assert report.CompletionFlag == "COMPLETE"
+
+
+def test_an_object_that_fails_its_check_withholds_all(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer is made to forget the references; nothing of the job is registered."""
+    from services.reporting import segmentation
+
+    def forget(_source: object, dataset: pydicom.Dataset) -> None:
+        del dataset.ReferencedSeriesSequence
+
+    monkeypatch.setattr(segmentation, "_copy_series", forget)
+    made = place.make(place.job(blobs(SHAPE)))
+    assert made.withholding is not None
+    assert made.withholding.reason == "object_check_failed"
+    assert made.withholding.values["kind"] == "SEG"
+    assert registered(place) == []
+
+
+def test_an_object_that_dciodvfy_refuses_is_withheld(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from services.reporting import segmentation
+
+    def scribble(_source: object, dataset: pydicom.Dataset) -> None:
+        dataset.ContentLabel = "not a code string"
+
+    monkeypatch.setattr(segmentation, "_copy_series", scribble)
+    made = place.make(place.job(blobs(SHAPE)))
+    assert made.withholding is not None
+    assert "dciodvfy" in str(made.withholding.values["problem"])
+    assert registered(place) == []
+
+
+def test_instances_that_are_not_registered_are_an_error(place: Workplace) -> None:
+    job = place.job(blobs(SHAPE))
+    with pytest.raises(JobError, match="not registered"):
+        place.make(replace(job, sop_instance_uids=("1.2.3", *job.sop_instance_uids[1:])))
+
+
+def test_instances_of_another_series_are_an_error(place: Workplace) -> None:
+    job = place.job(blobs(SHAPE))
+    with pytest.raises(JobError, match="does not belong"):
+        place.make(replace(job, series_uid="1.2.3"))
+
+
+def test_r25_a_series_that_changed_since_the_gate_is_withheld(place: Workplace) -> None:
+    """The geometry is examined once more: here one slice has moved."""
+    job = place.job(blobs(SHAPE))
+    header = place.headers[3].as_json()
+    header["attributes"] = {**header["attributes"], "ImagePositionPatient": ["0", "0", "1"]}
+    with place.engine.begin() as connection:
+        connection.execute(
+            update(InstanceRow)
+            .where(InstanceRow.sop_instance_uid == place.headers[3].sop_instance_uid)
+            .values(header=header)
+        )
+    made = place.make(job)
+    assert made.withholding is not None
+    assert made.withholding.reason == "geometry_mismatch"
+
+
+def test_r41_jobs_of_a_study_do_not_share_series_numbers(place: Workplace) -> None:
+    from services.common.database import JobRow
+
+    jobs = [place.job(blobs(SHAPE), revision=revision) for revision in (1, 2)]
+    with Session(place.engine) as session, session.begin():
+        for job in jobs:
+            session.add(
+                JobRow(
+                    job_uid=job.job_uid,
+                    study_uid=job.study_uid,
+                    revision=job.revision,
+                    model_name=job.manifest.name,
+                    model_version=job.manifest.version,
+                    model_digest=job.model_digest,
+                    selection={},
+                    selection_digest="0" * 64,
+                    state="inferred",
+                    created_at=utc_now(),
+                )
+            )
+    numbers = [
+        pydicom.dcmread(place.store.path(result.store_key)).SeriesNumber
+        for job in jobs
+        for result in place.make(job).results
+    ]
+    assert numbers == [9000, 9001, 9010, 9011]
+
+
+def test_without_dciodvfy_results_are_made_too(place: Workplace) -> None:
+    settings = ReportingSettings(check_with_dciodvfy=False)
+    made = ResultMaker(place.engine, place.store, settings).make(place.job(blobs(SHAPE)))
+    assert len(made.results) == 2
