@@ -194,7 +194,8 @@ class _EntrySync:
         self._begun = 0
         self._ended = 0
         self._running = False
-        self._failed: dict[int, OSError] = {}
+        self._failed = 0  # the newest sync that failed, and why
+        self._failure: OSError | None = None
 
     def sync(self) -> None:
         """Returns when a sync that began after this call has ended.
@@ -207,8 +208,8 @@ class _EntrySync:
             while self._running and self._ended < wanted:
                 self._changed.wait()
             if self._ended >= wanted:
-                if wanted in self._failed:
-                    raise self._failed[wanted]
+                if self._failure is not None and self._failed >= wanted:
+                    raise self._failure
                 return
             self._running = True
             self._begun += 1
@@ -222,7 +223,7 @@ class _EntrySync:
             self._running = False
             self._ended = own
             if failure is not None:
-                self._failed = {own: failure}
+                self._failed, self._failure = own, failure
             self._changed.notify_all()
         if failure is not None:
             raise failure

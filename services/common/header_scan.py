@@ -1,0 +1,298 @@
+"""A data set's head, read without a library: the elements asked for, and where the pixels are.
+
+Registration needs some eighty attributes of each instance while it arrives, in a process that
+imports nothing heavy. This scanner walks the elements of the data set (PS3.5 7) up to its pixels
+and takes out what is asked for; pydicom is the oracle in its tests, and reads whatever this
+declares to be beyond it (`needs_library`: character sets with escapes or more than one byte).
+Measured on a CT slice of 120 elements: 0.1 ms, where pydicom takes 2 ms.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+AttributeValue = str | list[str] | None
+
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+DEFLATED = ("1.2.840.10008.1.2.1.99",)
+# Of a sequence, only the fact that it has an item is kept.
+PRESENT = "present"
+
+_UNDEFINED = 0xFFFFFFFF
+_PIXEL_DATA = 0x7FE00010
+# Float, double float and integer pixel data: reading ends before whichever comes.
+_PIXELS = frozenset((0x7FE00008, 0x7FE00009, _PIXEL_DATA))
+_ITEM = 0xFFFEE000
+_ITEM_END = 0xFFFEE00D
+_SEQUENCE_END = 0xFFFEE0DD
+_CHARACTER_SET = 0x00080005
+# VRs whose explicit form has two reserved bytes and a length of 32 bits (PS3.5 table 7.1-1).
+_LONG_VRS = frozenset(
+    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+)
+_DEEPEST = 64  # sequences within sequences; deeper ones are an attack
+_INFLATED_LIMIT = 16 << 20
+
+_NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
+_WHOLE_TEXTS = frozenset(("LT", "ST", "UT", "UR"))  # a backslash is a character in these
+_TEXT_CODECS = {
+    "": "latin-1",
+    "ISO_IR 6": "latin-1",
+    "ISO_IR 100": "latin-1",
+    "ISO_IR 192": "utf-8",
+}
+_CHARACTER_SET_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
+
+
+class ScanError(Exception):
+    """The bytes are no data set in their transfer syntax."""
+
+
+class TruncatedError(ScanError):
+    """The bytes end before the data set's head does: more of them may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """What is taken out of a head, and for which record.
+
+    Attributes:
+        wanted: tag -> (keyword, VR of the data dictionary).
+        header, study, series: keywords of each record.
+    """
+
+    wanted: Mapping[int, tuple[str, str]]
+    header: frozenset[str]
+    study: frozenset[str]
+    series: frozenset[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """The form in which it is handed to another process."""
+        return {
+            "wanted": {str(tag): list(names) for tag, names in self.wanted.items()},
+            "header": sorted(self.header),
+            "study": sorted(self.study),
+            "series": sorted(self.series),
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Scheme:
+        """Back from `as_json`."""
+        wanted = {int(tag): (names[0], names[1]) for tag, names in told["wanted"].items()}
+        records = {name: frozenset(told[name]) for name in ("header", "study", "series")}
+        return cls(wanted=wanted, **records)
+
+
+@dataclass(slots=True)
+class Scanned:
+    """What a head says.
+
+    Attributes:
+        values: keyword -> value as sent; several values as a list; empty ones are left out.
+        pixel_offset: where the pixel bytes begin, counted from the data set's beginning; None when
+            there are none, or when the data set is deflated.
+        pixel_length: their number; None for encapsulated pixel data.
+        needs_library: a text is in a character set that is left to pydicom.
+    """
+
+    values: dict[str, AttributeValue] = field(default_factory=dict[str, AttributeValue])
+    pixel_offset: int | None = None
+    pixel_length: int | None = None
+    needs_library: bool = False
+
+    def picked(self, keywords: frozenset[str]) -> dict[str, AttributeValue]:
+        """The values of these keywords, in alphabetical order."""
+        return {name: self.values[name] for name in sorted(keywords & self.values.keys())}
+
+    def text(self, keyword: str) -> str:
+        """The first value of a keyword; empty when absent."""
+        value = self.values.get(keyword)
+        if isinstance(value, list):
+            return value[0] if value else ""
+        return value or ""
+
+
+def scan(head: bytes, transfer_syntax_uid: str, scheme: Scheme, *, complete: bool) -> Scanned:
+    """Reads the head of a data set.
+
+    Args:
+        head: its first bytes.
+        complete: whether these are all there are; else an early end is a `TruncatedError`.
+
+    Raises:
+        TruncatedError: `head` ends before the pixels, and there is more of the data set.
+        ScanError: this is no data set.
+    """
+    deflated = transfer_syntax_uid in DEFLATED
+    if deflated:
+        head, complete = _inflate(head, complete=complete)
+    explicit = transfer_syntax_uid != IMPLICIT_LITTLE
+    walk = _Walk(head, explicit=explicit, little=transfer_syntax_uid != EXPLICIT_BIG)
+    try:
+        scanned = walk.run(scheme.wanted)
+    except TruncatedError:
+        # A data set that was cut off by its sender is what it is; its elements before the cut
+        # count.
+        if not complete:
+            raise
+        scanned = walk.scanned
+    if deflated or transfer_syntax_uid == EXPLICIT_BIG:
+        scanned.pixel_offset = scanned.pixel_length = None
+    return scanned
+
+
+class _Walk:
+    def __init__(self, data: bytes, *, explicit: bool, little: bool) -> None:
+        self._data = data
+        self._explicit = explicit
+        self._order = order = "<" if little else ">"
+        self._head = struct.Struct(f"{order}HH2sH" if explicit else f"{order}HHI")
+        self._tag = struct.Struct(f"{order}HH")
+        self._length = struct.Struct(f"{order}I")
+        self._codec: str | None = "latin-1"
+        self.scanned = Scanned()
+
+    def run(self, wanted: Mapping[int, tuple[str, str]]) -> Scanned:
+        data, end, explicit = self._data, len(self._data), self._explicit
+        unpack, long_length = self._head.unpack_from, self._length.unpack_from
+        at = 0
+        while at < end:
+            if at + 8 > end:
+                raise TruncatedError("An element ends before its length.")
+            if explicit:
+                group, element, vr, length = unpack(data, at)
+                start = at + 8
+                if vr in _LONG_VRS:
+                    if at + 12 > end:
+                        raise TruncatedError("An element ends before its length.")
+                    (length,) = long_length(data, start)
+                    start = at + 12
+                elif not (vr.isalpha() and vr.isupper()):
+                    raise ScanError("An element has no value representation.")
+            else:
+                group, element, length = unpack(data, at)
+                vr = b""
+                start = at + 8
+            tag = group << 16 | element
+            if tag in _PIXELS:
+                if tag == _PIXEL_DATA:
+                    self.scanned.pixel_offset = start
+                    self.scanned.pixel_length = None if length == _UNDEFINED else length
+                break
+            stop = start + length
+            name = wanted.get(tag)
+            if length == _UNDEFINED:
+                if name is not None and self._has_item(start):
+                    self.scanned.values[name[0]] = PRESENT
+                at = self._skip(start, self._explicit and vr != b"UN", 0)
+                continue
+            if stop > end:
+                raise TruncatedError("An element is longer than the data set.")
+            if name is not None or tag == _CHARACTER_SET:
+                self._take(tag, name, vr.decode("ascii"), data[start:stop])
+            at = stop
+        return self.scanned
+
+    def _take(self, tag: int, name: tuple[str, str] | None, vr: str, raw: bytes) -> None:
+        if tag == _CHARACTER_SET:
+            names = raw.decode("latin-1").strip("\0 ").split("\\")
+            self._codec = _TEXT_CODECS.get(names[0].strip()) if len(names) == 1 else None
+            if name is None:
+                return
+        assert name is not None
+        keyword, known_vr = name
+        vr = vr if vr and vr != "UN" else known_vr
+        if vr == "SQ":
+            if len(raw) >= 8:
+                self.scanned.values[keyword] = PRESENT
+            return
+        value = self._numbers(vr, raw) if vr in _NUMBERS else self._text(vr, raw)
+        if value:
+            self.scanned.values[keyword] = value
+
+    def _numbers(self, vr: str, raw: bytes) -> AttributeValue:
+        code = _NUMBERS[vr]
+        size = struct.calcsize(f"={code}")
+        if len(raw) % size:
+            raise ScanError("A number has too few bytes.")
+        numbers = struct.unpack(f"{self._order}{len(raw) // size}{code}", raw)
+        texts = [str(number) for number in numbers]
+        return texts[0] if len(texts) == 1 else texts
+
+    def _text(self, vr: str, raw: bytes) -> AttributeValue:
+        codec = "latin-1"
+        if vr in _CHARACTER_SET_VRS and (b"\x1b" in raw or not raw.isascii()):
+            if self._codec is None or b"\x1b" in raw:
+                self.scanned.needs_library = True
+                return None
+            codec = self._codec
+        try:
+            text = raw.decode(codec)
+        except UnicodeDecodeError:
+            self.scanned.needs_library = True
+            return None
+        text = text.rstrip("\0 ")
+        if vr in _WHOLE_TEXTS:
+            return text
+        parts = [part.strip("\0 ") if vr != "PN" else part.rstrip("\0 ") for part in text.split("\\")]
+        return parts[0] if len(parts) == 1 else parts
+
+    def _has_item(self, at: int) -> bool:
+        return len(self._data) >= at + 8 and self._tag_at(at) == _ITEM
+
+    def _tag_at(self, at: int) -> int:
+        group, element = self._tag.unpack_from(self._data, at)
+        return group << 16 | element
+
+    def _skip(self, at: int, explicit: bool, depth: int) -> int:
+        """The end of a sequence of undefined length that begins at `at`."""
+        if depth > _DEEPEST:
+            raise ScanError("Sequences lie too deep in each other.")
+        while True:
+            tag, length = self._item_head(at)
+            at += 8
+            if tag == _SEQUENCE_END:
+                return at
+            if tag != _ITEM:
+                raise ScanError("A sequence holds something that is no item.")
+            at = at + length if length != _UNDEFINED else self._skip_item(at, explicit, depth)
+
+    def _skip_item(self, at: int, explicit: bool, depth: int) -> int:
+        data, end = self._data, len(self._data)
+        while True:
+            tag, length = self._item_head(at)
+            if tag == _ITEM_END:
+                return at + 8
+            start, inner = at + 8, explicit
+            if explicit:
+                vr = data[at + 4 : at + 6]
+                if vr in _LONG_VRS:
+                    if at + 12 > end:
+                        raise TruncatedError("An element ends before its length.")
+                    (length,) = self._length.unpack_from(data, at + 8)
+                    start, inner = at + 12, vr != b"UN"
+                else:
+                    length = int.from_bytes(
+                        data[at + 6 : at + 8], "little" if self._order == "<" else "big"
+                    )
+            at = start + length if length != _UNDEFINED else self._skip(start, inner, depth + 1)
+
+    def _item_head(self, at: int) -> tuple[int, int]:
+        if at + 8 > len(self._data):
+            raise TruncatedError("An item ends before its length.")
+        return self._tag_at(at), self._length.unpack_from(self._data, at + 4)[0]
+
+
+def _inflate(head: bytes, *, complete: bool) -> tuple[bytes, bool]:
+    # PS3.5 A.5: raw deflate (RFC 1951). Bounded: a small instance must not become a large one.
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        data = inflater.decompress(head, _INFLATED_LIMIT)
+    except zlib.error as error:
+        raise ScanError("The data set does not inflate.") from error
+    return data, complete or inflater.eof
