@@ -1,82 +1,69 @@
-"""Who may send: the decision on an association request, as a pure function."""
+"""Who may send: from the settings to the rules by which `door.admission` decides."""
 
 from __future__ import annotations
 
-import socket
-from dataclasses import dataclass
-from enum import Enum
-
 from services.common.settings import ListenerSettings, Peer
+from services.listener.door.admission import (
+    PRIORITIES,
+    AdmissionRules,
+    AssociationRequest,
+    PeerRule,
+    Rejection,
+)
+from services.listener.door.admission import admit as _admit
+
+__all__ = [
+    "AdmissionRules",
+    "AssociationRequest",
+    "PeerRule",
+    "Rejection",
+    "admission_rules",
+    "admit",
+    "higher_priority",
+    "known_peer",
+    "peer_rule",
+]
 
 
-class Rejection(Enum):
-    """Why an association is rejected: name, and result, source, reason of PS3.8 table 9-21."""
-
-    CALLED_AE_UNKNOWN = ("called_ae_title_not_recognised", 1, 1, 7)
-    CALLING_AE_UNKNOWN = ("calling_ae_title_not_recognised", 1, 1, 3)
-    STOPPING = ("temporary_congestion", 2, 3, 1)
-    LOCAL_LIMIT = ("local_limit_exceeded", 2, 3, 2)
-
-    @property
-    def reason(self) -> str:
-        """The reason's name, for logs, metrics and the conformance statement."""
-        return self.value[0]
-
-    @property
-    def code(self) -> tuple[int, int, int]:
-        """Result, source and reason/diagnostic of the A-ASSOCIATE-RJ."""
-        return self.value[1:]
+def admission_rules(settings: ListenerSettings) -> AdmissionRules:
+    """The settings of the door as plain values."""
+    return AdmissionRules(
+        ae_title=settings.ae_title.strip(),
+        peers=tuple(peer_rule(peer) for peer in settings.peers),
+        accept_unknown_peers=settings.accept_unknown_peers,
+        max_associations=settings.max_associations,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class AssociationRequest:
-    """What an association request says, and where it came from.
-
-    Attributes:
-        address: the sender's IP address.
-        open_associations: how many are being served already.
-        stopping: whether the listener takes no new ones any more.
-    """
-
-    calling_ae_title: str
-    called_ae_title: str
-    address: str
-    open_associations: int
-    stopping: bool = False
+def peer_rule(peer: Peer) -> PeerRule:
+    """A configured peer as plain values."""
+    return PeerRule(
+        name=peer.name,
+        ae_titles=peer.every_ae_title,
+        addresses=peer.every_address,
+        verbs=peer.verbs,
+        tls_required=peer.tls_required,
+        certificate_common_name=peer.certificate_common_name,
+        certificate_sha256=peer.certificate_sha256,
+        priority=peer.priority,
+        quiet_period_s=peer.quiet_period_s,
+        max_associations=peer.max_associations,
+    )
 
 
 def admit(request: AssociationRequest, settings: ListenerSettings) -> Rejection | None:
-    """Whether the association is served: None when it is, else why not.
-
-    The called title is looked at first: a caller who does not even know our name learns nothing
-    about our peers.
-    """
-    if request.called_ae_title.strip() != settings.ae_title.strip():
-        return Rejection.CALLED_AE_UNKNOWN
-    if not settings.accept_unknown_peers and known_peer(request, settings) is None:
-        return Rejection.CALLING_AE_UNKNOWN
-    if request.stopping:
-        return Rejection.STOPPING
-    if request.open_associations >= settings.max_associations:
-        return Rejection.LOCAL_LIMIT
-    return None
+    """Whether the association is served: None when it is, else why not."""
+    decided = _admit(request, admission_rules(settings))
+    return decided if isinstance(decided, Rejection) else None
 
 
-def known_peer(request: AssociationRequest, settings: ListenerSettings) -> Peer | None:
-    """The configured peer that this request comes from; None when it is none of them."""
-    for peer in settings.peers:
-        if peer.ae_title.strip() != request.calling_ae_title.strip():
-            continue
-        if peer.host is None or request.address in _addresses(peer.host):
-            return peer
-    return None
+def known_peer(request: AssociationRequest, settings: ListenerSettings) -> PeerRule | None:
+    """The configured peer that this request is served for; None when it is none of them."""
+    rules = admission_rules(settings)
+    decided = _admit(request, rules)
+    return next((peer for peer in rules.peers if peer == decided), None)
 
 
-def _addresses(host: str) -> set[str]:
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return {host}  # a name that does not resolve is nobody's address
-    # IPv4 senders reach a dual-stack socket as ::ffff:192.0.2.1.
-    plain = {str(entry[4][0]) for entry in found}
-    return plain | {f"::ffff:{address}" for address in plain}
+def higher_priority(one: str, other: str) -> str:
+    """The higher of two priorities: a study keeps the highest of its senders'."""
+    return min(one, other, key=PRIORITIES.index)

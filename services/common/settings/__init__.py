@@ -9,12 +9,12 @@ from services.common.settings.load import (
     SettingsError,
     load_settings,
 )
+from services.common.settings.peers import AuditSettings, Peer, StowSettings, TlsSettings
 from services.common.settings.tree import (
     Destination,
     GatewaySettings,
     ListenerSettings,
     OrchestratorSettings,
-    Peer,
     ReportingSettings,
     Settings,
     TelemetrySettings,
@@ -22,6 +22,7 @@ from services.common.settings.tree import (
 )
 
 __all__ = [
+    "AuditSettings",
     "Destination",
     "GatewaySettings",
     "ListenerSettings",
@@ -31,7 +32,9 @@ __all__ = [
     "ReportingSettings",
     "Settings",
     "SettingsError",
+    "StowSettings",
     "TelemetrySettings",
+    "TlsSettings",
     "TritonSettings",
     "load_settings",
 ]

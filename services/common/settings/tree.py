@@ -6,30 +6,13 @@ import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, model_validator
 
-AeTitle = Annotated[
-    str, StringConstraints(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")
-]
-Port = Annotated[int, Field(ge=0, le=65535)]
+from services.common.settings.group import AeTitle, Group, Port
+from services.common.settings.peers import AuditSettings, Peer, StowSettings, TlsSettings
 
 
-class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Peer(_Group):
-    """A system that may send to the listener."""
-
-    name: str
-    """What people call it; appears in logs and in `axial status`."""
-    ae_title: AeTitle
-    """Its calling AE title."""
-    host: str | None = None
-    """Its address. None accepts the AE title from any address."""
-
-
-class ListenerSettings(_Group):
+class ListenerSettings(Group):
     """The DICOM front door."""
 
     ae_title: AeTitle = "AXIAL"
@@ -54,9 +37,25 @@ class ListenerSettings(_Group):
     """Where the listener can be told that a study is complete (gRPC)."""
     health_port: Port = 51061
     """/healthz, /readyz and /metrics."""
+    tls: TlsSettings = TlsSettings()
+    stow: StowSettings = StowSettings()
+
+    @model_validator(mode="after")
+    def _names_peers_once(self) -> ListenerSettings:
+        names = [peer.name for peer in self.peers]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two peers are called '{twice[0]}': names must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _has_tls_where_it_is_asked_for(self) -> ListenerSettings:
+        if self.stow.port is not None and self.stow.tls and self.tls.certificate is None:
+            raise ValueError("stow.tls needs certificate, key and trusted_certificates of tls")
+        return self
 
 
-class TritonSettings(_Group):
+class TritonSettings(Group):
     """The inference server."""
 
     grpc_address: str = "127.0.0.1:18001"
@@ -77,7 +76,7 @@ class TritonSettings(_Group):
     """The longest a model may take to load."""
 
 
-class OrchestratorSettings(_Group):
+class OrchestratorSettings(Group):
     """Selection and the durable workflow."""
 
     address: str = "127.0.0.1:51052"
@@ -100,7 +99,7 @@ class OrchestratorSettings(_Group):
     """/healthz, /readyz and /metrics."""
 
 
-class Destination(_Group):
+class Destination(Group):
     """A system that results are sent to."""
 
     name: str
@@ -132,7 +131,7 @@ class Destination(_Group):
     """The longest wait for one C-STORE response."""
 
 
-class ReportingSettings(_Group):
+class ReportingSettings(Group):
     """Results and delivery."""
 
     address: str = "127.0.0.1:51053"
@@ -149,7 +148,7 @@ class ReportingSettings(_Group):
     """/healthz, /readyz and /metrics."""
 
 
-class GatewaySettings(_Group):
+class GatewaySettings(Group):
     """REST API and health of the whole."""
 
     host: str = "127.0.0.1"
@@ -158,7 +157,7 @@ class GatewaySettings(_Group):
     """HTTP port."""
 
 
-class TelemetrySettings(_Group):
+class TelemetrySettings(Group):
     """Logs, metrics and traces. None of them carries patient data."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -171,7 +170,7 @@ class TelemetrySettings(_Group):
     """The OTLP collector (gRPC), with traces: otlp."""
 
 
-class Settings(_Group):
+class Settings(Group):
     """All settings of all services."""
 
     data_dir: Path = Path("axial-data")
@@ -190,6 +189,7 @@ class Settings(_Group):
     reporting: ReportingSettings = ReportingSettings()
     gateway: GatewaySettings = GatewaySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    audit: AuditSettings = AuditSettings()
 
     @property
     def resolved_database_url(self) -> str:
@@ -212,3 +212,8 @@ class Settings(_Group):
     def store_dir(self) -> Path:
         """Root of the study store."""
         return self.data_dir / "store"
+
+    @property
+    def audit_dir(self) -> Path:
+        """The folder of the audit trail."""
+        return self.audit.folder or self.data_dir / "audit"
