@@ -70,6 +70,8 @@ class StudyRow(Base):
     # Instances received since the newest revision was frozen; 0 when that revision is complete.
     unfrozen_instances: Mapped[int] = mapped_column(Integer, default=0)
     newest_revision: Mapped[int] = mapped_column(Integer, default=0)
+    # high, normal or low: the highest of its senders' (listener.peers[].priority).
+    priority: Mapped[str] = mapped_column(String(8), default="normal")
     # Patient and study attributes, as registered from the first instance (patient data).
     attributes: Mapped[dict[str, Any]] = mapped_column(JSON)
 

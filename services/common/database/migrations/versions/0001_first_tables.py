@@ -103,6 +103,7 @@ def upgrade() -> None:
         sa.Column("last_received_at", UtcDateTime(), nullable=False),
         sa.Column("unfrozen_instances", sa.Integer(), nullable=False),
         sa.Column("newest_revision", sa.Integer(), nullable=False),
+        sa.Column("priority", sa.String(length=8), nullable=False),
         sa.Column("attributes", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("study_uid"),
     )
