@@ -239,7 +239,9 @@ class _Walk:
         text = text.rstrip("\0 ")
         if vr in _WHOLE_TEXTS:
             return text
-        parts = [part.strip("\0 ") if vr != "PN" else part.rstrip("\0 ") for part in text.split("\\")]
+        parts = [
+            part.strip("\0 ") if vr != "PN" else part.rstrip("\0 ") for part in text.split("\\")
+        ]
         return parts[0] if len(parts) == 1 else parts
 
     def _has_item(self, at: int) -> bool:

@@ -13,12 +13,15 @@ from io import BytesIO
 from typing import Any, BinaryIO, cast
 
 import pydicom
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.valuerep import PersonName
 
 from models.manifest.attributes import SELECTOR_ATTRIBUTES
 from services.common.errors import AxialError
+from services.common.header_scan import PRESENT, AttributeValue, Scheme
 
 # Attributes that the geometry gate and the loader need, by keyword (PS3.3 C.7.6.2, C.7.6.3,
 # C.7.6.16, C.8.2.1, C.8.3.1).
@@ -55,7 +58,6 @@ GEOMETRY_KEYWORDS = (
 # Sequences of which only the fact that they are there is kept, as PRESENT: with a modality LUT
 # stored values mean what a table says, and no slope and intercept (PS3.3 C.11.1).
 _NOTED_SEQUENCES = ("ModalityLUTSequence",)
-PRESENT = "present"
 _STUDY_KEYWORDS = (
     "PatientID",
     "PatientName",
@@ -69,7 +71,7 @@ _STUDY_KEYWORDS = (
 )
 _SERIES_KEYWORDS = ("SeriesNumber", "SeriesDate", "SeriesTime")
 
-AttributeValue = str | list[str] | None
+_UID_KEYWORDS = ("SOPInstanceUID", "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID")
 
 
 class HeaderError(AxialError):
@@ -141,6 +143,18 @@ class Registration:
     series_attributes: Mapping[str, AttributeValue]
 
 
+def scheme() -> Scheme:
+    """What `header_scan.scan` has to take out of a head for a `Registration`."""
+    header = {*GEOMETRY_KEYWORDS, *SELECTOR_ATTRIBUTES, *_NOTED_SEQUENCES}
+    series = {*_SERIES_KEYWORDS, *SELECTOR_ATTRIBUTES}
+    wanted: dict[int, tuple[str, str]] = {}
+    for keyword in sorted({*header, *series, *_STUDY_KEYWORDS, *_UID_KEYWORDS}):
+        tag = tag_for_keyword(keyword)
+        if tag is not None:  # NumberOfInstances is counted, not sent
+            wanted[tag] = (keyword, dictionary_VR(tag))
+    return Scheme(wanted, frozenset(header), frozenset(_STUDY_KEYWORDS), frozenset(series))
+
+
 def read_registration(file: BinaryIO | bytes) -> Registration:
     """Reads what registration keeps from a DICOM file (Part 10), without its pixels.
 
@@ -165,10 +179,7 @@ def read_registration(file: BinaryIO | bytes) -> Registration:
 
 
 def _header(dataset: Dataset, stream: BinaryIO) -> InstanceHeader:
-    uids = {
-        keyword: str(dataset.get(keyword) or "")
-        for keyword in ("SOPInstanceUID", "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID")
-    }
+    uids = {keyword: str(dataset.get(keyword) or "") for keyword in _UID_KEYWORDS}
     missing = [keyword for keyword, uid in uids.items() if not uid]
     if missing:
         raise HeaderError(f"The object has no {', '.join(missing)}.")
@@ -207,9 +218,11 @@ def _note_sequences(dataset: Dataset) -> dict[str, AttributeValue]:
 
 
 def _as_sent(value: object) -> str:
+    if isinstance(value, PersonName):  # its original string is bytes
+        return str(value).strip()
     # DSfloat and IS keep the characters they were sent as.
     original = getattr(value, "original_string", None)
-    return str(original).strip() if original is not None else str(value)
+    return str(value if original is None else original).strip()
 
 
 def _pixel_place(stream: BinaryIO, *, implicit: bool) -> tuple[int | None, int | None]:

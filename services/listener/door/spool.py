@@ -59,7 +59,8 @@ class SpooledFile:
     @classmethod
     def from_json(cls, told: dict[str, Any]) -> SpooledFile:
         """Back from `as_json`."""
-        return cls(**{**told, "meta": FileMeta(**told["meta"])})
+        values: dict[str, Any] = {**told, "meta": FileMeta(**told["meta"])}
+        return cls(**values)
 
 
 class Spool:
@@ -115,7 +116,9 @@ class SpoolWriter:
         self._size = 0
         self._digest = hashlib.sha256()
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            self._descriptor = os.open(
+                path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640
+            )
             os.lseek(self._descriptor, META_BYTES, os.SEEK_SET)
         except OSError as error:
             raise _refused(error) from error

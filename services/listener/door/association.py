@@ -1,0 +1,229 @@
+"""One association from its request to its end (PS3.8 9.2), in the thread that serves it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.common.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from services.listener.door import dimse, pdu
+from services.listener.door.admission import PeerRule, Rejection
+from services.listener.door.config import DoorConfig
+from services.listener.door.dimse import Command
+from services.listener.door.negotiation import ACCEPTED, answer_contexts, answer_roles
+from services.listener.door.pdu import AssociateRequest, MalformedPduError
+from services.listener.door.store import StoreOperation, Taking
+from services.listener.door.wire import ConnectionLostError, SilentPeerError, Wire
+from services.listener.statuses import StoreStatus
+
+# PS3.8 table 9-21: result, source, reason.
+_NO_SUCH_CONTEXT_NAME = ("application_context_not_supported", (1, 1, 2))
+_NO_SUCH_VERSION = ("protocol_version_not_supported", (1, 2, 2))
+_COMMAND_LIMIT = 64 << 10
+
+Admit = Callable[[AssociateRequest], PeerRule | Rejection]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What an association brought.
+
+    Attributes:
+        peer: the peer's name; studies: UIDs of the studies that instances came of.
+        ended: released, aborted, silent, lost, malformed or rejected.
+    """
+
+    peer: str = ""
+    ae_title: str = ""
+    instances: int = 0
+    data_bytes: int = 0
+    studies: set[str] = field(default_factory=set[str])
+    ended: str = "lost"
+
+
+class Association:
+    """Serves one connection.
+
+    Args:
+        admit: decides on the request, and takes a slot where it admits.
+    """
+
+    def __init__(self, wire: Wire, config: DoorConfig, taking: Taking, admit: Admit) -> None:
+        self._wire = wire
+        self._config = config
+        self._taking = taking
+        self._admit = admit
+        self._syntaxes: dict[int, tuple[str, str]] = {}
+        self._command = b""
+        self._store: tuple[StoreOperation, Command, int] | None = None
+        self.tally = Tally()
+
+    def serve(self) -> PeerRule | None:
+        """Serves it to its end; returns the peer that it was served for. Raises nothing planned."""
+        peer: PeerRule | None = None
+        try:
+            peer = self._negotiate()
+            if peer is not None:
+                self._wire.set_patience(self._config.idle_timeout_s)
+                while self._take(*self._wire.read()):
+                    pass
+        except (MalformedPduError, dimse.MalformedCommandError) as error:
+            self._abort(error)
+        except SilentPeerError:
+            self.tally.ended = "silent"
+            self._last_word(pdu.abort(0))
+        except ConnectionLostError:
+            pass
+        finally:
+            if self._store is not None:
+                self._store[0].discard()
+        return peer
+
+    def _negotiate(self) -> PeerRule | None:
+        deadline = time.monotonic() + self._config.request_timeout_s
+        kind, view = self._wire.read(deadline)
+        if kind != pdu.A_ASSOCIATE_RQ:
+            raise MalformedPduError(
+                "The first PDU is no A-ASSOCIATE-RQ.",
+                pdu.UNEXPECTED_PDU if kind in _KNOWN_PDUS else pdu.UNRECOGNISED_PDU,
+            )
+        body = bytes(view)
+        request = pdu.parse_associate_request(body)
+        self.tally.ae_title = request.calling_ae_title
+        if request.application_context != pdu.APPLICATION_CONTEXT:
+            return self._reject(request, *_NO_SUCH_CONTEXT_NAME)
+        if not request.protocol_version & 1:
+            return self._reject(request, *_NO_SUCH_VERSION)
+        decided = self._admit(request)
+        if isinstance(decided, Rejection):
+            return self._reject(request, decided.reason, decided.code)
+        self.tally.peer = decided.name
+        answers = answer_contexts(request, self._config.contexts, decided.may_negotiate)
+        proposed = {context.context_id: context.abstract_syntax for context in request.contexts}
+        self._syntaxes = {
+            answer.context_id: (proposed[answer.context_id], answer.transfer_syntax)
+            for answer in answers
+            if answer.result == ACCEPTED
+        }
+        self._wire.send(
+            pdu.associate_accept(
+                body,
+                answers,
+                max_pdu_bytes=self._config.max_pdu_bytes,
+                implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+                implementation_version=IMPLEMENTATION_VERSION_NAME,
+                roles=answer_roles(request, self._config.contexts),
+            )
+        )
+        return decided
+
+    def _take(self, kind: int, body: memoryview) -> bool:
+        """Takes a PDU; False when the association is over."""
+        if kind == pdu.P_DATA_TF:
+            if len(body) > self._config.max_pdu_bytes:
+                raise MalformedPduError(f"A P-DATA-TF of {len(body)} bytes.")
+            self._take_values(body)
+            return True
+        if kind == pdu.A_RELEASE_RQ:
+            self.tally.ended = "released"
+            self._last_word(pdu.release_response())
+            return False
+        if kind == pdu.A_ABORT:
+            self.tally.ended = "aborted"
+            return False
+        raise MalformedPduError(
+            f"A PDU of type {kind:02X}H at this point.",
+            pdu.UNEXPECTED_PDU if kind in _KNOWN_PDUS else pdu.UNRECOGNISED_PDU,
+        )
+
+    def _take_values(self, body: memoryview) -> None:
+        at, end = 0, len(body)
+        while at < end:
+            if at + pdu.PDV_HEAD.size > end:
+                raise MalformedPduError("A presentation data value ends before its head.")
+            length, context_id, control = pdu.PDV_HEAD.unpack_from(body, at)
+            stop = at + 4 + length
+            if length < 2 or stop > end:
+                raise MalformedPduError("A presentation data value contradicts its length.")
+            if context_id not in self._syntaxes:
+                raise MalformedPduError("A presentation data value of no accepted context.")
+            fragment = body[at + pdu.PDV_HEAD.size : stop]
+            if control & 1:
+                self._take_command(fragment, context_id, last=bool(control & 2))
+            else:
+                self._take_data(fragment, context_id, last=bool(control & 2))
+            at = stop
+
+    def _take_command(self, fragment: memoryview, context_id: int, *, last: bool) -> None:
+        if self._store is not None:
+            raise MalformedPduError("A command within a data set.", pdu.UNEXPECTED_PDU)
+        self._command += fragment
+        if len(self._command) > _COMMAND_LIMIT:
+            raise MalformedPduError("A command without end.")
+        if not last:
+            return
+        command = dimse.parse_command(self._command)
+        self._command = b""
+        if command.field == dimse.C_STORE_RQ and command.has_data_set:
+            syntax = self._syntaxes[context_id][1]
+            operation = StoreOperation(self._taking, command, syntax, self.tally.ae_title)
+            self._store = (operation, command, context_id)
+        elif command.field == dimse.C_STORE_RQ:
+            self._answer(command, context_id, StoreStatus.CANNOT_UNDERSTAND, "No data set.")
+        elif command.has_data_set:
+            raise MalformedPduError("A data set with a command that has none here.")
+        elif command.field == dimse.C_ECHO_RQ:
+            self._answer(command, context_id, StoreStatus.SUCCESS)
+        elif command.field != dimse.C_CANCEL_RQ and not command.field & dimse.RESPONSE:
+            self._answer(command, context_id, dimse.UNRECOGNISED_OPERATION)
+
+    def _take_data(self, fragment: memoryview, context_id: int, *, last: bool) -> None:
+        if self._store is None or self._store[2] != context_id:
+            raise MalformedPduError("A data set without its command.", pdu.UNEXPECTED_PDU)
+        operation, command, _ = self._store
+        operation.append(fragment)
+        if not last:
+            return
+        received = operation.data_bytes
+        status, comment = operation.finish()
+        self._store = None
+        if status is StoreStatus.SUCCESS:
+            self.tally.instances += 1
+            self.tally.data_bytes += received
+            self.tally.studies.add(operation.study_uid)
+        self._answer(command, context_id, status, comment)
+
+    def _answer(self, command: Command, context_id: int, status: int, comment: str = "") -> None:
+        self._wire.send(pdu.p_data(context_id, dimse.response(command, status, comment)))
+
+    def _reject(
+        self, request: AssociateRequest, reason: str, code: tuple[int, int, int]
+    ) -> PeerRule | None:
+        self.tally.ended = "rejected"
+        self._tell("association_rejected", reason=reason, called=request.called_ae_title)
+        self._last_word(pdu.associate_reject(*code))
+        return None
+
+    def _abort(self, error: MalformedPduError | dimse.MalformedCommandError) -> None:
+        reason = getattr(error, "reason", pdu.INVALID_PARAMETER)
+        self.tally.ended = "malformed"
+        self._tell("association_malformed", problem=str(error))
+        self._last_word(pdu.abort(reason))
+
+    def _last_word(self, data: bytes) -> None:
+        # The peer closes the connection (PS3.8 9.1.5); ARTIM bounds how long we wait for it.
+        try:
+            self._wire.send(data)
+        except ConnectionLostError:
+            return
+        self._wire.drain(time.monotonic() + self._config.request_timeout_s)
+
+    def _tell(self, event: str, **values: Any) -> None:
+        self._taking.tell(
+            {"type": "event", "event": event, "ae_title": self.tally.ae_title, **values}
+        )
+
+
+_KNOWN_PDUS = frozenset(range(pdu.A_ASSOCIATE_RQ, pdu.A_ABORT + 1))

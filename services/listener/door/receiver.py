@@ -1,0 +1,279 @@
+"""A receiver process: accepts connections and gives each a thread of its own.
+
+``python -m services.listener.door CONTROL SLOTS RECEIVERS ROW PLAIN [SECURE]`` - descriptors that
+the main process passes on, and this receiver's row of the counters. Its configuration is the first
+message it is sent. It ends when it is told to, or when the main process is gone: what it has
+acknowledged is on disk, and is found there at the next start.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from services.listener.door.admission import AssociationRequest, PeerRule, Rejection, admit
+from services.listener.door.association import Association
+from services.listener.door.channel import Channel
+from services.listener.door.config import DoorConfig
+from services.listener.door.pdu import AssociateRequest
+from services.listener.door.slots import Slots
+from services.listener.door.spool import Spool
+from services.listener.door.store import Taking
+from services.listener.door.tls import TlsContexts, TlsError, TlsFiles, peer_certificate, wrap
+from services.listener.door.wire import Wire
+
+# Connections that have not asked for an association yet: beyond these the oldest is closed, so
+# that silent ones cannot keep others out.
+_MOST_PENDING = 64
+# How long an association's thread may hold the interpreter before another gets it: its work
+# between two system calls is far shorter.
+_SWITCH_INTERVAL_S = 0.001
+# Each thread's stack; the calls are shallow.
+_STACK_BYTES = 512 << 10
+
+
+class Receiver:
+    """Serves the connections that come on some listening sockets.
+
+    Args:
+        listening: (socket, whether it speaks TLS).
+    """
+
+    def __init__(
+        self,
+        config: DoorConfig,
+        channel: Channel,
+        slots: Slots,
+        listening: list[tuple[socket.socket, bool]],
+    ) -> None:
+        self._config = config
+        self._channel = channel
+        self._slots = slots
+        self._listening = listening
+        self._taking = Taking(
+            spool=Spool(Path(config.spool), config.max_instance_bytes),
+            scheme=config.scheme,
+            watermark_bytes=config.watermark_bytes,
+            tell=channel.send,
+        )
+        self._tls = (
+            None if config.tls is None else TlsContexts(TlsFiles(**config.tls), self._report)
+        )
+        self._changed = threading.Condition()
+        self._serving: set[socket.socket] = set()
+        self._pending: deque[socket.socket] = deque()
+        self._stopping = False
+        self._wake, self._woken = socket.socketpair()
+
+    def run(self) -> None:
+        """Accepts until `stop`; returns when no connection is served any more."""
+        poll = select.poll()
+        doors = {door.fileno(): (door, secure) for door, secure in self._listening}
+        for descriptor in (*doors, self._woken.fileno()):
+            poll.register(descriptor, select.POLLIN)
+        while not self._stopping:
+            for descriptor, _ in poll.poll():
+                if descriptor in doors:
+                    self._accept(*doors[descriptor])
+        for door, _ in doors.values():
+            door.close()
+        with self._changed:
+            while self._serving:
+                self._changed.wait()
+
+    def stop(self, within_s: float) -> None:
+        """Accepts no more; closes what is still served after that time. From another thread."""
+        with self._changed:
+            self._stopping = True
+            self._wake.send(b"x")
+            deadline = time.monotonic() + within_s
+            while self._serving and (left_s := deadline - time.monotonic()) > 0:
+                self._changed.wait(left_s)
+            unfinished = list(self._serving)
+        for connection in unfinished:
+            _break(connection)
+        if unfinished:
+            self._report("associations_aborted", {"associations": len(unfinished)})
+
+    def _accept(self, door: socket.socket, secure: bool) -> None:
+        try:
+            connection, address = door.accept()
+        except OSError:
+            return  # it was closed again, or another receiver was faster
+        connection.setblocking(True)
+        with self._changed:
+            if len(self._pending) >= _MOST_PENDING:
+                _break(self._pending.popleft())
+            self._pending.append(connection)
+            self._serving.add(connection)
+        thread = threading.Thread(
+            target=self._serve, args=(connection, address[0], secure), daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads
+            self._end(connection, connection)
+
+    def _serve(self, connection: socket.socket, address: str, secure: bool) -> None:
+        served = connection
+        peer: PeerRule | None = None
+        opened_at = time.monotonic()
+        try:
+            if secure:
+                served = self._secured(connection)
+            wire = Wire(served, self._config.max_pdu_bytes)
+
+            def decide(request: AssociateRequest) -> PeerRule | Rejection:
+                nonlocal peer
+                decided = self._admit(request, served, address, connection)
+                peer = decided if isinstance(decided, PeerRule) else None
+                return decided
+
+            association = Association(wire, self._config, self._taking, decide)
+            association.serve()
+            tally = association.tally
+            if peer is not None:
+                self._channel.send(
+                    {
+                        "type": "event",
+                        "event": "association_closed",
+                        "peer": peer.name,
+                        "ae_title": tally.ae_title,
+                        "address": address,
+                        "secure": secure,
+                        "instances": tally.instances,
+                        "bytes": tally.data_bytes,
+                        "seconds": round(time.monotonic() - opened_at, 3),
+                        "ended": tally.ended,
+                        "studies": sorted(tally.studies),
+                    }
+                )
+        except TlsError as error:
+            values = {"reason": error.reason, "problem": str(error), "address": address}
+            self._report("tls_refused", values)
+        except OSError:
+            # The main process is gone: nothing may be acknowledged any more.
+            os._exit(1)
+        finally:
+            if peer is not None:
+                self._slots.give_back(peer.name)
+            self._end(connection, served)
+
+    def _secured(self, connection: socket.socket) -> socket.socket:
+        assert self._tls is not None, "a secure door is opened with TLS files only"
+        secured = wrap(self._tls.current(), connection, self._config.request_timeout_s)
+        with self._changed:  # `connection` has handed its descriptor over
+            self._serving.discard(connection)
+            self._serving.add(secured)
+            if connection in self._pending:
+                self._pending.remove(connection)
+                self._pending.append(secured)
+        return secured
+
+    def _admit(
+        self,
+        request: AssociateRequest,
+        served: socket.socket,
+        address: str,
+        connection: socket.socket,
+    ) -> PeerRule | Rejection:
+        certificate = peer_certificate(served) if isinstance(served, ssl.SSLSocket) else None
+        with self._changed:
+            for socket_ in (connection, served):
+                if socket_ in self._pending:
+                    self._pending.remove(socket_)
+        with self._slots.admitting() as take:
+            decided = admit(
+                AssociationRequest(
+                    calling_ae_title=request.calling_ae_title,
+                    called_ae_title=request.called_ae_title,
+                    address=address,
+                    open_associations=self._slots.open_associations(),
+                    stopping=self._stopping,
+                    certificate=certificate,
+                    open_by_peer=self._slots.open_by_peer(),
+                ),
+                self._config.admission,
+            )
+            if isinstance(decided, PeerRule):
+                take(decided.name)
+        if isinstance(decided, PeerRule):
+            self._report(
+                "association_opened",
+                {
+                    "peer": decided.name,
+                    "ae_title": request.calling_ae_title,
+                    "address": address,
+                    "secure": certificate is not None,
+                },
+            )
+        return decided
+
+    def _end(self, connection: socket.socket, served: socket.socket) -> None:
+        served.close()
+        with self._changed:
+            for socket_ in (connection, served):
+                self._serving.discard(socket_)
+                if socket_ in self._pending:
+                    self._pending.remove(socket_)
+            self._changed.notify_all()
+
+    def _report(self, name: str, values: Any) -> None:
+        self._channel.send({"type": "event", "event": name, **values})
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a receiver until it is told to stop; returns the exit code."""
+    # Ctrl-C in a terminal goes to the whole group; the main process says when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    threading.stack_size(_STACK_BYTES)
+    control, slots_descriptor, receivers, row, plain, *secure = map(int, arguments)
+    channel = Channel(socket.socket(fileno=control))
+    told = channel.receive()
+    if told is None:
+        return 1
+    config = DoorConfig.from_json(told)
+    names = [peer.name for peer in config.admission.peers]
+    slots = Slots(slots_descriptor, receivers, names, row)
+    listening = [(socket.socket(fileno=plain), False)]
+    listening += [(socket.socket(fileno=descriptor), True) for descriptor in secure]
+    for door, _ in listening:
+        door.setblocking(False)
+    try:
+        receiver = Receiver(config, channel, slots, listening)
+    except Exception as error:  # noqa: BLE001 - the main process shows it and ends
+        channel.send({"type": "failed", "problem": str(error)})
+        return 1
+    threading.Thread(target=_obey, args=(channel, receiver), daemon=True).start()
+    channel.send({"type": "ready"})
+    receiver.run()
+    channel.send({"type": "ended"})
+    return 0
+
+
+def _obey(channel: Channel, receiver: Receiver) -> None:
+    while (message := channel.receive()) is not None:
+        if message["type"] == "ping":
+            channel.send({"type": "pong", "number": message["number"]})
+        elif message["type"] == "stop":
+            threading.Thread(target=receiver.stop, args=(message["within_s"],), daemon=True).start()
+    os._exit(1)  # the main process is gone
+
+
+def _break(connection: socket.socket) -> None:
+    # Wakes the thread that reads from it.
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return

@@ -1,0 +1,179 @@
+"""One C-STORE: from its command to its status (PS3.4 B.2.3, PS3.7 9.1.1)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from services.common.header_scan import ScanError, Scanned, Scheme, TruncatedError, scan
+from services.common.identity import hashed, is_uid
+from services.listener.door.dimse import Command
+from services.listener.door.part10 import FileMeta
+from services.listener.door.spool import Spool, SpoolError, SpoolWriter
+from services.listener.statuses import StoreStatus
+
+# Of a data set, what is looked at for its head at first, and when that was not enough.
+_HEAD_BYTES = 64 << 10
+_LONGER_HEADS = (1 << 20, 64 << 20)
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """What all instances of a receiver are taken with.
+
+    Attributes:
+        watermark_bytes: with less space left nothing is taken.
+        tell: tells the main process; returns when it is told.
+    """
+
+    spool: Spool
+    scheme: Scheme
+    watermark_bytes: int
+    tell: Tell
+
+
+class StoreOperation:
+    """An instance on its way. Data is appended as it arrives; `finish` gives the status."""
+
+    __slots__ = (
+        "_command",
+        "_head",
+        "_peer",
+        "_problem",
+        "_syntax",
+        "_taking",
+        "_writer",
+        "study_uid",
+    )
+
+    def __init__(self, taking: Taking, command: Command, syntax: str, peer: str) -> None:
+        self._taking = taking
+        self._command = command
+        self._syntax = syntax
+        self._peer = peer
+        self._head = b""
+        self._problem: tuple[StoreStatus, str] | None = None
+        self._writer: SpoolWriter | None = None
+        self.study_uid = ""
+        try:
+            if free_bytes(taking.spool.folder) < taking.watermark_bytes:
+                self._fail(StoreStatus.OUT_OF_RESOURCES, "The disk is nearly full.")
+            else:
+                self._writer = taking.spool.begin()
+        except SpoolError as error:
+            self._fail(StoreStatus.OUT_OF_RESOURCES, str(error))
+
+    @property
+    def data_bytes(self) -> int:
+        """How much of the data set was taken."""
+        return self._writer.data_bytes if self._writer is not None else 0
+
+    def append(self, data: memoryview) -> None:
+        """Takes a fragment of the data set; after a failure it is passed over."""
+        if self._problem is not None or self._writer is None:
+            return
+        if not self._head:
+            self._head = bytes(data[:_HEAD_BYTES])
+        try:
+            self._writer.write(data)
+        except SpoolError as error:
+            self._fail(StoreStatus.OUT_OF_RESOURCES, str(error))
+
+    def finish(self) -> tuple[StoreStatus, str]:
+        """Makes the instance durable, tells of it, and gives the status with a comment.
+
+        Raises:
+            OSError: the main process is gone; the sender must not hear of success.
+        """
+        status, comment = self._finish()
+        if status is not StoreStatus.SUCCESS:
+            self.discard()
+            self._taking.tell(
+                {
+                    "type": "event",
+                    "event": "instance_refused",
+                    "status": f"{int(status):04X}",
+                    "problem": comment,
+                    "instance_uid_hash": hashed(self._command.sop_instance_uid),
+                    "peer": self._peer,
+                }
+            )
+        return status, comment
+
+    def discard(self) -> None:
+        """Gives the instance up; nothing is left of it."""
+        if self._writer is not None:
+            self._writer.discard()
+
+    def _finish(self) -> tuple[StoreStatus, str]:
+        if self._problem is not None or self._writer is None:
+            return self._problem or (StoreStatus.OUT_OF_RESOURCES, "")
+        try:
+            scanned = self._scan(self._writer)
+        except ScanError as error:
+            return StoreStatus.CANNOT_UNDERSTAND, str(error)
+        wrong = [name for name in _UIDS if not is_uid(scanned.text(name))]
+        if wrong:
+            return StoreStatus.CANNOT_UNDERSTAND, f"No valid {', '.join(wrong)}."
+        self.study_uid = scanned.text("StudyInstanceUID")
+        command = self._command
+        uids = (command.sop_class_uid, command.sop_instance_uid)
+        if (scanned.text("SOPClassUID"), scanned.text("SOPInstanceUID")) != uids:
+            problem = "The SOP class or instance UID is not the one in the command."
+            return StoreStatus.DATA_SET_MISMATCH, problem
+        try:
+            file = self._writer.commit(FileMeta(*uids, self._syntax, self._peer))
+        except SpoolError as error:
+            return StoreStatus.OUT_OF_RESOURCES, str(error)
+        self._taking.tell(
+            {
+                "type": "stored",
+                "file": file.as_json(),
+                "scanned": told(scanned, self._taking.scheme),
+            }
+        )
+        return StoreStatus.SUCCESS, ""
+
+    def _scan(self, writer: SpoolWriter) -> Scanned:
+        head = self._head
+        for longer in _LONGER_HEADS:
+            if len(head) >= writer.data_bytes:
+                break
+            try:
+                return scan(head, self._syntax, self._taking.scheme, complete=False)
+            except TruncatedError:
+                head = writer.read(min(longer, writer.data_bytes))
+        complete = len(head) >= writer.data_bytes
+        return scan(head, self._syntax, self._taking.scheme, complete=complete)
+
+    def _fail(self, status: StoreStatus, problem: str) -> None:
+        self._problem = (status, problem)
+        self.discard()
+
+
+def told(scanned: Scanned, scheme: Scheme) -> dict[str, Any]:
+    """What of a head is told to the main process; no records where pydicom has to read them."""
+    uids = {name: scanned.text(name) for name in _UIDS}
+    if scanned.needs_library:
+        return {"uids": uids, "records": None}
+    return {
+        "uids": uids,
+        "records": {
+            "header": scanned.picked(scheme.header),
+            "study": scanned.picked(scheme.study),
+            "series": scanned.picked(scheme.series),
+        },
+        "pixel_offset": scanned.pixel_offset,
+        "pixel_length": scanned.pixel_length,
+    }
+
+
+def free_bytes(folder: os.PathLike[str]) -> int:
+    """Space that is left for us on a folder's disk."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize

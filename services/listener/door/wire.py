@@ -1,0 +1,131 @@
+"""PDUs from a connection: one buffer, filled by the kernel, read in place.
+
+A PDU's body is handed out as a view into the buffer, valid until the next one is read. Bytes are
+moved only when what is left of the buffer cannot hold the rest of a PDU.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import time
+
+from services.listener.door.pdu import PDU_HEAD, MalformedPduError
+
+# What one call may bring: several PDUs of the size that common senders use at most.
+_READ_AHEAD = 512 << 10
+# An A-ASSOCIATE-RQ with 128 contexts of 20 transfer syntaxes each has 180 KB.
+_REQUEST_LIMIT = 512 << 10
+
+
+class ConnectionLostError(Exception):
+    """The peer closed the connection, or it broke."""
+
+
+class SilentPeerError(Exception):
+    """The peer sent nothing for too long."""
+
+
+class Wire:
+    """One connection. Not for several threads."""
+
+    def __init__(self, connection: socket.socket, max_pdu_bytes: int) -> None:
+        self._connection = connection
+        self._limit = max(max_pdu_bytes, _REQUEST_LIMIT)
+        self._buffer = bytearray(_READ_AHEAD + self._limit + PDU_HEAD.size)
+        self._view = memoryview(self._buffer)
+        self._start = 0
+        self._end = 0
+        self._secure = isinstance(connection, ssl.SSLSocket)
+        # The answers are small and awaited; ours must not wait for more to send.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def set_patience(self, seconds: float) -> None:
+        """How long a read or a write may wait for the peer."""
+        if self._secure:
+            self._connection.settimeout(seconds)
+            return
+        # The kernel's own timer: Python's would cost a poll before every read.
+        whole, part = divmod(seconds, 1.0)
+        timer = struct.pack("@ll", int(whole), int(part * 1e6))
+        self._connection.settimeout(None)
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timer)
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timer)
+
+    def read(self, deadline: float | None = None) -> tuple[int, memoryview]:
+        """The next PDU: its type and its body.
+
+        Args:
+            deadline: monotonic time until which it must be whole; None leaves it to the patience.
+
+        Raises:
+            ConnectionLostError, SilentPeerError: there will be none.
+            MalformedPduError: it is longer than any that we take.
+        """
+        self._fill(PDU_HEAD.size, deadline)
+        kind, length = PDU_HEAD.unpack_from(self._buffer, self._start)
+        if length > self._limit:
+            raise MalformedPduError(f"A PDU of {length} bytes.")
+        self._fill(PDU_HEAD.size + length, deadline)
+        body = self._start + PDU_HEAD.size
+        self._start = body + length
+        return kind, self._view[body : self._start]
+
+    def send(self, data: bytes) -> None:
+        """Sends all of it.
+
+        Raises:
+            ConnectionLostError: the peer does not take it.
+        """
+        try:
+            self._connection.sendall(data)
+        except OSError as error:
+            raise ConnectionLostError from error
+
+    def drain(self, deadline: float) -> None:
+        """Waits until the peer closes the connection, at most until `deadline`."""
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                self._connection.settimeout(left)
+                if not self._connection.recv(65536):
+                    return
+            except OSError:
+                return
+
+    def _fill(self, wanted: int, deadline: float | None) -> None:
+        # Until `wanted` bytes stand from _start on.
+        missing = wanted - (self._end - self._start)
+        if missing <= 0:
+            return
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._start + wanted > len(self._buffer):
+            left = self._end - self._start
+            self._buffer[:left] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, left
+        while missing > 0:
+            if deadline is not None:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise SilentPeerError
+                self.set_patience(left_s)
+            got = self._receive()
+            self._end += got
+            missing -= got
+
+    def _receive(self) -> int:
+        try:
+            got = self._connection.recv_into(self._view[self._end :])
+            if not self._secure:
+                # Many senders (dcmtk, Orthanc) write command and data set separately with Nagle's
+                # algorithm on, and wait 40 ms for a delayed acknowledgement in between. Linux
+                # forgets the option, so that it is set after every read.
+                self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError) as error:
+            raise SilentPeerError from error
+        except OSError as error:
+            raise ConnectionLostError from error
+        if got == 0:
+            raise ConnectionLostError
+        return got
