@@ -26,8 +26,9 @@ from sqlalchemy import Engine
 from services.common.database import migrate, open_database
 from services.common.errors import AxialError
 from services.common.settings import Settings, load_settings
-from services.common.store import StudyStore
+from services.common.store import StudyStore, open_store
 from services.common.telemetry import get_logger, setup_logs, setup_traces
+from services.common.telemetry.audit import setup_audit
 
 # How often a service looks whether one of its threads has died.
 _LOOK_AFTER_S = 5.0
@@ -84,6 +85,7 @@ def serve(
         return 2
     setup_logs(name, settings.telemetry)
     setup_traces(name, settings)
+    setup_audit(name, settings.audit_dir, settings.audit)
     log = get_logger("common")
     try:
         _run(name, settings, health_port, open_component, stop)
@@ -109,7 +111,7 @@ def _run(
         engine = open_database(settings.resolved_database_url)
         resources.callback(engine.dispose)
         migrate(engine)
-        context = ServiceContext(name, settings, engine, StudyStore(settings.store_dir))
+        context = ServiceContext(name, settings, engine, open_store(settings))
         component = resources.enter_context(open_component(context))
         if health_port is not None:
             port = health_port(settings)

@@ -10,6 +10,7 @@ from services.common.settings.load import (
     load_settings,
 )
 from services.common.settings.peers import AuditSettings, Peer, StowSettings, TlsSettings
+from services.common.settings.storage import RetentionSettings, StoreSettings
 from services.common.settings.tree import (
     Destination,
     GatewaySettings,
@@ -30,8 +31,10 @@ __all__ = [
     "OrchestratorSettings",
     "Peer",
     "ReportingSettings",
+    "RetentionSettings",
     "Settings",
     "SettingsError",
+    "StoreSettings",
     "StowSettings",
     "TelemetrySettings",
     "TlsSettings",

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from services.common.settings.group import AeTitle, Group, Port
 from services.common.settings.peers import AuditSettings, Peer, StowSettings, TlsSettings
+from services.common.settings.storage import RetentionSettings, StoreSettings
 
 
 class ListenerSettings(Group):
@@ -37,6 +38,10 @@ class ListenerSettings(Group):
     """Where the listener can be told that a study is complete (gRPC)."""
     health_port: Port = 51061
     """/healthz, /readyz and /metrics."""
+    listener_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")] = Field(
+        default_factory=socket.gethostname
+    )
+    """Fixed name of this listener; after a restart it takes up what lies in its spool."""
     tls: TlsSettings = TlsSettings()
     stow: StowSettings = StowSettings()
 
@@ -190,6 +195,15 @@ class Settings(Group):
     gateway: GatewaySettings = GatewaySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     audit: AuditSettings = AuditSettings()
+    store: StoreSettings = StoreSettings()
+    retention: RetentionSettings = RetentionSettings()
+
+    @model_validator(mode="after")
+    def _makes_space_before_declining(self) -> Settings:
+        wanted = self.retention.min_free_bytes
+        if wanted is not None and wanted <= self.store.min_free_bytes:
+            raise ValueError("retention.min_free_bytes has to be above store.min_free_bytes")
+        return self
 
     @property
     def resolved_database_url(self) -> str:
@@ -209,9 +223,14 @@ class Settings(Group):
         return f"sqlite:///{(self.data_dir / 'workflows.sqlite').resolve()}"
 
     @property
-    def store_dir(self) -> Path:
-        """Root of the study store."""
-        return self.data_dir / "store"
+    def spool_dir(self) -> Path:
+        """This listener's spool: what was received and is not in the study store yet."""
+        return self.data_dir / "spool" / self.listener.listener_id
+
+    @property
+    def resolved_cache_dir(self) -> Path:
+        """Where copies of objects of a store in S3 lie while they are worked on."""
+        return self.store.cache_dir or self.data_dir / "cache"
 
     @property
     def audit_dir(self) -> Path:

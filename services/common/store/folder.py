@@ -1,0 +1,271 @@
+"""The study store in a folder.
+
+A write goes to a temporary name, is synced, gets its name, and the directory entry is synced.
+This is our own code and not the object library's: its local store syncs neither the data nor the
+entry (docs/decisions/0007).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from services.common.store.errors import ObjectDiffers, ObjectMissing, StoreError
+from services.common.store.keys import segments
+from services.common.store.objects import StoredObject
+
+# Removing the last object of a folder removes the folder. A put that had just found it is done
+# again; that it happens so often in a row is no coincidence any more.
+_ATTEMPTS_TO_ENTER = 5
+_COMPARED_AT_ONCE = 1 << 20
+# File systems without hard links answer with one of these.
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+class Folder:
+    """Objects as files below `root`, which is made when missing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, key: str) -> Path:
+        """Where the object lies (or would lie).
+
+        Raises:
+            StoreError: the key would leave the folder.
+        """
+        return self.root.joinpath(*segments(key))
+
+    def put(self, key: str, chunks: Iterable[bytes | memoryview]) -> int:
+        target = self.path(key)
+        temporary = _temporary(target)
+        size = 0
+        try:
+            with self._begin(temporary) as file:
+                for chunk in chunks:
+                    size += file.write(chunk)
+                file.flush()
+                os.fdatasync(file.fileno())
+            temporary.replace(target)
+            _sync_folder(target.parent)
+        except OSError as error:
+            _discard(temporary)
+            raise _refused("write", key, error) from error
+        return size
+
+    def put_files(self, files: Sequence[tuple[str, Path]], *, replace: bool) -> None:
+        taken: list[Path] = []
+        entered: set[Path] = set()
+        problem: StoreError | None = None
+        for key, file, target in [(key, file, self.path(key)) for key, file in files]:
+            try:
+                self._enter(file, target, replace=replace)
+            except FileExistsError:
+                if not _same(file, target):
+                    problem = ObjectDiffers(key)
+                    continue
+            except OSError as error:
+                problem = _refused("take", key, error)
+                continue
+            entered.add(target.parent)
+            taken.append(file)
+        # One sync per folder, however many of its objects are new.
+        try:
+            for folder in entered:
+                _sync_folder(folder)
+            for file in taken:
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            problem = _refused("sync", "a folder", error)
+        if problem is not None:
+            raise problem
+
+    def read(self, key: str) -> bytes:
+        try:
+            return self.path(key).read_bytes()
+        except FileNotFoundError as error:
+            raise ObjectMissing(key) from error
+        except OSError as error:
+            raise _refused("read", key, error) from error
+
+    def size(self, key: str) -> int | None:
+        path = self.path(key)
+        try:
+            return path.stat().st_size if path.is_file() else None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _refused("look at", key, error) from error
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        for folder, folders, names in os.walk(self.path(prefix) if prefix else self.root):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                if name.startswith("."):
+                    continue  # on its way in
+                path = Path(folder, name)
+                with contextlib.suppress(FileNotFoundError):
+                    found = path.stat()
+                    yield StoredObject(
+                        path.relative_to(self.root).as_posix(),
+                        found.st_size,
+                        dt.datetime.fromtimestamp(found.st_mtime, dt.UTC),
+                    )
+
+    def delete(self, keys: Sequence[str]) -> None:
+        left: set[Path] = set()
+        for key in keys:
+            path = self.path(key)
+            try:
+                path.unlink(missing_ok=True)
+            except NotADirectoryError:
+                continue  # something else lies where the key's folder would
+            except OSError as error:
+                raise _refused("delete", key, error) from error
+            left.add(path.parent)
+        try:
+            for folder in sorted(left, key=lambda path: len(path.parts), reverse=True):
+                _sync_folder(self._remove_empty(folder))
+        except OSError as error:
+            raise _refused("sync", "a folder", error) from error
+
+    @contextmanager
+    def local(self, keys: Sequence[str]) -> Generator[Mapping[str, Path]]:
+        paths = {key: self.path(key) for key in keys}
+        for key, path in paths.items():
+            if not path.is_file():
+                raise ObjectMissing(key)
+        yield paths
+
+    def _begin(self, temporary: Path) -> BinaryIO:
+        for _ in range(_ATTEMPTS_TO_ENTER - 1):
+            self._make_folder(temporary.parent)
+            with contextlib.suppress(FileNotFoundError):
+                return temporary.open("xb")
+        self._make_folder(temporary.parent)
+        return temporary.open("xb")
+
+    def _enter(self, file: Path, target: Path, *, replace: bool) -> None:
+        for attempt in range(1, _ATTEMPTS_TO_ENTER + 1):
+            try:
+                self._make_folder(target.parent)
+                _give_name(file, target, replace=replace)
+            except FileNotFoundError:
+                if attempt == _ATTEMPTS_TO_ENTER or not file.exists():
+                    raise
+            else:
+                return
+
+    def _make_folder(self, folder: Path) -> None:
+        missing: list[Path] = []
+        while not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        for made in reversed(missing):
+            made.mkdir(exist_ok=True)
+            _sync_folder(made.parent)
+
+    def _remove_empty(self, folder: Path) -> Path:
+        """Removes the folder and those above it as far as they are empty; returns what is left."""
+        while folder != self.root:
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError:  # not empty
+                break
+            folder = folder.parent
+        return folder
+
+
+def _give_name(file: Path, target: Path, *, replace: bool) -> None:
+    """Has the file under the target's name as well, or (with `replace`) instead.
+
+    Raises:
+        FileExistsError: something has that name, and is not to be replaced.
+    """
+    try:
+        if replace:
+            file.replace(target)
+        else:
+            _link(file, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = _temporary(target)
+        try:
+            _copy_synced(file, copy)
+            if replace:
+                copy.replace(target)
+            else:
+                _link(copy, target)
+        finally:
+            _discard(copy)
+
+
+def _link(file: Path, target: Path) -> None:
+    # A second name fails where the name is taken; a rename would overwrite it without a word.
+    try:
+        target.hardlink_to(file)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, "exists", str(target)) from error
+        file.rename(target)
+
+
+def _copy_synced(file: Path, copy: Path) -> None:
+    with file.open("rb") as source, copy.open("xb") as written:
+        shutil.copyfileobj(source, written, 1 << 20)
+        written.flush()
+        os.fdatasync(written.fileno())
+
+
+def _same(file: Path, target: Path) -> bool:
+    """Whether both have the same bytes."""
+    try:
+        if file.samefile(target):
+            return True
+        if file.stat().st_size != target.stat().st_size:
+            return False
+        with file.open("rb") as one, target.open("rb") as other:
+            while chunk := one.read(_COMPARED_AT_ONCE):
+                if chunk != other.read(_COMPARED_AT_ONCE):
+                    return False
+    except OSError:
+        return False
+    return True
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+
+
+def _discard(temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
+
+
+def _refused(verb: str, key: str, error: OSError) -> StoreError:
+    return StoreError(
+        f"The store could not {verb} {key}: {error.strerror or error}. "
+        "Check the disk's space and permissions.",
+        retryable=True,
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
