@@ -157,3 +157,5 @@ class AuditSettings(Group):
     """A file that reached this size is closed and kept under a number; a new one is begun."""
     keep_files: Annotated[int, Field(ge=1)] = 100
     """Closed files kept for each service; the oldest goes first."""
+    hash_uids: bool = False
+    """Write hashes in the place of UIDs: for trails that are collected outside the site."""

@@ -1,4 +1,7 @@
-"""Logs, metrics and traces, set up once per process. None of them carries patient data."""
+"""Logs, metrics and traces, set up once per process. None of them carries patient data.
+
+The audit trail is `services.common.telemetry.audit`.
+"""
 
 from services.common.telemetry.logs import get_logger, setup_logs
 from services.common.telemetry.traces import Span, root_traceparent, setup_traces, span

@@ -18,6 +18,10 @@ ASSOCIATIONS_OPEN = Gauge("axial_associations_open", "DICOM associations being s
 ASSOCIATIONS_REJECTED = Counter(
     "axial_associations_rejected_total", "DICOM associations rejected, by reason.", ["reason"]
 )
+AUDIT_EVENTS = Counter("axial_audit_events_total", "Events of the audit trail.", ["event"])
+AUDIT_EVENTS_LOST = Counter(
+    "axial_audit_events_lost_total", "Events that the audit trail's disk did not take."
+)
 REVISIONS_FROZEN = Counter(
     "axial_revisions_frozen_total", "Revisions frozen, by what triggered it.", ["trigger"]
 )
