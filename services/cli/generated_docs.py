@@ -36,6 +36,11 @@ listener:
   host: 0.0.0.0
   peers:
     - {name: main PACS, ae_title: PACS, host: 10.0.0.5}
+    - name: scanners
+      ae_titles: [CT1, CT2, MR1]
+      addresses: [10.1.0.0/16]
+      verbs: [echo, store]
+      priority: high
 reporting:
   destinations:
     - {name: main PACS, ae_title: PACS, host: 10.0.0.5, port: 104}

@@ -13,6 +13,7 @@ from pydicom.uid import UID
 
 from services.common.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from services.common.settings import Destination, ListenerSettings
+from services.listener.conformance_tls import render_tls
 from services.listener.peers import Rejection
 from services.listener.presentation_contexts import (
     TRANSFER_SYNTAXES,
@@ -48,6 +49,14 @@ _WHAT_FOLLOWS = {
     "permanent": "The delivery is dead and waits for a person (`axial resend`).",
 }
 
+# Result, source, reason of PS3.8 table 9-21 -> the standard's name of the reason.
+_REASON_NAMES = {
+    (1, 1, 3): "calling-AE-title-not-recognized",
+    (1, 1, 7): "called-AE-title-not-recognized",
+    (2, 3, 1): "temporary-congestion",
+    (2, 3, 2): "local-limit-exceeded",
+}
+
 _HEAD = """\
 # DICOM conformance statement
 
@@ -64,7 +73,7 @@ C-STORE. It offers no query, no retrieval and no media interchange. This stateme
 | Implementation Version Name | `{version_name}` |
 | Application context | `1.2.840.10008.3.1.1.1` |
 | Extended negotiation, asynchronous operations, user identity | not supported |
-| Secure transport | none in this version: keep DICOM inside a protected network |
+| Secure transport | TLS with certificates on both sides, by the BCP 195 profiles |
 | Character sets | kept as sent; ISO_IR 100 and ISO_IR 192 and their ISO 2022 relatives are read |
 
 ## Application entities
@@ -85,9 +94,12 @@ _SCP = """\
 | | |
 |---|---|
 | Called AE title | must be ours, else the association is rejected |
-| Calling AE title | must be a configured peer (`listener.peers`, by AE title and, where given, \
-address) unless `listener.accept_unknown_peers` is set |
-| Associations at once | `listener.max_associations`, default {associations} |
+| Calling AE title | must be a configured peer's (`listener.peers`: AE titles, addresses, \
+certificate) unless `listener.accept_unknown_peers` is set |
+| What a peer may do | its `verbs`: Verification without `echo`, or a storage class without \
+`store`, gets its presentation context rejected (user-rejection) |
+| Associations at once | `listener.max_associations`, default {associations}; a peer's \
+`max_associations` where it has one |
 | Largest PDU received | `listener.max_pdu_bytes`, default {pdu} bytes |
 | Idle association | aborted after `listener.idle_timeout_s`, default {idle:g} s |
 
@@ -157,7 +169,7 @@ is sent again under the same SOP instance UID.
 def render_conformance() -> str:
     """The whole statement as Markdown."""
     settings = ListenerSettings()
-    return "\n".join((_render_head(settings), _render_scp(settings), _render_scu()))
+    return "\n".join((_render_head(settings), _render_scp(settings), render_tls(), _render_scu()))
 
 
 def _render_head(settings: ListenerSettings) -> str:
@@ -211,10 +223,13 @@ def _rejection(rejection: Rejection) -> tuple[str, ...]:
     meanings = {
         Rejection.CALLED_AE_UNKNOWN: "The called AE title is not ours.",
         Rejection.CALLING_AE_UNKNOWN: "The caller is not a configured peer.",
+        Rejection.TLS_REQUIRED: "The peer is served over TLS only, and called without.",
+        Rejection.CERTIFICATE_MISMATCH: "The peer's certificate is not the one configured.",
+        Rejection.PEER_LIMIT: "As many associations as the peer may have are open.",
         Rejection.LOCAL_LIMIT: "As many associations as allowed are open.",
         Rejection.STOPPING: "The listener is being stopped.",
     }
-    name = rejection.reason.replace("_", "-")
+    name = _REASON_NAMES[rejection.code]
     return f"{result} ({lasting})", str(source), f"{reason} ({name})", meanings[rejection]
 
 
