@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -183,8 +183,8 @@ class ResultMaker:
         """Writes all kinds and forms and checks each; dciodvfy runs beside the next one."""
         rank = self._rank(analysis.job)
         results: list[Result] = []
-        validators: list[tuple[Kind, RunningValidator]] = []
-        try:
+        with ExitStack() as checks:  # the validators stop before their files may go
+            validators: list[tuple[Kind, RunningValidator]] = []
             for kind, form in _objects(forms_wanted(self._settings.destinations), analysis.found):
                 number = series_number(self._settings.series_number_base, rank, kind, form)
                 with clock.stage(f"encode_{kind.lower()}"):
@@ -192,9 +192,13 @@ class ResultMaker:
                 with clock.stage("write"):
                     result = self._write(analysis.job, kind, form, content)
                 results.append(result)
-                file = self._store.path(result.store_key)
+                # What is checked is what the store holds.
+                key = result.store_key
+                file = checks.enter_context(self._store.local([key]))[key]
                 if self._settings.check_with_dciodvfy:
-                    validators.append((kind, RunningValidator(file)))
+                    validator = RunningValidator(file)
+                    checks.callback(validator.stop)
+                    validators.append((kind, validator))
                 check = check_segmentation if kind is Kind.SEG else check_report
                 with clock.stage("check"):
                     problem = check(file, analysis, form)
@@ -203,9 +207,6 @@ class ResultMaker:
             with clock.stage("check"):
                 withholding = _validation_problem(analysis.job, validators)
             return withholding or tuple(results)
-        finally:
-            for _, validator in validators:
-                validator.stop()
 
     def _write(self, job: Job, kind: Kind, form: Form, content: bytes) -> Result:
         name = form.name(kind)

@@ -94,7 +94,8 @@ def load_source(job: Job, engine: Engine, store: StudyStore) -> SourceSeries | W
                 f"Instance {header.sop_instance_uid} does not belong to series {job.series_uid} "
                 f"of study {job.study_uid}."
             )
-    with store.path(rows[uids[0]][0]).open("rb") as file:
+    key = rows[uids[0]][0]
+    with store.local([key]) as files, files[key].open("rb") as file:
         return source_series(headers, file, _limits(job))
 
 

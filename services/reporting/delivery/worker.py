@@ -15,7 +15,7 @@ from services.common.crashpoints import crashpoint
 from services.common.database import utc_now
 from services.common.identity import hashed
 from services.common.settings import Destination
-from services.common.store import StudyStore
+from services.common.store import ObjectMissing, StoreError, StudyStore
 from services.common.telemetry import get_logger, span
 from services.common.telemetry.metrics import DELIVERIES, QUEUE_DEPTH
 from services.reporting.delivery.queue import DeliveryQueue, Parcel
@@ -125,8 +125,7 @@ class DestinationWorker:
                     if not self._queue.prolong(rest, self._lease_s):
                         break  # the lease had lapsed and another replica has a part of it
                     delivery = rest[0]
-                    file = self._store.path(delivery.store_key)
-                    attempt = association.store(file, delivery.digest, delivery.sop_class_uid)
+                    attempt = self._send(association, delivery)
                     if self._settle(delivery, attempt, delay_s) is Outcome.RETRY:
                         self._postpone(rest[1:], delivery, attempt, delay_s)
                         rest.clear()
@@ -154,6 +153,17 @@ class DestinationWorker:
             objects=len(parcel.deliveries),
             seconds=round(time.perf_counter() - begun, 3),
         )
+
+    def _send(self, association: Association, delivery: Delivery) -> Attempt:
+        key = delivery.store_key
+        try:
+            with self._store.local([key]) as files:
+                return association.store(files[key], delivery.digest, delivery.sop_class_uid)
+        except ObjectMissing:
+            return Attempt(Outcome.PERMANENT, "the file is not in the study store")
+        except StoreError:
+            # The error's own text names the object; the row does so already.
+            return Attempt(Outcome.RETRY, "the study store does not give its file")
 
     def _not_spent(self, parcel: Parcel) -> list[Delivery]:
         """What may still be tried; the rest is dead.

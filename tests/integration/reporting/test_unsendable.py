@@ -79,13 +79,13 @@ def test_a_name_that_nobody_knows_is_tried_again_and_then_dead(
 def test_what_nobody_planned_is_an_attempt_too(
     place: Workplace, job_uid: str, deliver: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_store: StudyStore, key: str) -> Path:
+    def broken(_store: StudyStore, keys: list[str]) -> Path:
         raise LookupError(SECRET)
 
     with scripted_peer() as peer:
         pacs = destination(peer.port, max_attempts=2)
         with deliver(pacs) as deliveries:
-            monkeypatch.setattr(StudyStore, "path", broken)
+            monkeypatch.setattr(StudyStore, "local", broken)
             deliveries.release(job_uid)
             wait_until(lambda: states(place) == ["dead", "dead"], 20, "the attempts are spent")
     assert rows(place)[0].last_error == "sending failed (LookupError)"
