@@ -160,12 +160,25 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "The series holds {volumes} volumes that differ in {attribute}.",
             "Send each volume as a series of its own.",
         ),
+        "several_volumes_fit": _refused(
+            "{fitting} of the {volumes} volumes in this series suit {model} equally well; they "
+            "differ in {attribute}.",
+            "Send the wanted volume as a series of its own, or state in the model's manifest which "
+            "volume it wants.",
+        ),
+        "incomplete_volume": _refused(
+            "The series holds {volumes} volumes, and the one wanted has only {slices} of "
+            "{expected} slices.",
+            "Send the series again; the late slices start a new revision by themselves.",
+        ),
         "enhanced_multiframe": _refused(
-            "The series is an enhanced multi-frame object; this version reads classic images.",
+            "The series is a multi-frame object, and where its frames lie cannot be told: "
+            "{problem}.",
             "Send the classic (single-frame) form if the scanner offers it.",
         ),
         "mosaic": _refused(
-            "The series holds Siemens mosaic images, in which one image tiles all slices.",
+            "The series holds Siemens mosaic images, in which one image tiles all slices, and "
+            "where the slices lie cannot be told: {problem}.",
             "Send the slices as images of their own.",
         ),
         "transfer_syntax_unreadable": _refused(

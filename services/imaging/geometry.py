@@ -5,8 +5,8 @@ The questions in their order; the first that fails is the reason.
 | question | reason |
 |---|---|
 | are these scouts? | localizer |
-| is each image an object of its own, with one frame? | enhanced_multiframe |
-| does one image hold one slice? | mosaic |
+| is every frame told as an image of its own? | enhanced_multiframe |
+| is every slice of a mosaic? | mosaic |
 | grey values? | colour_image |
 | values by slope and intercept? | modality_lut |
 | can the pixels be decoded here? | transfer_syntax_unreadable |
@@ -21,6 +21,9 @@ The questions in their order; the first that fails is the reason.
 | at even distances? | missing_slice, uneven_spacing (unless accepted) |
 | within the model's limits? | too_few_slices, too_many_slices, spacing_out_of_range, \
 extent_too_small |
+
+Frames and tiles are opened before (`opening`), and volumes told apart (`splitting`); an object that
+was not opened cannot be judged here.
 
 A scout is a scout before it is anything else, also as one image or as three that cross. A tilt
 comes before the spacing, because no missing slice explains it.
@@ -38,6 +41,7 @@ from numpy.typing import NDArray
 from services.common.fates import Refusal
 from services.common.headers import InstanceHeader
 from services.imaging.errors import ImagingError
+from services.imaging.frames import frame_of
 from services.imaging.header_checks import (
     check_colour,
     check_localizer,
@@ -93,7 +97,8 @@ class GeometryLimits:
         min_extent_mm: for the shortest side of the field of view.
         accepts_gantry_tilt: slices may be sheared; the affine then is.
         accepts_uneven_spacing: slices may be unevenly spaced; the affine then has the mean step
-            and plane positions are to be taken from `SeriesGeometry.planes`.
+            and plane positions are to be taken from `SeriesGeometry.planes`. `load_volume`
+            brings both kinds onto a regular grid.
     """
 
     model: str
@@ -114,11 +119,14 @@ class Plane:
         sop_instance_uid: its instance.
         position_mm: ImagePositionPatient, the centre of voxel (0, 0), LPS.
         distance_mm: the position's projection on the normal of the planes.
+        frame: the number of the frame (or of the mosaic's tile) in its instance, from 1; None
+            where the instance is one plane.
     """
 
     sop_instance_uid: str
     position_mm: tuple[float, float, float]
     distance_mm: float
+    frame: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +141,7 @@ class SeriesGeometry:
         slice_spacing_mm: the true distance of neighbouring planes, from their positions.
         affine: float64 4x4, (i, j, k, 1) -> LPS mm.
         evenly_spaced: False only where limits accept uneven spacing.
+        tilted: True only where limits accept a gantry tilt; the affine is sheared then.
     """
 
     planes: tuple[Plane, ...]
@@ -145,6 +154,12 @@ class SeriesGeometry:
     affine: NDArray[np.float64]
     frame_of_reference_uid: str
     evenly_spaced: bool = True
+    tilted: bool = False
+
+    @property
+    def regular(self) -> bool:
+        """Whether the planes themselves are a grid with three axes at right angles."""
+        return self.evenly_spaced and not self.tilted
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -206,7 +221,7 @@ def _examine_stack(stack: Stack, limits: GeometryLimits) -> SeriesGeometry | Ref
         spacing.reason == "uneven_spacing" and limits.accepts_uneven_spacing
     ):
         return spacing
-    geometry = _geometry(stack, evenly_spaced=spacing is None)
+    geometry = _geometry(stack, evenly_spaced=spacing is None, tilted=tilt is not None)
     return check_limits(geometry, limits) or geometry
 
 
@@ -248,7 +263,7 @@ def check_limits(geometry: SeriesGeometry, limits: GeometryLimits) -> Refusal | 
     return None
 
 
-def _geometry(stack: Stack, *, evenly_spaced: bool) -> SeriesGeometry:
+def _geometry(stack: Stack, *, evenly_spaced: bool, tilted: bool) -> SeriesGeometry:
     first = stack.images[0]
     between_rows, between_columns = first.pixel_spacing_mm
     affine = np.eye(4)
@@ -260,7 +275,12 @@ def _geometry(stack: Stack, *, evenly_spaced: bool) -> SeriesGeometry:
     affine.flags.writeable = False
     return SeriesGeometry(
         planes=tuple(
-            Plane(image.header.sop_instance_uid, _triple(image.position), float(distance))
+            Plane(
+                image.header.sop_instance_uid,
+                _triple(image.position),
+                float(distance),
+                frame_of(image.header),
+            )
             for image, distance in zip(stack.images, stack.distances, strict=True)
         ),
         row_cosines=_triple(first.row_cosines),
@@ -272,6 +292,7 @@ def _geometry(stack: Stack, *, evenly_spaced: bool) -> SeriesGeometry:
         affine=affine,
         frame_of_reference_uid=first.header.text("FrameOfReferenceUID") or "",
         evenly_spaced=evenly_spaced,
+        tilted=tilted,
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from services.common.fates import Refusal
 from services.common.headers import InstanceHeader
+from services.imaging.frames import frame_of, is_mosaic, is_multiframe
 from services.imaging.transfer_syntaxes import readable_transfer_syntaxes, transfer_syntax_name
 
 # Direction cosines are decimal strings; senders that round them to three decimals are off by
@@ -22,19 +23,8 @@ from services.imaging.transfer_syntaxes import readable_transfer_syntaxes, trans
 # (PS3.3 C.7.6.2.1.1) but a mistake.
 _ORTHONORMAL_TOLERANCE = 2e-3
 
+_NOT_OPENED = "only its kept header was looked at"
 _GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
-# SOP classes of enhanced and legacy converted multi-frame images (PS3.4 B.5).
-_ENHANCED_MULTIFRAME = frozenset(
-    {
-        "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
-        "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
-        "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR
-        "1.2.840.10008.5.1.4.1.1.4.3",  # Enhanced MR Color
-        "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR
-        "1.2.840.10008.5.1.4.1.1.130",  # Enhanced PET
-        "1.2.840.10008.5.1.4.1.1.128.1",  # Legacy Converted Enhanced PET
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +47,13 @@ class PlacedImage:
 
     @property
     def number(self) -> str:
-        """InstanceNumber, by which people find an image; its UID where there is none."""
+        """InstanceNumber, by which people find an image; its UID where there is none.
+
+        Of a frame its number within its instance.
+        """
+        frame = frame_of(self.header)
+        if frame is not None:
+            return str(frame)
         return self.header.text("InstanceNumber") or self.header.sop_instance_uid
 
 
@@ -72,18 +68,16 @@ def check_localizer(headers: Sequence[InstanceHeader]) -> Refusal | None:
 
 
 def check_multiframe(headers: Sequence[InstanceHeader]) -> Refusal | None:
-    """Reason ``enhanced_multiframe``: an enhanced SOP class, or several frames in one object."""
-    for header in headers:
-        frames = header.numbers("NumberOfFrames") or (1.0,)
-        if header.sop_class_uid in _ENHANCED_MULTIFRAME or frames[0] > 1:
-            return Refusal("enhanced_multiframe", {"frames": frames[0]})
+    """Reason ``enhanced_multiframe``: an object of many frames that was not opened."""
+    if any(is_multiframe(header) for header in headers):
+        return Refusal("enhanced_multiframe", {"problem": _NOT_OPENED})
     return None
 
 
 def check_mosaic(headers: Sequence[InstanceHeader]) -> Refusal | None:
-    """Reason ``mosaic``: Siemens marks such images in ImageType."""
-    if any("MOSAIC" in _image_type(header) for header in headers):
-        return Refusal("mosaic")
+    """Reason ``mosaic``: an image of many slices that was not opened."""
+    if any(is_mosaic(header) for header in headers):
+        return Refusal("mosaic", {"problem": _NOT_OPENED})
     return None
 
 

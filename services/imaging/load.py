@@ -1,190 +1,246 @@
 """Pixels of a series that passed the gate, as a `Volume`.
 
-Native little endian pixels are read at the kept offset straight into one array; everything else
-(compressed, big endian, deflated) goes through pydicom's decoders, slice by slice. Cost of the
-native way: one read of the pixels and one pass that converts them, 0.1 s for 170 x 256 x 256.
+Planes are read by as many threads as there are cores, straight into one preallocated array: int16
+where all planes mean their stored values by one slope and intercept, float32 otherwise. Cost of
+uncompressed int16: one read of the pixels and nothing else, 0.1 s for 300 x 512 x 512.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
-from pydicom.pixels.utils import pixel_array
+from pydicom.dataset import Dataset
 
 from services.common.fates import Refusal
 from services.common.headers import InstanceHeader
-from services.common.store import StudyStore, instance_key
+from services.common.store import ObjectMissing, StudyStore
 from services.imaging.errors import ImagingError
+from services.imaging.frames import FrameHeader, Locate, frame_of
 from services.imaging.geometry import SeriesGeometry
+from services.imaging.pixels import (
+    Pixels,
+    PixelsError,
+    decode,
+    open_dataset,
+    pixels_of,
+    read_native,
+)
+from services.imaging.regular_grid import regular_volume
+from services.imaging.stored_files import missing_instance, stored_files
 from services.imaging.transfer_syntaxes import NATIVE_LITTLE_ENDIAN
-from services.imaging.volume import Volume
+from services.imaging.volume import Rescale, Volume, Voxels
 
-
-class _PixelsError(Exception):
-    """One image's pixels cannot be read; the message is the refusal's `problem`."""
+# What an int16 holds of unsigned values.
+_BITS_OF_INT16 = 15
 
 
 @dataclass(frozen=True, slots=True)
-class _Pixels:
-    """How pixels are stored (PS3.3 C.7.6.3) and what they mean (PS3.3 C.11.1).
+class _Plane:
+    """One plane to be read: its place in the volume, and what its header says."""
 
-    Attributes:
-        allocated, stored, high_bit: bits; the value lies in bits high_bit ... high_bit-stored+1.
-    """
-
-    rows: int
-    columns: int
-    allocated: int
-    stored: int
-    high_bit: int
-    signed: bool
-    slope: float
-    intercept: float
-
-    @property
-    def dtype(self) -> np.dtype[np.integer]:
-        kind = "i" if self.signed else "u"
-        return np.dtype(f"<{kind}{self.allocated // 8}")
+    k: int
+    header: InstanceHeader
+    pixels: Pixels
 
 
 def load_volume(
     geometry: SeriesGeometry, headers: Sequence[InstanceHeader], store: StudyStore
 ) -> Volume | Refusal:
-    """Reads the planes of a series in slice order and rescales them.
+    """Reads the planes of a series from the study store; see `read_volume`."""
+    wanted = {plane.sop_instance_uid for plane in geometry.planes}
+    sources = [header for header in headers if header.sop_instance_uid in wanted]
+    try:
+        with stored_files(store, sources) as locate:
+            return read_volume(geometry, headers, locate)
+    except ObjectMissing as error:
+        return Refusal("source_missing", {"instance": missing_instance(sources, error.key)})
+
+
+def read_volume(
+    geometry: SeriesGeometry, headers: Sequence[InstanceHeader], locate: Locate
+) -> Volume | Refusal:
+    """Reads the planes of a series in slice order, on the regular grid that a network needs.
 
     Each slice has its own slope and intercept (PS3.3 C.11.1; in PET they differ). MONOCHROME1 is
     passed as stored values with rescale like MONOCHROME2: it says how to show values, not what
     they are. Pixel padding is passed as it is: the model's intensity step knows what it means.
+    Tilted and unevenly spaced planes are resampled (`regular_grid`).
 
     Args:
         geometry: what `examine_series` proved of `headers`.
-        headers: the kept headers of the series, in any order.
-        store: where the listener put the instances (`services.common.store.instance_key`).
+        headers: of the single planes of the series, in any order.
+        locate: gives the file of an instance.
 
     Returns:
-        The volume in real-world values, or `source_missing` / `pixels_unreadable`.
+        The volume, or `source_missing` / `pixels_unreadable` for the first such slice.
 
     Raises:
         ImagingError: a plane of `geometry` is not among `headers`.
     """
-    by_uid = {header.sop_instance_uid: header for header in headers}
-    array = np.empty(geometry.shape, np.float32)
+    planes = _planes(geometry, headers)
+    if isinstance(planes, Refusal):
+        return planes
+    array: Voxels = np.empty(geometry.shape, np.int16 if _fit_int16(planes) else np.float32)
+    refusal, wide = _read_planes(planes, array, locate)
+    if refusal is not None:
+        return refusal
+    rescale = planes[0].pixels.rescale if array.dtype == np.int16 else Rescale()
+    if wide:
+        array, rescale = _widened(array, wide, rescale), Rescale()
+    instances = tuple(plane.sop_instance_uid for plane in geometry.planes)
+    volume = Volume(array, geometry.affine, instances, rescale)
+    return volume if geometry.regular else regular_volume(volume, geometry)
+
+
+def _planes(geometry: SeriesGeometry, headers: Sequence[InstanceHeader]) -> list[_Plane] | Refusal:
+    by_place = {(header.sop_instance_uid, frame_of(header)): header for header in headers}
+    planes: list[_Plane] = []
     for k, plane in enumerate(geometry.planes):
-        header = by_uid.get(plane.sop_instance_uid)
+        header = by_place.get((plane.sop_instance_uid, plane.frame))
         if header is None:
             raise ImagingError(f"Instance {plane.sop_instance_uid} of the geometry has no header.")
-        key = instance_key(header.study_uid, header.series_uid, header.sop_instance_uid)
         try:
-            _load_plane(store.path(key), header, array[k])
-        except FileNotFoundError:
-            return Refusal("source_missing", {"instance": header.sop_instance_uid})
-        except (_PixelsError, OSError) as error:
-            values = {"instance": header.sop_instance_uid, "problem": _problem(error)}
-            return Refusal("pixels_unreadable", values)
-    instances = tuple(plane.sop_instance_uid for plane in geometry.planes)
-    return Volume(array, geometry.affine, instances)
+            pixels = pixels_of(header)
+        except PixelsError as error:
+            return _unreadable(header, error)
+        planes.append(_Plane(k, header, pixels))
+    return planes
 
 
-def _problem(error: _PixelsError | OSError) -> str:
-    # The text of an OSError would name the file, and with it three UIDs and our folders.
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return str(error)
+def _fit_int16(planes: Sequence[_Plane]) -> bool:
+    """Whether stored values of all planes fit into int16 with one meaning.
 
-
-def _load_plane(file: Path, header: InstanceHeader, plane: NDArray[np.float32]) -> None:
-    pixels = _pixels(header)
-    if (pixels.rows, pixels.columns) != plane.shape:
-        raise _PixelsError(f"{pixels.columns} x {pixels.rows} pixels")
-    if header.transfer_syntax_uid in NATIVE_LITTLE_ENDIAN:
-        stored = _values(_read_native(file, header, pixels), pixels)
-    else:
-        stored = _decode(file, pixels)
-    _rescale(stored, pixels, plane)
-
-
-def _pixels(header: InstanceHeader) -> _Pixels:
-    allocated = _whole(header, "BitsAllocated", 16)
-    stored = _whole(header, "BitsStored", allocated)
-    high_bit = _whole(header, "HighBit", stored - 1)
-    if allocated not in (8, 16, 32) or not 0 < stored <= high_bit + 1 <= allocated:
-        raise _PixelsError(f"{stored} of {allocated} bits up to bit {high_bit} make no value")
-    slope = _number(header, "RescaleSlope", 1.0)
-    intercept = _number(header, "RescaleIntercept", 0.0)
-    if slope == 0.0:
-        raise _PixelsError("their rescale slope is 0")
-    return _Pixels(
-        rows=_whole(header, "Rows", 0),
-        columns=_whole(header, "Columns", 0),
-        allocated=allocated,
-        stored=stored,
-        high_bit=high_bit,
-        signed=_whole(header, "PixelRepresentation", 0) == 1,
-        slope=slope,
-        intercept=intercept,
+    Unsigned values of 16 bits mostly do, which is seen when they are read.
+    """
+    return len({plane.pixels.rescale for plane in planes}) == 1 and all(
+        plane.pixels.allocated <= _BITS_OF_INT16 + 1 for plane in planes
     )
 
 
-def _number(header: InstanceHeader, keyword: str, default: float) -> float:
-    if header.text(keyword) is None:
-        return default
-    numbers = header.numbers(keyword)
-    if numbers is None or not math.isfinite(numbers[0]):
-        raise _PixelsError(f"their {keyword} is no number")
-    return numbers[0]
+def _read_planes(
+    planes: Sequence[_Plane], array: Voxels, locate: Locate
+) -> tuple[Refusal | None, frozenset[int]]:
+    """Fills `array`; the refusal of the first plane that fails, and planes too wide for int16."""
+    matrices = list(_by_matrix(planes).values())
+    datasets = _Datasets(locate)
+
+    def read(matrix: list[_Plane]) -> Refusal | frozenset[int]:
+        header = matrix[0].header
+        try:
+            return _read_matrix(matrix, array, datasets)
+        except FileNotFoundError:
+            return Refusal("source_missing", {"instance": header.sop_instance_uid})
+        except (PixelsError, OSError) as error:
+            return _unreadable(header, error)
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "axial-planes") as threads:
+        answers = list(threads.map(read, matrices))
+    wide: set[int] = set()
+    for answer in answers:
+        if isinstance(answer, Refusal):
+            return answer, frozenset()
+        wide |= answer
+    return None, frozenset(wide)
 
 
-def _whole(header: InstanceHeader, keyword: str, default: int) -> int:
-    numbers = header.numbers(keyword)
-    return default if numbers is None else int(numbers[0])
+def _by_matrix(planes: Sequence[_Plane]) -> Mapping[tuple[str, int | None], list[_Plane]]:
+    """Planes that are stored in one matrix: one each, but all tiles of a mosaic."""
+    matrices: dict[tuple[str, int | None], list[_Plane]] = {}
+    for plane in planes:
+        header = plane.header
+        tiled = isinstance(header, FrameHeader) and header.tile is not None
+        frame = None if tiled else frame_of(header)
+        matrices.setdefault((header.sop_instance_uid, frame), []).append(plane)
+    return matrices
 
 
-def _read_native(file: Path, header: InstanceHeader, pixels: _Pixels) -> NDArray[np.integer]:
-    count = pixels.rows * pixels.columns
-    wanted = count * pixels.dtype.itemsize
-    if header.pixel_offset is None:
-        raise _PixelsError("it has no pixel data")
-    if header.pixel_length is None or header.pixel_length < wanted:
-        raise _PixelsError(f"it has {header.pixel_length} bytes of pixel data instead of {wanted}")
-    read = np.fromfile(file, pixels.dtype, count, offset=header.pixel_offset)
-    if read.size < count:
-        raise _PixelsError(f"its file ends after {read.nbytes} of {wanted} bytes of pixel data")
-    return read.reshape(pixels.rows, pixels.columns)
+class _Datasets:
+    """Objects that decoders need as a whole; those of many frames are opened once."""
+
+    def __init__(self, locate: Locate) -> None:
+        self.locate = locate
+        self._opened: dict[str, Dataset] = {}
+
+    def of(self, header: InstanceHeader) -> Dataset:
+        """The object of a header."""
+        if frame_of(header) is None:
+            return open_dataset(self.locate(header))
+        dataset = self._opened.get(header.sop_instance_uid)
+        if dataset is None:
+            # Two threads may both open it; the first one's stays.
+            opened = open_dataset(self.locate(header))
+            dataset = self._opened.setdefault(header.sop_instance_uid, opened)
+        return dataset
 
 
-def _values(read: NDArray[np.integer], pixels: _Pixels) -> NDArray[np.integer]:
-    # Bits beside the value may hold anything (retired overlays, PS3.5 8.1.1): shift the value to
-    # the top, and back down, by which the sign is extended too.
-    if pixels.stored == pixels.allocated:
-        return read
-    read <<= pixels.allocated - 1 - pixels.high_bit
-    read >>= pixels.allocated - pixels.stored
-    return read
+def _read_matrix(
+    matrix: Sequence[_Plane],
+    array: Voxels,
+    datasets: _Datasets,
+) -> frozenset[int]:
+    """Reads one stored matrix into its planes; returns planes too wide for int16."""
+    first = matrix[0]
+    pixels, header = first.pixels, first.header
+    native = header.transfer_syntax_uid in NATIVE_LITTLE_ENDIAN
+    target = array[first.k]
+    tiled = isinstance(header, FrameHeader) and header.tile is not None
+    if not tiled and (pixels.rows, pixels.columns) != target.shape:
+        raise PixelsError(f"{pixels.columns} x {pixels.rows} pixels")
+    if native and not tiled and array.dtype == np.int16 and pixels.allocated == 16:
+        read_native(datasets.locate(header), header, pixels, target.view(pixels.dtype))
+        return _wide(matrix, array)
+    if native:
+        stored = np.empty((pixels.rows, pixels.columns), pixels.dtype)
+        read_native(datasets.locate(header), header, pixels, stored)
+    else:
+        frame = 1 if tiled else frame_of(header) or 1
+        stored = decode(datasets.of(header), frame, pixels)
+    for plane in matrix:
+        part = _part(stored, plane)
+        if array.dtype == np.float32:
+            plane.pixels.rescale.write(part, array[plane.k].view(np.float32))
+        else:
+            array[plane.k] = part.astype(np.int16)  # too wide ones wrap around, and are seen
+    return _wide(matrix, array)
 
 
-def _decode(file: Path, pixels: _Pixels) -> NDArray[np.integer]:
-    try:
-        decoded = pixel_array(dcmread(file), raw=True)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # the decoders' plugins raise whatever they like
-        raise _PixelsError(f"they cannot be decoded ({type(error).__name__})") from error
-    if decoded.shape != (pixels.rows, pixels.columns):
-        raise _PixelsError(f"they decode to {decoded.shape}")
-    return decoded
+def _part(stored: NDArray[np.integer], plane: _Plane) -> NDArray[np.integer]:
+    header = plane.header
+    if not isinstance(header, FrameHeader) or header.tile is None:
+        return stored
+    top, left = header.tile.top, header.tile.left
+    rows, columns = (int((header.numbers(name) or (0,))[0]) for name in ("Rows", "Columns"))
+    return stored[top : top + rows, left : left + columns]
 
 
-def _rescale(stored: NDArray[np.integer], pixels: _Pixels, plane: NDArray[np.float32]) -> None:
-    if pixels.slope == 1.0 and pixels.intercept == 0.0:
-        plane[...] = stored
-        return
-    # In double precision, rounded once: the result is the nearest float32 of the true value.
-    values = stored * np.float64(pixels.slope)
-    values += pixels.intercept
-    plane[...] = values
+def _wide(matrix: Sequence[_Plane], array: Voxels) -> frozenset[int]:
+    if array.dtype == np.float32:
+        return frozenset()
+    return frozenset(
+        plane.k
+        for plane in matrix
+        if not plane.pixels.signed
+        and plane.pixels.stored > _BITS_OF_INT16
+        and int(array[plane.k].min()) < 0
+    )
+
+
+def _widened(array: Voxels, wide: frozenset[int], rescale: Rescale) -> NDArray[np.float32]:
+    """Real-world values of stored values some planes of which wrapped around as int16."""
+    values = np.empty(array.shape, np.float32)
+    for k, plane in enumerate(array):
+        rescale.write(plane.view(np.uint16 if k in wide else np.int16), values[k])
+    return values
+
+
+def _unreadable(header: InstanceHeader, error: PixelsError | OSError) -> Refusal:
+    # The text of an OSError would name the file, and with it three UIDs and our folders.
+    told = error.strerror if isinstance(error, OSError) else str(error)
+    problem = told or type(error).__name__
+    values = {"instance": header.sop_instance_uid, "problem": problem}
+    return Refusal("pixels_unreadable", values)

@@ -86,7 +86,7 @@ def write_mr_series(volume: Volume, folder: Path, attributes: SeriesAttributes) 
     Raises:
         ImagingError: values or an affine that such a series cannot hold.
     """
-    stored = _as_stored(volume.array)
+    stored = _as_stored(volume.values())
     directions = _directions(volume.affine)
     instances = volume.instances or tuple(
         derived_uid("written", attributes.series_uid, k) for k in range(len(stored))

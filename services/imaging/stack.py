@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.common.fates import Refusal, Value
 from services.imaging.header_checks import PlacedImage
+from services.imaging.telling import NOTHING_TELLING, telling_attributes
 
 # Planes count as parallel within this angle: it moves the far corner of a 500 mm image by
 # 0.25 mm, less than a voxel; cosines rounded to four decimals stay well within it.
@@ -38,22 +39,6 @@ GAP_ROUNDING_MM = 0.02 + 1e-8
 DRIFT_TOLERANCE = 0.05
 # In-plane shifts against a straight line, as a share of the pixel spacing.
 SHIFT_TOLERANCE = 0.05
-
-# What tells the volumes of one series apart, the most telling first. Single attributes are tried
-# before pairs; where none fits, the images differ in nothing but their number.
-_TELLING = (
-    "EchoTime",
-    "EchoNumbers",
-    "TemporalPositionIdentifier",
-    "DiffusionBValue",
-    "TriggerTime",
-    "InversionTime",
-    "ImageType",
-    "ConvolutionKernel",
-    "AcquisitionNumber",
-    "AcquisitionTime",
-)
-_NOTHING_TELLING = "nothing but InstanceNumber"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +79,13 @@ def build_stack(images: Sequence[PlacedImage]) -> Stack:
         normal=normal,
         distances=np.array([distances[n] for n in order]),
     )
+
+
+def places_of(stack: Stack) -> list[list[PlacedImage]]:
+    """The images at each position, by rising distance."""
+    cuts = np.flatnonzero(np.diff(stack.distances) > SAME_POSITION_TOLERANCE_MM) + 1
+    edges = [0, *cuts.tolist(), len(stack.images)]
+    return [list(stack.images[a:b]) for a, b in pairwise(edges)]
 
 
 def check_frame_of_reference(images: Sequence[PlacedImage]) -> Refusal | None:
@@ -142,13 +134,13 @@ def check_positions(stack: Stack) -> Refusal | None:
 
     Several volumes: most positions occur more than once. Otherwise it is a slice too many.
     """
-    places = _places(stack)
+    places = places_of(stack)
     repeated = [place for place in places if len(place) > 1]
     if not repeated:
         return None
-    if len(places) > 1 and 2 * len(repeated) > len(places):
+    if holds_several_volumes(places):
         volumes = max(map(len, places))
-        attribute = _telling_attribute(places, volumes)
+        attribute = " and ".join(telling_attributes(places)) or NOTHING_TELLING
         return Refusal("several_volumes", {"volumes": volumes, "attribute": attribute})
     first = repeated[0]
     return Refusal(
@@ -158,6 +150,12 @@ def check_positions(stack: Stack) -> Refusal | None:
             "images": ", ".join(image.number for image in first),
         },
     )
+
+
+def holds_several_volumes(places: Sequence[Sequence[PlacedImage]]) -> bool:
+    """Whether most positions occur more than once."""
+    repeated = sum(len(place) > 1 for place in places)
+    return len(places) > 1 and 2 * repeated > len(places)
 
 
 def check_tilt(stack: Stack) -> Refusal | None:
@@ -216,33 +214,6 @@ def _uneven(gaps: NDArray[np.float64]) -> Refusal:
     return Refusal("uneven_spacing", {"least_mm": least, "most_mm": most})
 
 
-def _places(stack: Stack) -> list[list[PlacedImage]]:
-    cuts = np.flatnonzero(np.diff(stack.distances) > SAME_POSITION_TOLERANCE_MM) + 1
-    edges = [0, *cuts.tolist(), len(stack.images)]
-    return [list(stack.images[a:b]) for a, b in pairwise(edges)]
-
-
 def _angle_deg(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     # atan2 keeps small angles, which acos of a rounded cosine loses.
     return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(one, other)), one @ other)))
-
-
-def _telling_attribute(places: list[list[PlacedImage]], volumes: int) -> str:
-    candidates = [(keyword,) for keyword in _TELLING] + list(combinations(_TELLING, 2))
-    for keywords in candidates:
-        if _tells_apart(places, volumes, keywords):
-            return " and ".join(keywords)
-    return _NOTHING_TELLING
-
-
-def _tells_apart(places: list[list[PlacedImage]], volumes: int, keywords: tuple[str, ...]) -> bool:
-    everywhere: set[tuple[str, ...]] = set()
-    for place in places:
-        here = {
-            tuple(str(image.header.attributes.get(keyword)) for keyword in keywords)
-            for image in place
-        }
-        if len(here) < len(place):
-            return False
-        everywhere |= here
-    return len(everywhere) == volumes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,22 +15,51 @@ from services.imaging.errors import ImagingError
 _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
+Voxels: TypeAlias = NDArray[np.float32 | np.int16]
+
+
+@dataclass(frozen=True, slots=True)
+class Rescale:
+    """From stored to real-world values (PS3.3 C.11.1): stored * slope + intercept."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def write(self, stored: NDArray[np.integer | np.floating], out: NDArray[np.float32]) -> None:
+        """Writes real-world values of `stored` to `out`, of the same shape.
+
+        In double precision, rounded once: each is the nearest float32 of the true value.
+        """
+        if self == _AS_STORED:
+            out[...] = stored
+            return
+        values = stored * np.float64(self.slope)
+        values += self.intercept
+        out[...] = values
+
+
+_AS_STORED = Rescale()
+
+
 @dataclass(frozen=True, slots=True)
 class Volume:
     """Voxels on a regular grid in patient space.
 
     Attributes:
-        array: float32 [k, j, i] (slice, row, column), C-contiguous.
+        array: [k, j, i] (slice, row, column), C-contiguous: float32 real-world values, or int16
+            as stored, which `rescale` makes real-world values of.
         affine: float64 4x4; maps (i, j, k, 1) to the voxel's centre in LPS millimetres.
-        instances: the SOP instance UID of each plane k; empty when the volume has no source.
+        instances: the SOP instance UID of each plane k; empty when planes are no images.
+        rescale: of int16 voxels; float32 ones are values already.
 
     Raises:
-        ImagingError: shapes that do not fit together.
+        ImagingError: shapes or types that do not fit together.
     """
 
-    array: NDArray[np.float32]
+    array: Voxels
     affine: NDArray[np.float64]
     instances: tuple[str, ...] = ()
+    rescale: Rescale = _AS_STORED
 
     def __post_init__(self) -> None:
         if self.array.ndim != 3:
@@ -41,6 +71,25 @@ class Volume:
                 f"{len(self.instances)} instances cannot be the planes of a volume of "
                 f"{self.array.shape[0]}."
             )
+        if self.rescale != _AS_STORED and self.array.dtype != np.int16:
+            raise ImagingError(f"Voxels of {self.array.dtype} are values, and not rescaled.")
+
+    def values(self) -> NDArray[np.float32]:
+        """float32 [k, j, i]: real-world values; the array itself where it holds them."""
+        if self.array.dtype == np.float32:
+            return self.array.view(np.float32)
+        out = np.empty(self.array.shape, np.float32)
+        self.write_values(out)
+        return out
+
+    def write_values(self, out: NDArray[np.float32]) -> None:
+        """Writes the real-world values to `out`, plane by plane: one pass, little memory.
+
+        Args:
+            out: float32 [k, j, i], of the volume's shape.
+        """
+        for stored, plane in zip(self.array, out, strict=True):
+            self.rescale.write(stored, plane)
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:

@@ -110,7 +110,7 @@ class InferenceClient:
     def infer(
         self, model: str, request: inference_pb2.InferenceRequest, volumes: Mapping[str, Volume]
     ) -> Inference:
-        """Runs one job. One copy of each volume; labels are copied out once.
+        """Runs one job. One copy of each volume, as values; labels are copied out once.
 
         Raises:
             ModelUnavailable: Triton or the model does not answer; the same call may succeed.
@@ -165,15 +165,17 @@ class InferenceClient:
     ) -> Generator[tuple[list[triton.InferInput], list[triton.InferRequestedOutput], Any]]:
         # No owner has a dot: "worker" never takes the memory of "worker-1" for its own.
         name = f"{_REGION_PREFIX}{self._owner}.{uuid.uuid4().hex[:8]}"
-        _require_room(labels_bytes + sum(volume.array.nbytes for volume in volumes.values()))
+        _require_room(labels_bytes + sum(map(_values_bytes, volumes.values())))
         made: list[tuple[str, Any]] = []
         try:
             inputs: list[triton.InferInput] = []
             for role, volume in volumes.items():
-                region = self._register(f"{name}-{role}", volume.array.nbytes, made)
-                shared_memory.set_shared_memory_region(region, [volume.array])
-                tensor = triton.InferInput(_tensor(role), list(volume.array.shape), "FP32")
-                tensor.set_shared_memory(f"{name}-{role}", volume.array.nbytes)
+                size = _values_bytes(volume)
+                region = self._register(f"{name}-{role}", size, made)
+                shape = list(volume.array.shape)
+                volume.write_values(shared_memory.get_contents_as_numpy(region, np.float32, shape))
+                tensor = triton.InferInput(_tensor(role), shape, "FP32")
+                tensor.set_shared_memory(f"{name}-{role}", size)
                 inputs.append(tensor)
             labels = self._register(f"{name}-labels", labels_bytes, made)
             output = triton.InferRequestedOutput("LABELS")
@@ -222,9 +224,13 @@ def _inline(volumes: Mapping[str, Volume]) -> list[triton.InferInput]:
     inputs: list[triton.InferInput] = []
     for role, volume in volumes.items():
         tensor = triton.InferInput(_tensor(role), list(volume.array.shape), "FP32")
-        tensor.set_data_from_numpy(volume.array)
+        tensor.set_data_from_numpy(volume.values())
         inputs.append(tensor)
     return inputs
+
+
+def _values_bytes(volume: Volume) -> int:
+    return volume.array.size * np.dtype(np.float32).itemsize
 
 
 def _tensor(role: str) -> str:

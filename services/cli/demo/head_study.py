@@ -20,7 +20,7 @@ def write_demo_study(folder: Path, cache: Path) -> list[Path]:
     """
     head = read_head(fetch_demo_head(cache))
     whole = sagittal(Volume(head.pixels, head.affine_lps))
-    volume = Volume(stored_values(whole.array), whole.affine)
+    volume = Volume(stored_values(whole.values()), whole.affine)
     attributes = SeriesAttributes(
         study_uid=derived_uid("demo", "study"),
         series_uid=derived_uid("demo", "series"),
@@ -56,7 +56,7 @@ def sagittal(volume: Volume) -> Volume:
     towards = np.abs(volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0))
     axis_of = [int(np.argmax(towards[world])) for world in range(3)]  # world x, y, z -> i, j, k
     i_axis, j_axis, k_axis = axis_of[1], axis_of[2], axis_of[0]
-    array = volume.array.transpose(2 - k_axis, 2 - j_axis, 2 - i_axis)
+    array = volume.values().transpose(2 - k_axis, 2 - j_axis, 2 - i_axis)
     affine = volume.affine[:, [i_axis, j_axis, k_axis, 3]]
     if affine[2, 1] > 0:  # j must run from head to foot
         affine = affine.copy()

@@ -44,7 +44,7 @@ def draw_montage(
     volume: Volume, overlays: Sequence[Overlay], title: str, lines: Sequence[str], file: Path
 ) -> None:
     """Writes a PNG: rows axial, coronal, sagittal; slices spread over the segments' extent."""
-    pixels = _canonical(volume.array, volume.affine)
+    pixels = _canonical(volume.values(), volume.affine)
     masks = [_canonical(overlay.mask, volume.affine) for overlay in overlays]
     spacing = _canonical_spacing(volume.affine)
     width = _LEFT + COLUMNS * (TILE + 6) + _MARGIN

@@ -90,7 +90,7 @@ def test_scan_is_the_right_volume(
         data = by_uid[uid]
         slope = float(data.get("RescaleSlope", 1))
         values = data.pixel_array * slope + float(data.get("RescaleIntercept", 0))
-        assert np.array_equal(volume.array[k], values.astype(np.float32))
+        assert np.array_equal(volume.values()[k], values.astype(np.float32))
         position = (volume.affine @ [0, 0, k, 1])[:3]
         # The scanner's own positions leave its own line by some nanometres.
         np.testing.assert_allclose(position, data.ImagePositionPatient, atol=2e-5)

@@ -56,7 +56,7 @@ def test_a_written_series_comes_back_in_any_order_with_every_voxel_at_its_place(
     # Slices come back along the normal; a left-handed grid therefore comes back reversed.
     reversed_order = np.linalg.det(affine[:3, :3]) < 0
     expected = written.array[::-1] if reversed_order else written.array
-    assert np.array_equal(volume.array, expected)
+    assert np.array_equal(volume.values(), expected)
     corners = written.corners()
     np.testing.assert_allclose(
         volume.corners(), corners[::-1] if reversed_order else corners, atol=1e-8

@@ -1,0 +1,60 @@
+"""Opening a series: every plane becomes a header of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.common.fates import Refusal
+from services.common.headers import InstanceHeader
+from services.common.store import ObjectMissing, StudyStore
+from services.imaging.frames import Locate, UnplacedFrames, is_mosaic, is_multiframe
+from services.imaging.functional_groups import read_frames
+from services.imaging.mosaic import read_tiles
+from services.imaging.stored_files import missing_instance, stored_files
+
+
+def open_stored_images(
+    headers: Sequence[InstanceHeader], store: StudyStore
+) -> tuple[InstanceHeader, ...] | Refusal:
+    """`open_images` of a series in the study store.
+
+    Raises:
+        StoreError: a file is there and cannot be read.
+    """
+    many = [header for header in headers if is_multiframe(header) or is_mosaic(header)]
+    try:
+        with stored_files(store, many) as locate:
+            return open_images(headers, locate)
+    except ObjectMissing as error:
+        return Refusal("source_missing", {"instance": missing_instance(many, error.key)})
+
+
+def open_images(
+    headers: Sequence[InstanceHeader], locate: Locate
+) -> tuple[InstanceHeader, ...] | Refusal:
+    """Every plane of a series; opens a file only where one instance holds many planes.
+
+    Args:
+        headers: the kept headers of a series.
+        locate: gives the file of an instance.
+
+    Returns:
+        Headers of single planes, or `enhanced_multiframe`, `mosaic` or `source_missing` when the
+        planes of an object cannot be told.
+    """
+    images: list[InstanceHeader] = []
+    for header in headers:
+        if is_multiframe(header):
+            read, reason = read_frames, "enhanced_multiframe"
+        elif is_mosaic(header):
+            read, reason = read_tiles, "mosaic"
+        else:
+            images.append(header)
+            continue
+        try:
+            images += read(header, locate(header))
+        except FileNotFoundError:
+            return Refusal("source_missing", {"instance": header.sop_instance_uid})
+        except UnplacedFrames as error:
+            return Refusal(reason, {"problem": str(error)})
+    return tuple(images)

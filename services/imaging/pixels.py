@@ -1,0 +1,173 @@
+"""The stored values of one matrix: how they lie in its file, and how they are read from there.
+
+Native little endian pixels go by offset straight into the memory they are wanted in; everything
+else (compressed, big endian, deflated) goes through pydicom's decoders. Both leave the
+interpreter's lock while they work, so that several threads read several planes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.pixels.utils import pixel_array
+
+from services.common.headers import InstanceHeader
+from services.imaging.frames import FrameHeader
+from services.imaging.volume import Rescale
+
+
+class PixelsError(Exception):
+    """One image's pixels cannot be read; the message is the refusal's `problem`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """How a matrix is stored (PS3.3 C.7.6.3) and what its values mean (PS3.3 C.11.1).
+
+    Attributes:
+        rows, columns: of the matrix as stored: of a mosaic, all tiles.
+        allocated, stored, high_bit: bits; the value lies in bits high_bit ... high_bit-stored+1.
+    """
+
+    rows: int
+    columns: int
+    allocated: int
+    stored: int
+    high_bit: int
+    signed: bool
+    rescale: Rescale
+
+    @property
+    def dtype(self) -> np.dtype[np.integer]:
+        """The type of one stored pixel."""
+        kind = "i" if self.signed else "u"
+        return np.dtype(f"<{kind}{self.allocated // 8}")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one matrix."""
+        return self.rows * self.columns * self.dtype.itemsize
+
+
+def pixels_of(header: InstanceHeader) -> Pixels:
+    """What the header says of its pixels.
+
+    Raises:
+        PixelsError: it makes no sense.
+    """
+    allocated = _whole(header, "BitsAllocated", 16)
+    stored = _whole(header, "BitsStored", allocated)
+    high_bit = _whole(header, "HighBit", stored - 1)
+    if allocated not in (8, 16, 32) or not 0 < stored <= high_bit + 1 <= allocated:
+        raise PixelsError(f"{stored} of {allocated} bits up to bit {high_bit} make no value")
+    slope = _number(header, "RescaleSlope", 1.0)
+    if slope == 0.0:
+        raise PixelsError("their rescale slope is 0")
+    rows, columns = _whole(header, "Rows", 0), _whole(header, "Columns", 0)
+    if isinstance(header, FrameHeader) and header.tile is not None:
+        rows, columns = header.tile.matrix_rows, header.tile.matrix_columns
+    return Pixels(
+        rows=rows,
+        columns=columns,
+        allocated=allocated,
+        stored=stored,
+        high_bit=high_bit,
+        signed=_whole(header, "PixelRepresentation", 0) == 1,
+        rescale=Rescale(slope, _number(header, "RescaleIntercept", 0.0)),
+    )
+
+
+def read_native(
+    file: Path, header: InstanceHeader, pixels: Pixels, into: NDArray[np.integer]
+) -> None:
+    """Reads the stored values at the kept offset.
+
+    Args:
+        into: of `pixels.dtype`, [rows, columns], C-contiguous.
+
+    Raises:
+        PixelsError: there are too few of them.
+        OSError: the disk does not give them.
+    """
+    wanted = pixels.nbytes
+    if header.pixel_offset is None:
+        raise PixelsError("it has no pixel data")
+    if header.pixel_length is None or header.pixel_length < wanted:
+        raise PixelsError(f"it has {header.pixel_length} bytes of pixel data instead of {wanted}")
+    view = into.reshape(-1).view(np.uint8).data
+    read = 0
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while read < wanted:
+            more = os.preadv(descriptor, [view[read:]], header.pixel_offset + read)
+            if not more:
+                break
+            read += more
+    finally:
+        os.close(descriptor)
+    if read < wanted:
+        raise PixelsError(f"its file ends after {read} of {wanted} bytes of pixel data")
+    _keep_value_bits(into, pixels)
+
+
+def open_dataset(file: Path) -> Dataset:
+    """The whole object, for `decode`.
+
+    Raises:
+        PixelsError: it is no DICOM any more.
+        OSError: the disk does not give it.
+    """
+    try:
+        return dcmread(file)
+    except OSError:
+        raise
+    except Exception as error:  # pydicom raises whatever it meets in a damaged file
+        raise PixelsError(f"the file cannot be read ({type(error).__name__})") from error
+
+
+def decode(dataset: Dataset, frame: int, pixels: Pixels) -> NDArray[np.integer]:
+    """The stored values of one frame, decompressed: [rows, columns].
+
+    Args:
+        frame: from 1.
+
+    Raises:
+        PixelsError: they cannot be decoded, or decode to something else.
+    """
+    try:
+        decoded = pixel_array(dataset, raw=True, index=frame - 1)
+    except Exception as error:  # the decoders' plugins raise whatever they like
+        raise PixelsError(f"they cannot be decoded ({type(error).__name__})") from error
+    if decoded.shape != (pixels.rows, pixels.columns):
+        raise PixelsError(f"they decode to {decoded.shape}")
+    return decoded
+
+
+def _keep_value_bits(read: NDArray[np.integer], pixels: Pixels) -> None:
+    # Bits beside the value may hold anything (retired overlays, PS3.5 8.1.1): shift the value to
+    # the top, and back down, by which the sign is extended too.
+    if pixels.stored == pixels.allocated:
+        return
+    read <<= pixels.allocated - 1 - pixels.high_bit
+    read >>= pixels.allocated - pixels.stored
+
+
+def _number(header: InstanceHeader, keyword: str, default: float) -> float:
+    if header.text(keyword) is None:
+        return default
+    numbers = header.numbers(keyword)
+    if numbers is None or not math.isfinite(numbers[0]):
+        raise PixelsError(f"their {keyword} is no number")
+    return numbers[0]
+
+
+def _whole(header: InstanceHeader, keyword: str, default: int) -> int:
+    numbers = header.numbers(keyword)
+    return default if numbers is None else int(numbers[0])

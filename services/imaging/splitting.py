@@ -1,0 +1,156 @@
+"""Splitting a series that holds several volumes: 4D, multi-echo, magnitude and phase, stacks.
+
+Volumes are told apart by the attributes that differ at every position (`telling`), and by nothing
+else with one exception: a complete time series that tells its images apart by InstanceNumber alone,
+as GE's do, is split by it, because its numbers run through the volumes one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from services.common.fates import Refusal
+from services.common.headers import AttributeValue, InstanceHeader
+from services.imaging.frames import FrameHeader, frame_of
+from services.imaging.header_checks import PlacedImage, place_images
+from services.imaging.stack import (
+    build_stack,
+    check_orientations,
+    holds_several_volumes,
+    places_of,
+)
+from services.imaging.telling import telling_attributes, values_of
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVolume:
+    """The images of one volume of a series.
+
+    Attributes:
+        images: headers of single planes, in no order.
+        attributes: what a selector has to be asked about this volume instead of the series: what
+            tells it from the others, and what its frames say in functional groups.
+        positions: how many the series has; a volume with fewer images is not whole.
+    """
+
+    images: tuple[InstanceHeader, ...]
+    attributes: Mapping[str, AttributeValue]
+    positions: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether the volume has an image wherever another volume of the series has one."""
+        return len(self.images) == self.positions
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSeries:
+    """The volumes of a series, in the order of their image numbers.
+
+    Attributes:
+        told_by: the attributes that tell them apart, in words; empty for a single volume.
+    """
+
+    volumes: tuple[SourceVolume, ...]
+    told_by: str = ""
+
+
+def split_volumes(images: Sequence[InstanceHeader]) -> SplitSeries:
+    """Tells the volumes of a series apart.
+
+    A series that cannot be split, because something about it is wrong or because nothing tells
+    its volumes apart, stays in one piece: the gate then says what is wrong.
+
+    Args:
+        images: headers of single planes, as `open_images` gives them.
+    """
+    stacks = _by(images, ("StackID",))
+    if len(stacks) == 1:
+        return _split_stack(images)
+    parts = [_split_stack(stack) for stack in stacks]
+    volumes = tuple(volume for part in parts for volume in part.volumes)
+    told_by = ["StackID", *sorted({part.told_by for part in parts if part.told_by})]
+    return SplitSeries(volumes, " and ".join(told_by))
+
+
+def _split_stack(images: Sequence[InstanceHeader]) -> SplitSeries:
+    whole = SplitSeries((_volume(images, (), len(images)),))
+    placed = place_images(images)
+    if isinstance(placed, Refusal) or check_orientations(placed) is not None:
+        return whole
+    places = places_of(build_stack(placed))
+    if not holds_several_volumes(places):
+        return whole
+    keywords = telling_attributes(places)
+    if keywords:
+        groups: dict[tuple[str, ...], list[InstanceHeader]] = {}
+        for image in placed:
+            groups.setdefault(values_of(image, keywords), []).append(image.header)
+        parts = sorted(groups.values(), key=_number_of_first)
+    else:
+        keywords, parts = ("InstanceNumber",), _by_instance_number(places)
+    if len(parts) < 2:
+        return whole
+    volumes = tuple(_volume(part, keywords, len(places)) for part in parts)
+    return SplitSeries(volumes, " and ".join(keywords))
+
+
+def _by(images: Sequence[InstanceHeader], keywords: Sequence[str]) -> list[list[InstanceHeader]]:
+    groups: dict[tuple[str | None, ...], list[InstanceHeader]] = {}
+    for image in images:
+        groups.setdefault(tuple(map(image.text, keywords)), []).append(image)
+    return sorted(groups.values(), key=_number_of_first)
+
+
+def _number_of_first(images: Sequence[InstanceHeader]) -> tuple[float, int, str]:
+    return min((_number(image), frame_of(image) or 0, image.sop_instance_uid) for image in images)
+
+
+def _number(image: InstanceHeader) -> float:
+    numbers = image.numbers("InstanceNumber")
+    return numbers[0] if numbers else float("inf")
+
+
+def _by_instance_number(places: Sequence[Sequence[PlacedImage]]) -> list[list[InstanceHeader]]:
+    """The n-th image at every place, where numbers run through volumes or through places.
+
+    Only a complete series of single images is split so: with an image missing, the n-th at one
+    place need not be of the same volume as the n-th at another.
+    """
+    count = len(places[0])
+    numbers = [_number(image.header) for place in places for image in place]
+    if (
+        any(len(place) != count for place in places)
+        or any(frame_of(image.header) for place in places for image in place)
+        or len(set(numbers)) < len(numbers)
+        or float("inf") in numbers
+    ):
+        return []
+    ordered = [sorted((image.header for image in place), key=_number) for place in places]
+    volumes = [list(volume) for volume in zip(*ordered, strict=True)]
+    through_volumes = _one_after_the_other(volumes)
+    through_places = _one_after_the_other(sorted(ordered, key=_number_of_first))
+    return volumes if through_volumes or through_places else []
+
+
+def _one_after_the_other(groups: Sequence[Sequence[InstanceHeader]]) -> bool:
+    return all(
+        max(map(_number, before)) < min(map(_number, after)) for before, after in pairwise(groups)
+    )
+
+
+def _volume(
+    images: Sequence[InstanceHeader], keywords: Sequence[str], positions: int
+) -> SourceVolume:
+    first = images[0]
+    attributes = {keyword: first.attributes.get(keyword) for keyword in keywords}
+    if isinstance(first, FrameHeader):
+        common = first.attributes.items()
+        attributes.update(
+            (keyword, value)
+            for keyword, value in common
+            if all(image.attributes.get(keyword) == value for image in images)
+        )
+    return SourceVolume(tuple(images), attributes, positions)

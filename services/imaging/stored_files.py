@@ -1,0 +1,33 @@
+"""The files of instances that lie in the study store."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+from services.common.headers import InstanceHeader
+from services.common.store import StudyStore, instance_key
+from services.imaging.frames import Locate
+
+
+@contextmanager
+def stored_files(store: StudyStore, headers: Sequence[InstanceHeader]) -> Generator[Locate]:
+    """Finds the files of `headers` while the context is open.
+
+    Raises:
+        ObjectMissing: one of them is not in the store (see `missing_instance`).
+        StoreError: one cannot be read.
+    """
+    keys = {header.sop_instance_uid: key_of(header) for header in headers}
+    with store.local(list(keys.values())) as files:
+        yield lambda header: files[keys[header.sop_instance_uid]]
+
+
+def key_of(header: InstanceHeader) -> str:
+    """Where the listener put an instance."""
+    return instance_key(header.study_uid, header.series_uid, header.sop_instance_uid)
+
+
+def missing_instance(headers: Sequence[InstanceHeader], key: str) -> str:
+    """The UID of the instance that belongs under `key`."""
+    return next(header.sop_instance_uid for header in headers if key_of(header) == key)
