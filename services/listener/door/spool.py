@@ -1,26 +1,32 @@
 """The spool: a folder into which instances are received, each durable before it is acknowledged.
 
-A file is written while its data set arrives, then its head is put before it, its data is synced
-and its directory entry is synced. Directory entries are synced together: whoever waits while one
-sync runs shares the next one (group commit). Names are never used twice, so that nothing is ever
-overwritten here; what the same instance twice means is decided when it is registered.
+Files are made in advance, many at a time, and the folder's entries are synced once for all of
+them (group commit): when an instance arrives, the entry it needs is on disk already. Its data set
+is written while it arrives, then its head is put before it and its data is synced. Names are never
+used twice, so that nothing is ever overwritten here; what the same instance twice means is decided
+when it is registered.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import threading
 import time
+import zlib
+from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from services.common.crashpoints import crashpoint
-from services.listener.door.part10 import META_BYTES, FileMeta, compose
+from services.listener.door.part10 import META_BYTES, FileMeta, compose, digest_text
 
 SUFFIX = ".dcm"
+
+# Files made at a time: one sync of the entries for as many instances. More are made when half of
+# them are taken, so that an instance seldom waits for them.
+_MADE_AT_ONCE = 64
 
 
 class SpoolError(Exception):
@@ -42,7 +48,7 @@ class SpooledFile:
     Attributes:
         path: its file.
         data_bytes: length of the data set as sent, without the `META_BYTES` before it.
-        data_digest: its SHA-256, hexadecimal.
+        data_digest: its `part10.digest_text`.
         received_at: seconds since the epoch, UTC.
     """
 
@@ -78,14 +84,10 @@ class Spool:
         self.folder = folder
         self._limit = max_instance_bytes
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._entries = _EntrySync(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+            _make_durable_folder(folder)
+            self._ready = _ReadyFiles(folder)
         except OSError as error:
             raise SpoolError(f"The spool cannot be opened: {error.strerror}.") from error
-        self._lock = threading.Lock()
-        # Names of an earlier process of this folder lie before ours, should they still be there.
-        self._start = f"{time.time_ns():x}"
-        self._number = 0
 
     def begin(self) -> SpoolWriter:
         """A new file.
@@ -93,35 +95,28 @@ class Spool:
         Raises:
             SpoolError: the disk refused it.
         """
-        with self._lock:
-            self._number += 1
-            number = self._number
-        path = f"{self.folder}/{self._start}-{number:07d}{SUFFIX}"
-        return SpoolWriter(path, self._entries, self._limit)
+        try:
+            path, descriptor = self._ready.take()
+        except OSError as error:
+            raise _refused(error) from error
+        return SpoolWriter(path, descriptor, self._limit)
 
     def close(self) -> None:
-        """Ends the use of the folder."""
-        self._entries.close()
+        """Ends the use of the folder; files that nothing was written to are removed."""
+        self._ready.close()
 
 
 class SpoolWriter:
     """One instance on its way to the disk; discarded when it is left without `commit`."""
 
-    __slots__ = ("_descriptor", "_digest", "_entries", "_limit", "_path", "_size")
+    __slots__ = ("_checksum", "_descriptor", "_limit", "_path", "_size")
 
-    def __init__(self, path: str, entries: _EntrySync, limit: int) -> None:
+    def __init__(self, path: str, descriptor: int, limit: int) -> None:
         self._path = path
-        self._entries = entries
+        self._descriptor = descriptor
         self._limit = limit
         self._size = 0
-        self._digest = hashlib.sha256()
-        try:
-            self._descriptor = os.open(
-                path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640
-            )
-            os.lseek(self._descriptor, META_BYTES, os.SEEK_SET)
-        except OSError as error:
-            raise _refused(error) from error
+        self._checksum = 0
 
     def __enter__(self) -> SpoolWriter:
         return self
@@ -149,7 +144,7 @@ class SpoolWriter:
                 written += os.write(self._descriptor, memoryview(data)[written:])
         except OSError as error:
             raise _refused(error) from error
-        self._digest.update(data)
+        self._checksum = zlib.crc32(data, self._checksum)
         self._size += length
 
     def read(self, length: int) -> bytes:
@@ -157,82 +152,124 @@ class SpoolWriter:
         return os.pread(self._descriptor, length, META_BYTES)
 
     def commit(self, meta: FileMeta) -> SpooledFile:
-        """Makes the instance durable: data and directory entry are synced when it returns.
+        """Makes the instance durable: its data and its directory entry are on disk afterwards.
 
         Raises:
             SpoolError: the disk refused; nothing is left of the instance then.
         """
-        digest = self._digest.digest()
         try:
-            os.pwrite(self._descriptor, compose(meta, self._size, digest), 0)
+            os.pwrite(self._descriptor, compose(meta, self._size, self._checksum), 0)
             os.fdatasync(self._descriptor)
-            self._entries.sync()
         except OSError as error:
             self.discard()
             raise _refused(error) from error
         crashpoint("listener.file.synced")
         os.close(self._descriptor)
         self._descriptor = -1
-        return SpooledFile(self._path, meta, self._size, digest.hex(), time.time())
+        digest = digest_text(self._checksum, self._size)
+        return SpooledFile(self._path, meta, self._size, digest, time.time())
 
     def discard(self) -> None:
         """Removes the file unless it was committed."""
         if self._descriptor < 0:
             return
-        os.close(self._descriptor)
+        _give_up(self._path, self._descriptor)
         self._descriptor = -1
-        with contextlib.suppress(OSError):
-            os.unlink(self._path)  # noqa: PTH108 - a receiver handles paths as text
 
 
-class _EntrySync:
-    """Syncs a folder's entries; callers that come while a sync runs share the next one.
+class _ReadyFiles:
+    """Open, empty files whose entries in the folder are on disk."""
 
-    A caller is served by a sync that began after its call: the entry it made is in it.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._ready: deque[tuple[str, int]] = deque()
         self._changed = threading.Condition()
-        self._begun = 0
-        self._ended = 0
-        self._running = False
-        self._failed = 0  # the newest sync that failed, and why
         self._failure: OSError | None = None
+        self._wanted = True
+        self._closed = False
+        # Names of an earlier process in this folder lie before ours, should they still be there.
+        self._start = f"{time.time_ns():x}"
+        self._number = 0
+        self._thread = threading.Thread(target=self._make, name="spool", daemon=True)
+        self._thread.start()
 
-    def sync(self) -> None:
-        """Returns when a sync that began after this call has ended.
+    def take(self) -> tuple[str, int]:
+        """A path and a descriptor that stands where the data set begins.
 
         Raises:
-            OSError: that sync failed.
+            OSError: no file can be made at present.
         """
         with self._changed:
-            wanted = self._begun + 1
-            while self._running and self._ended < wanted:
-                self._changed.wait()
-            if self._ended >= wanted:
-                if self._failure is not None and self._failed >= wanted:
+            if len(self._ready) <= _MADE_AT_ONCE // 2:
+                self._wanted = True
+                self._changed.notify_all()
+            while not self._ready:
+                if self._failure is not None and not self._wanted:
                     raise self._failure
-                return
-            self._running = True
-            self._begun += 1
-            own = self._begun
-        failure: OSError | None = None
-        try:
-            os.fsync(self._descriptor)
-        except OSError as error:
-            failure = error
-        with self._changed:
-            self._running = False
-            self._ended = own
-            if failure is not None:
-                self._failed, self._failure = own, failure
-            self._changed.notify_all()
-        if failure is not None:
-            raise failure
+                self._changed.wait()
+            return self._ready.popleft()
 
     def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+        for path, descriptor in self._ready:
+            _give_up(path, descriptor)
+        self._ready.clear()
         os.close(self._descriptor)
+
+    def _make(self) -> None:
+        while True:
+            with self._changed:
+                while not self._wanted and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+            made: list[tuple[str, int]] = []
+            failure: OSError | None = None
+            try:
+                for _ in range(_MADE_AT_ONCE):
+                    made.append(self._one())
+                os.fsync(self._descriptor)
+            except OSError as error:
+                failure = error
+                for path, descriptor in made:  # their entries may not be on disk
+                    _give_up(path, descriptor)
+                made = []
+            with self._changed:
+                self._ready.extend(made)
+                self._failure = failure
+                self._wanted = False
+                self._changed.notify_all()
+
+    def _one(self) -> tuple[str, int]:
+        self._number += 1
+        path = f"{self._folder}/{self._start}-{self._number:07d}{SUFFIX}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        os.lseek(descriptor, META_BYTES, os.SEEK_SET)
+        return path, descriptor
+
+
+def _make_durable_folder(folder: Path) -> None:
+    missing: list[Path] = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for made in reversed(missing):
+        made.mkdir(exist_ok=True)
+        descriptor = os.open(made.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _give_up(path: str, descriptor: int) -> None:
+    os.close(descriptor)
+    with contextlib.suppress(OSError):
+        os.unlink(path)  # noqa: PTH108 - a receiver handles paths as text
 
 
 def _refused(error: OSError) -> SpoolError:
