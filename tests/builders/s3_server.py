@@ -104,7 +104,7 @@ class S3Server:
         self._wait_until_ready()
 
     def stop(self) -> None:
-        """Ends it at once, as a lost machine does; what it acknowledged is there at the next start."""
+        """Ends it at once, as a lost machine does; what it acknowledged is kept."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
