@@ -160,5 +160,14 @@ def _finite(header: InstanceHeader, keyword: str, count: int) -> tuple[float, ..
 
 
 def _orthonormal(orientation: tuple[float, ...]) -> bool:
-    axes = np.array(orientation).reshape(2, 3)
-    return bool(np.abs(axes @ axes.T - np.eye(2)).max() <= _ORTHONORMAL_TOLERANCE)
+    row, column = orientation[:3], orientation[3:]
+    products = (
+        _dot(row, row) - 1,
+        _dot(column, column) - 1,
+        _dot(row, column),
+    )
+    return max(map(abs, products)) <= _ORTHONORMAL_TOLERANCE
+
+
+def _dot(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))

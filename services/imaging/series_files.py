@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from services.common.fates import Refusal
-from services.common.headers import InstanceHeader, read_registration
+from services.common.headers import InstanceHeader
 from services.imaging.errors import ImagingError
 from services.imaging.geometry import GeometryLimits, examine_series
+from services.imaging.header_files import read_headers
 from services.imaging.load import read_volume
 from services.imaging.opening import open_images
 from services.imaging.volume import Volume
@@ -28,8 +27,7 @@ def read_series(files: Sequence[Path], limits: GeometryLimits | None = None) -> 
         HeaderError: one is no DICOM object.
         OSError: one cannot be read.
     """
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "axial-headers") as threads:
-        headers = list(threads.map(_read_header, files))
+    headers = read_headers(files)
     if len({header.series_uid for header in headers}) != 1:
         raise ImagingError("The files are not of one series.")
     file_of = {header.sop_instance_uid: file for header, file in zip(headers, files, strict=True)}
@@ -44,8 +42,3 @@ def read_series(files: Sequence[Path], limits: GeometryLimits | None = None) -> 
     if isinstance(geometry, Refusal):
         return geometry
     return read_volume(geometry, images, locate)
-
-
-def _read_header(file: Path) -> InstanceHeader:
-    with file.open("rb") as stream:
-        return read_registration(stream).header

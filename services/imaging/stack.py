@@ -100,13 +100,11 @@ def check_frame_of_reference(images: Sequence[PlacedImage]) -> Refusal | None:
 
 def check_orientations(images: Sequence[PlacedImage]) -> Refusal | None:
     """Reason ``mixed_orientations``: planes not parallel, or turned within their plane."""
-    widest = max(
-        _angle_deg(getattr(image, axis), getattr(images[0], axis))
-        for image in images
-        for axis in ("row_cosines", "column_cosines")
-    )
+    rows = np.array([image.row_cosines for image in images])
+    columns = np.array([image.column_cosines for image in images])
+    widest = max(_angles_deg(rows, rows[0]).max(), _angles_deg(columns, columns[0]).max())
     if widest > PARALLEL_TOLERANCE_DEG:
-        return Refusal("mixed_orientations", {"angle_deg": round(widest, 2)})
+        return Refusal("mixed_orientations", {"angle_deg": round(float(widest), 2)})
     return None
 
 
@@ -160,7 +158,7 @@ def holds_several_volumes(places: Sequence[Sequence[PlacedImage]]) -> bool:
 
 def check_tilt(stack: Stack) -> Refusal | None:
     """Reason ``gantry_tilt``: the line through the positions is not the planes' normal."""
-    tilt = _angle_deg(stack.step, stack.normal)
+    tilt = float(_angles_deg(stack.step[None], stack.normal)[0])
     if tilt > TILT_TOLERANCE_DEG:
         return Refusal("gantry_tilt", {"tilt_deg": round(tilt, 2)})
     return None
@@ -214,6 +212,7 @@ def _uneven(gaps: NDArray[np.float64]) -> Refusal:
     return Refusal("uneven_spacing", {"least_mm": least, "most_mm": most})
 
 
-def _angle_deg(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def _angles_deg(vectors: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     # atan2 keeps small angles, which acos of a rounded cosine loses.
-    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(one, other)), one @ other)))
+    sines = np.linalg.norm(np.cross(vectors, other), axis=1)
+    return np.degrees(np.arctan2(sines, vectors @ other))
