@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 from axial.v1 import intake_pb2, intake_pb2_grpc
 from sqlalchemy import Engine
@@ -10,12 +12,21 @@ from services.common.rpc import rpc_errors
 from services.listener.assembly import Assembly
 from services.listener.registry import Trigger, count_revision, read_activity
 
+# Registering what was acknowledged takes milliseconds; this long only a database takes that is
+# away.
+_SETTLE_S = 10.0
+
 
 class Intake(intake_pb2_grpc.IntakeServicer):
     """Serves ``axial.v1.Intake``."""
 
-    def __init__(self, engine: Engine, assembly: Assembly) -> None:
+    def __init__(self, engine: Engine, assembly: Assembly, settle: Callable[[float], bool]) -> None:
+        """Args:
+        settle: waits until everything acknowledged so far is registered, at most so many
+            seconds; False when it is not.
+        """
         self._engine = engine
+        self._settle = settle
         self._assembly = assembly
 
     def register(self, server: grpc.Server) -> None:
@@ -27,6 +38,11 @@ class Intake(intake_pb2_grpc.IntakeServicer):
     ) -> intake_pb2.CompleteStudyResponse:
         """Freezes the study's next revision now, if anything arrived since the newest one."""
         with rpc_errors(context):
+            if not self._settle(_SETTLE_S):
+                context.abort(
+                    grpc.StatusCode.UNAVAILABLE,
+                    "Instances wait to be registered: the database does not answer. Ask again.",
+                )
             frozen = self._assembly.freeze(request.study_uid, Trigger.TOLD)
             if frozen is not None:
                 return intake_pb2.CompleteStudyResponse(

@@ -5,6 +5,7 @@ The negotiation and the conformance statement are both made from this table.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydicom.uid import UID
@@ -56,9 +57,14 @@ class AcceptedContext:
         return _NEWER_NAMES.get(self.sop_class_uid) or UID(self.sop_class_uid).name
 
 
-def accepted_contexts() -> tuple[AcceptedContext, ...]:
-    """Verification, and every storage SOP class of PS3.4 B.5 that pynetdicom knows."""
-    storage = sorted(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
+def accepted_contexts(private: Sequence[str] = ()) -> tuple[AcceptedContext, ...]:
+    """Verification, and every storage SOP class of PS3.4 B.5 that pynetdicom knows.
+
+    Args:
+        private: SOP classes that are stored beside those.
+    """
+    standard = {str(context.abstract_syntax) for context in AllStoragePresentationContexts}
+    storage = sorted(standard | set(private))
     return (
         AcceptedContext(VERIFICATION, TRANSFER_SYNTAXES[:2]),
         *(AcceptedContext(uid, TRANSFER_SYNTAXES) for uid in storage),

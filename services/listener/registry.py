@@ -7,11 +7,12 @@ and freezing; on SQLite there is one writer at a time anyway.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, literal, select, update
+from sqlalchemy import Connection, Engine, case, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import class_mapper
 
@@ -26,7 +27,10 @@ from services.common.database import (
 from services.common.headers import Registration
 from services.common.lifecycle import REVISION_TRANSITIONS, RevisionState, require
 from services.common.telemetry import root_traceparent
+from services.listener.door.admission import PRIORITIES
 from services.listener.errors import ListenerError
+
+_UIDS_AT_ONCE = 500
 
 
 class Trigger(StrEnum):
@@ -49,8 +53,8 @@ class ReceivedInstance:
     """An instance whose file is synced.
 
     Attributes:
-        data_digest: SHA-256 of the data set as sent.
-        peer: the calling AE title.
+        data_digest: `door.part10.digest_text` of the data set as sent.
+        peer: the calling AE title; priority: the sender's.
     """
 
     registration: Registration
@@ -59,22 +63,21 @@ class ReceivedInstance:
     data_digest: str
     received_at: dt.datetime
     peer: str
+    priority: str = "normal"
 
 
 @dataclass(frozen=True, slots=True)
 class KnownInstance:
-    """An instance that is registered already."""
+    """An instance that is registered already.
+
+    Attributes:
+        spooled_by: the listener in whose spool it lies; None when it lies in the store.
+    """
 
     data_digest: str
     transfer_syntax_uid: str
     store_key: str
-
-    def is_same(self, data_digest: str, transfer_syntax_uid: str) -> bool:
-        """Whether a data set offered under its UID is the one that was received.
-
-        One JPEG 2000 stream can be sent in two syntaxes; the file's meta information differs then.
-        """
-        return (self.data_digest, self.transfer_syntax_uid) == (data_digest, transfer_syntax_uid)
+    spooled_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,38 +111,51 @@ class FrozenRevision:
 def find_instance(engine: Engine, sop_instance_uid: str) -> KnownInstance | None:
     """The registered instance of that UID, if there is one."""
     with engine.execution_options(axial_readonly=True).connect() as connection:
-        return _find(connection, sop_instance_uid)
+        return _find(connection, [sop_instance_uid]).get(sop_instance_uid)
 
 
-def register_instance(engine: Engine, received: ReceivedInstance) -> Outcome:
-    """Registers an instance with its series and study, once.
+def register_instances(
+    engine: Engine, batch: Sequence[ReceivedInstance], spooled_by: str
+) -> list[Outcome]:
+    """Registers instances with their series and studies, in one transaction.
 
-    An instance that is known already changes nothing: the first one received is kept.
+    An instance that is known already changes nothing: the first one received is kept. Nothing is
+    registered when this raises.
 
-    Raises:
-        ListenerError: the database contradicts itself; nothing is registered.
+    Args:
+        spooled_by: the listener in whose spool their files lie.
     """
-    header = received.registration.header
-    # Without a commit everything is rolled back: no study or series without an instance.
-    with engine.connect() as connection:
-        _insert_new(connection, StudyRow, **_study_values(received))
-        _insert_new(connection, SeriesRow, **_series_values(received))
-        if _insert_new(connection, InstanceRow, **_instance_values(received)):
+    if not batch:
+        return []
+    first: dict[str, ReceivedInstance] = {}
+    for one in batch:
+        first.setdefault(one.registration.header.sop_instance_uid, one)
+    # In one order everywhere, so that two listeners never wait for each other's rows.
+    rows = [first[uid] for uid in sorted(first)]
+    with engine.begin() as connection:
+        studies = {one.registration.header.study_uid: one for one in reversed(rows)}
+        series = {one.registration.header.series_uid: one for one in reversed(rows)}
+        _insert_missing(connection, StudyRow, [_study_values(studies[u]) for u in sorted(studies)])
+        _insert_missing(connection, SeriesRow, [_series_values(series[u]) for u in sorted(series)])
+        new = _insert_missing(
+            connection, InstanceRow, [_instance_values(one, spooled_by) for one in rows]
+        )
+        _count_new(
+            connection, [one for one in rows if one.registration.header.sop_instance_uid in new]
+        )
+        known = _find(connection, [uid for uid in first if uid not in new])
+    return [_outcome(one, first, new, known) for one in batch]
+
+
+def mark_in_store(engine: Engine, sop_instance_uids: Sequence[str]) -> None:
+    """Notes that the files of these instances lie in the study store."""
+    with engine.begin() as connection:
+        for some in _portions(sop_instance_uids):
             connection.execute(
-                update(StudyRow)
-                .where(StudyRow.study_uid == header.study_uid)
-                .values(
-                    last_received_at=received.received_at,
-                    unfrozen_instances=StudyRow.unfrozen_instances + 1,
-                )
+                update(InstanceRow)
+                .where(InstanceRow.sop_instance_uid.in_(some))
+                .values(spooled_by=None)
             )
-            connection.commit()
-            return Outcome.STORED
-        known = _find(connection, header.sop_instance_uid)
-    if known is None:
-        raise ListenerError("An instance was neither new nor known.", retryable=True)
-    same = known.is_same(received.data_digest, header.transfer_syntax_uid)
-    return Outcome.REPEATED if same else Outcome.CONFLICTING
 
 
 def read_activity(engine: Engine, study_uid: str) -> StudyActivity | None:
@@ -262,6 +278,7 @@ def _study_values(received: ReceivedInstance) -> dict[str, Any]:
         "last_received_at": received.received_at,
         "unfrozen_instances": 0,
         "newest_revision": 0,
+        "priority": received.priority,
         "attributes": dict(received.registration.study_attributes),
     }
 
@@ -274,7 +291,7 @@ def _series_values(received: ReceivedInstance) -> dict[str, Any]:
     }
 
 
-def _instance_values(received: ReceivedInstance) -> dict[str, Any]:
+def _instance_values(received: ReceivedInstance, spooled_by: str) -> dict[str, Any]:
     header = received.registration.header
     return {
         "sop_instance_uid": header.sop_instance_uid,
@@ -287,26 +304,86 @@ def _instance_values(received: ReceivedInstance) -> dict[str, Any]:
         "data_digest": received.data_digest,
         "received_at": received.received_at,
         "peer": received.peer,
+        "spooled_by": spooled_by,
         "header": header.as_json(),
     }
 
 
-def _insert_new(connection: Connection, table: type[Base], **values: Any) -> bool:
-    # False when a row with that key is there already.
-    # (What the drivers report as rowcount differs; the returned row does not.)
+def _insert_missing(
+    connection: Connection, table: type[Base], rows: Sequence[Mapping[str, Any]]
+) -> set[str]:
+    """Inserts the rows whose key is not there yet; returns the keys that were inserted.
+
+    (What the drivers report as rowcount differs; the returned rows do not.)
+    """
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
-    key = class_mapper(table).primary_key
-    return connection.execute(statement.returning(*key)).first() is not None
+    (key,) = class_mapper(table).primary_key
+    statement = dialect.insert(table).on_conflict_do_nothing().returning(key)
+    return set(connection.execute(statement, [dict(row) for row in rows]).scalars())
 
 
-def _find(connection: Connection, sop_instance_uid: str) -> KnownInstance | None:
-    row = connection.execute(
-        select(
-            InstanceRow.data_digest, InstanceRow.transfer_syntax_uid, InstanceRow.store_key
-        ).where(InstanceRow.sop_instance_uid == sop_instance_uid)
-    ).one_or_none()
-    return None if row is None else KnownInstance(*row)
+def _count_new(connection: Connection, new: Sequence[ReceivedInstance]) -> None:
+    by_study: dict[str, list[ReceivedInstance]] = {}
+    for one in new:
+        by_study.setdefault(one.registration.header.study_uid, []).append(one)
+    for study_uid in sorted(by_study):
+        arrived = by_study[study_uid]
+        priorities = PRIORITIES[: min(PRIORITIES.index(one.priority) for one in arrived) + 1]
+        connection.execute(
+            update(StudyRow)
+            .where(StudyRow.study_uid == study_uid)
+            .values(
+                last_received_at=max(one.received_at for one in arrived),
+                unfrozen_instances=StudyRow.unfrozen_instances + len(arrived),
+                # The highest of its senders': one that is there and higher stays.
+                priority=case(
+                    (StudyRow.priority.in_(priorities), StudyRow.priority), else_=priorities[-1]
+                ),
+            )
+        )
+
+
+def _outcome(
+    one: ReceivedInstance,
+    first: Mapping[str, ReceivedInstance],
+    new: set[str],
+    known: Mapping[str, KnownInstance],
+) -> Outcome:
+    uid = one.registration.header.sop_instance_uid
+    if uid in new:
+        kept = first[uid]
+        if kept is one:
+            return Outcome.STORED
+        digest, syntax = kept.data_digest, kept.registration.header.transfer_syntax_uid
+    elif uid in known:
+        digest, syntax = known[uid].data_digest, known[uid].transfer_syntax_uid
+    else:
+        raise ListenerError("An instance was neither new nor known.", retryable=True)
+    # One JPEG 2000 stream can be sent in two syntaxes; the meta information differs then.
+    same = (digest, syntax) == (one.data_digest, one.registration.header.transfer_syntax_uid)
+    return Outcome.REPEATED if same else Outcome.CONFLICTING
+
+
+def _find(connection: Connection, sop_instance_uids: Sequence[str]) -> dict[str, KnownInstance]:
+    found: dict[str, KnownInstance] = {}
+    for some in _portions(sop_instance_uids):
+        rows = connection.execute(
+            select(
+                InstanceRow.sop_instance_uid,
+                InstanceRow.data_digest,
+                InstanceRow.transfer_syntax_uid,
+                InstanceRow.store_key,
+                InstanceRow.spooled_by,
+            ).where(InstanceRow.sop_instance_uid.in_(some))
+        )
+        found.update({row[0]: KnownInstance(*row[1:]) for row in rows})
+    return found
+
+
+def _portions(uids: Sequence[str]) -> Iterator[Sequence[str]]:
+    # As many parameters as every database takes in one statement.
+    for start in range(0, len(uids), _UIDS_AT_ONCE):
+        yield uids[start : start + _UIDS_AT_ONCE]
 
 
 def _add_members(connection: Connection, study_uid: str, number: int) -> int:

@@ -1,20 +1,26 @@
-"""The listener as a process: the DICOM door, assembly, announcing, and the gRPC door."""
+"""The listener as a process: the doors, the registrar, assembly and announcing."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from services.common.rpc import serve_rpc
 from services.common.service import ServiceContext
+from services.common.settings import Settings
 from services.common.telemetry import get_logger
 from services.listener.announce import Announcer
 from services.listener.assembly import Assembly
+from services.listener.door_events import DoorEvents
 from services.listener.intake import Intake
-from services.listener.reception import Reception
-from services.listener.recovery import recover
-from services.listener.scp import Scp
+from services.listener.quarantine import Quarantine
+from services.listener.receivers import Receivers
+from services.listener.recovery import recover_spool
+from services.listener.registrar import Offered, Registrar, StoredInstance
 
 _log = get_logger("listener")
 
@@ -28,39 +34,46 @@ class Listener:
     """The running listener.
 
     Attributes:
-        port: of the DICOM door; intake_port: of the gRPC door.
+        port: of the DICOM door; secure_port: of the one with TLS; intake_port: of the gRPC door.
     """
 
     port: int
+    secure_port: int | None
     intake_port: int
-    _scp: Scp
+    _receivers: Receivers
+    _registrar: Registrar
     _assembly: Assembly
     _announcer: Announcer
 
     def dead(self) -> str | None:
-        """A sentence when a thread that must run has ended; None while all live."""
-        problems = self.problems()
-        return problems[0] if problems else None
+        """A sentence when a thread that must run has ended; None while all live.
 
-    def problems(self) -> list[str]:
-        """What keeps studies from being received, frozen or announced."""
+        A receiver that died is started again and is no reason to end.
+        """
         parts = {
-            "Associations are not being accepted.": self._scp.alive(),
+            "Instances are not being registered.": self._registrar.alive(),
             "Studies are not being frozen.": self._assembly.alive(),
             "Revisions are not being announced.": self._announcer.alive(),
         }
-        return [sentence for sentence, alive in parts.items() if not alive]
+        return next((sentence for sentence, alive in parts.items() if not alive), None)
+
+    def problems(self) -> list[str]:
+        """What keeps studies from being received, registered, frozen or announced."""
+        found = [self.dead(), self._registrar.problem()]
+        if not self._receivers.alive():
+            found.append("Associations are not being accepted.")
+        return [sentence for sentence in found if sentence is not None]
 
 
 @contextmanager
 def open_listener(context: ServiceContext) -> Generator[Listener]:
     """Runs the listener until the context is left.
 
-    It is left from the outside in: no new association, those under way finish, then freezing and
-    announcing stop. What is not frozen or announced by then is taken up at the next start.
+    It is left from the outside in: no new association, those under way finish, what they brought
+    is registered, then freezing and announcing stop. What is not registered, frozen or announced
+    by then is taken up at the next start.
     """
     settings = context.settings
-    recover(context.engine, context.store)
     with ExitStack() as resources:
         announcer = resources.enter_context(
             Announcer(context.engine, settings.orchestrator.address)
@@ -68,17 +81,61 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         assembly = resources.enter_context(
             Assembly(context.engine, settings.listener.quiet_period_s, announcer.announce)
         )
-        intake = Intake(context.engine, assembly)
+        quarantine = Quarantine(settings.data_dir / "quarantine")
+        registrar = resources.enter_context(
+            Registrar(
+                context.engine,
+                context.store,
+                quarantine,
+                settings.listener.listener_id,
+                partial(_arm, assembly),
+            )
+        )
+        recover = partial(recover_spool, quarantine=quarantine, offer=registrar.offer)
+        recover(settings.spool_dir)
+        receivers = resources.enter_context(_receivers(settings, registrar, recover))
+        intake = Intake(context.engine, assembly, partial(_settle, receivers, registrar))
         intake_port = resources.enter_context(
             serve_rpc(settings.listener.intake_address, intake.register)
         )
-        reception = Reception(context.engine, context.store, assembly.instance_stored)
-        scp = resources.enter_context(
-            Scp(
-                settings.listener,
-                reception.receive,
-                finish_within_s=settings.grace_period_s * _SHARE_FOR_ASSOCIATIONS,
-            )
+        _log.info(
+            "listening",
+            ae_title=settings.listener.ae_title,
+            port=receivers.port,
+            secure_port=receivers.secure_port,
         )
-        _log.info("listening", ae_title=settings.listener.ae_title, port=scp.port)
-        yield Listener(scp.port, intake_port, scp, assembly, announcer)
+        yield Listener(
+            receivers.port,
+            receivers.secure_port,
+            intake_port,
+            receivers,
+            registrar,
+            assembly,
+            announcer,
+        )
+
+
+def _receivers(settings: Settings, registrar: Registrar, recover: Any) -> Receivers:
+    def on_stored(message: Mapping[str, Any]) -> None:
+        registrar.offer(Offered.from_message(dict(message)))
+
+    def on_lost(spool: Path) -> None:
+        recover(spool)
+
+    return Receivers(
+        settings,
+        on_stored,
+        DoorEvents(settings.listener.ae_title).take,
+        on_lost,
+        finish_within_s=settings.grace_period_s * _SHARE_FOR_ASSOCIATIONS,
+    )
+
+
+def _arm(assembly: Assembly, stored: Sequence[StoredInstance]) -> None:
+    for study_uid in {one.study_uid for one in stored}:
+        assembly.instance_stored(study_uid)
+
+
+def _settle(receivers: Receivers, registrar: Registrar, timeout_s: float) -> bool:
+    """Waits until everything acknowledged so far is registered; False when it is not in time."""
+    return receivers.drain(timeout_s) and registrar.flush(timeout_s)

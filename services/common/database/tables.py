@@ -89,7 +89,7 @@ class SeriesRow(Base):
 
 
 class InstanceRow(Base):
-    """An acknowledged instance: its file is synced before this row, the row before the answer."""
+    """An acknowledged instance: it is durable in a spool before the answer, the row follows."""
 
     __tablename__ = "instance"
     __table_args__ = ({"info": {"writer": "listener"}},)
@@ -101,11 +101,13 @@ class InstanceRow(Base):
     transfer_syntax_uid: Mapped[str] = mapped_column(_UID)
     store_key: Mapped[str] = mapped_column(String(255))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
-    # SHA-256 of the data set as sent (without preamble and file meta information).
+    # CRC-32 and length of the data set as sent (services.listener.door.part10.digest_text).
     data_digest: Mapped[str] = mapped_column(String(64))
     received_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     # The calling AE title.
     peer: Mapped[str] = mapped_column(String(16))
+    # The listener in whose spool the file lies; None when it lies in the study store.
+    spooled_by: Mapped[str | None] = mapped_column(String(64), index=True)
     # services.common.headers.InstanceHeader as JSON.
     header: Mapped[dict[str, Any]] = mapped_column(JSON)
 

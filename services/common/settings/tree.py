@@ -6,11 +6,16 @@ import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from services.common.settings.group import AeTitle, Group, Port
 from services.common.settings.peers import AuditSettings, Peer, StowSettings, TlsSettings
 from services.common.settings.storage import RetentionSettings, StoreSettings
+
+
+SopClassUid = Annotated[
+    str, StringConstraints(max_length=64, pattern=r"^[0-9]+(\.[0-9]+)+$")
+]
 
 
 class ListenerSettings(Group):
@@ -34,6 +39,14 @@ class ListenerSettings(Group):
     """Largest PDU we accept. 128 KiB is what common senders use at most."""
     idle_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """An association without traffic for this long is aborted."""
+    request_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    """A connection that has not asked for an association by then is closed (ARTIM, PS3.8 9.1.5)."""
+    receivers: Annotated[int, Field(ge=1, le=64)] = 2
+    """Receiving processes. One per core that is to receive; each serves many associations."""
+    max_instance_bytes: Annotated[int, Field(ge=1 << 20)] = 4 << 30
+    """The largest instance; a larger one is answered with 'out of resources'."""
+    private_sop_classes: tuple[SopClassUid, ...] = ()
+    """SOP classes to accept beside the standard's storage classes: private ones of vendors."""
     intake_address: str = "127.0.0.1:51051"
     """Where the listener can be told that a study is complete (gRPC)."""
     health_port: Port = 51061

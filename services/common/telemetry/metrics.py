@@ -18,6 +18,11 @@ ASSOCIATIONS_OPEN = Gauge("axial_associations_open", "DICOM associations being s
 ASSOCIATIONS_REJECTED = Counter(
     "axial_associations_rejected_total", "DICOM associations rejected, by reason.", ["reason"]
 )
+FILES_QUARANTINED = Counter(
+    "axial_files_quarantined_total",
+    "Files of the spool that were put aside, by reason.",
+    ["reason"],
+)
 AUDIT_EVENTS = Counter("axial_audit_events_total", "Events of the audit trail.", ["event"])
 AUDIT_EVENTS_LOST = Counter(
     "axial_audit_events_lost_total", "Events that the audit trail's disk did not take."

@@ -14,7 +14,7 @@ from services.listener.door.config import DoorConfig
 from services.listener.door.dimse import Command
 from services.listener.door.negotiation import ACCEPTED, answer_contexts, answer_roles
 from services.listener.door.pdu import AssociateRequest, MalformedPduError
-from services.listener.door.store import StoreOperation, Taking
+from services.listener.door.store import Sender, StoreOperation, Taking
 from services.listener.door.wire import ConnectionLostError, SilentPeerError, Wire
 from services.listener.statuses import StoreStatus
 
@@ -31,15 +31,14 @@ class Tally:
     """What an association brought.
 
     Attributes:
-        peer: the peer's name; studies: UIDs of the studies that instances came of.
+        studies: how many instances came, by study UID and SOP class UID.
         ended: released, aborted, silent, lost, malformed or rejected.
     """
 
-    peer: str = ""
     ae_title: str = ""
     instances: int = 0
     data_bytes: int = 0
-    studies: set[str] = field(default_factory=set[str])
+    studies: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     ended: str = "lost"
 
 
@@ -47,25 +46,32 @@ class Association:
     """Serves one connection.
 
     Args:
+        address: where it came from.
         admit: decides on the request, and takes a slot where it admits.
     """
 
-    def __init__(self, wire: Wire, config: DoorConfig, taking: Taking, admit: Admit) -> None:
+    def __init__(
+        self, wire: Wire, config: DoorConfig, taking: Taking, address: str, admit: Admit
+    ) -> None:
         self._wire = wire
+        self._address = address
         self._config = config
         self._taking = taking
         self._admit = admit
         self._syntaxes: dict[int, tuple[str, str]] = {}
+        self._sender = Sender("", "", "")
         self._command = b""
         self._store: tuple[StoreOperation, Command, int] | None = None
         self.tally = Tally()
 
-    def serve(self) -> PeerRule | None:
-        """Serves it to its end; returns the peer that it was served for. Raises nothing planned."""
-        peer: PeerRule | None = None
+    def serve(self) -> None:
+        """Serves it to its end.
+
+        Raises:
+            OSError: the main process is gone.
+        """
         try:
-            peer = self._negotiate()
-            if peer is not None:
+            if self._negotiate():
                 self._wire.set_patience(self._config.idle_timeout_s)
                 while self._take(*self._wire.read()):
                     pass
@@ -79,9 +85,8 @@ class Association:
         finally:
             if self._store is not None:
                 self._store[0].discard()
-        return peer
 
-    def _negotiate(self) -> PeerRule | None:
+    def _negotiate(self) -> bool:
         deadline = time.monotonic() + self._config.request_timeout_s
         kind, view = self._wire.read(deadline)
         if kind != pdu.A_ASSOCIATE_RQ:
@@ -99,7 +104,7 @@ class Association:
         decided = self._admit(request)
         if isinstance(decided, Rejection):
             return self._reject(request, decided.reason, decided.code)
-        self.tally.peer = decided.name
+        self._sender = Sender(request.calling_ae_title, decided.name, decided.priority)
         answers = answer_contexts(request, self._config.contexts, decided.may_negotiate)
         proposed = {context.context_id: context.abstract_syntax for context in request.contexts}
         self._syntaxes = {
@@ -117,7 +122,7 @@ class Association:
                 roles=answer_roles(request, self._config.contexts),
             )
         )
-        return decided
+        return True
 
     def _take(self, kind: int, body: memoryview) -> bool:
         """Takes a PDU; False when the association is over."""
@@ -168,7 +173,7 @@ class Association:
         self._command = b""
         if command.field == dimse.C_STORE_RQ and command.has_data_set:
             syntax = self._syntaxes[context_id][1]
-            operation = StoreOperation(self._taking, command, syntax, self.tally.ae_title)
+            operation = StoreOperation(self._taking, command, syntax, self._sender)
             self._store = (operation, command, context_id)
         elif command.field == dimse.C_STORE_RQ:
             self._answer(command, context_id, StoreStatus.CANNOT_UNDERSTAND, "No data set.")
@@ -192,19 +197,18 @@ class Association:
         if status is StoreStatus.SUCCESS:
             self.tally.instances += 1
             self.tally.data_bytes += received
-            self.tally.studies.add(operation.study_uid)
+            by_class = self.tally.studies.setdefault(operation.study_uid, {})
+            by_class[command.sop_class_uid] = by_class.get(command.sop_class_uid, 0) + 1
         self._answer(command, context_id, status, comment)
 
     def _answer(self, command: Command, context_id: int, status: int, comment: str = "") -> None:
         self._wire.send(pdu.p_data(context_id, dimse.response(command, status, comment)))
 
-    def _reject(
-        self, request: AssociateRequest, reason: str, code: tuple[int, int, int]
-    ) -> PeerRule | None:
+    def _reject(self, request: AssociateRequest, reason: str, code: tuple[int, int, int]) -> bool:
         self.tally.ended = "rejected"
-        self._tell("association_rejected", reason=reason, called=request.called_ae_title)
+        self._tell("association_rejected", reason=reason, called_ae_title=request.called_ae_title)
         self._last_word(pdu.associate_reject(*code))
-        return None
+        return False
 
     def _abort(self, error: MalformedPduError | dimse.MalformedCommandError) -> None:
         reason = getattr(error, "reason", pdu.INVALID_PARAMETER)
@@ -221,9 +225,8 @@ class Association:
         self._wire.drain(time.monotonic() + self._config.request_timeout_s)
 
     def _tell(self, event: str, **values: Any) -> None:
-        self._taking.tell(
-            {"type": "event", "event": event, "ae_title": self.tally.ae_title, **values}
-        )
+        who = {"ae_title": self.tally.ae_title, "address": self._address}
+        self._taking.tell({"type": "event", "event": event, **who, **values})
 
 
 _KNOWN_PDUS = frozenset(range(pdu.A_ASSOCIATE_RQ, pdu.A_ABORT + 1))

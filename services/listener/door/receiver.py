@@ -138,7 +138,7 @@ class Receiver:
                 peer = decided if isinstance(decided, PeerRule) else None
                 return decided
 
-            association = Association(wire, self._config, self._taking, decide)
+            association = Association(wire, self._config, self._taking, address, decide)
             association.serve()
             tally = association.tally
             if peer is not None:
@@ -154,7 +154,7 @@ class Receiver:
                         "bytes": tally.data_bytes,
                         "seconds": round(time.monotonic() - opened_at, 3),
                         "ended": tally.ended,
-                        "studies": sorted(tally.studies),
+                        "instances_by_study": tally.studies,
                     }
                 )
         except TlsError as error:
@@ -213,7 +213,7 @@ class Receiver:
                     "peer": decided.name,
                     "ae_title": request.calling_ae_title,
                     "address": address,
-                    "secure": certificate is not None,
+                    "certificate_sha256": certificate.sha256 if certificate else "",
                 },
             )
         return decided

@@ -37,25 +37,34 @@ class Taking:
     tell: Tell
 
 
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sends: its calling AE title, the peer's name, and its priority."""
+
+    ae_title: str
+    peer: str
+    priority: str
+
+
 class StoreOperation:
     """An instance on its way. Data is appended as it arrives; `finish` gives the status."""
 
     __slots__ = (
         "_command",
         "_head",
-        "_peer",
         "_problem",
+        "_sender",
         "_syntax",
         "_taking",
         "_writer",
         "study_uid",
     )
 
-    def __init__(self, taking: Taking, command: Command, syntax: str, peer: str) -> None:
+    def __init__(self, taking: Taking, command: Command, syntax: str, sender: Sender) -> None:
         self._taking = taking
         self._command = command
         self._syntax = syntax
-        self._peer = peer
+        self._sender = sender
         self._head = b""
         self._problem: tuple[StoreStatus, str] | None = None
         self._writer: SpoolWriter | None = None
@@ -100,7 +109,7 @@ class StoreOperation:
                     "status": f"{int(status):04X}",
                     "problem": comment,
                     "instance_uid_hash": hashed(self._command.sop_instance_uid),
-                    "peer": self._peer,
+                    "peer": self._sender.ae_title,
                 }
             )
         return status, comment
@@ -127,7 +136,7 @@ class StoreOperation:
             problem = "The SOP class or instance UID is not the one in the command."
             return StoreStatus.DATA_SET_MISMATCH, problem
         try:
-            file = self._writer.commit(FileMeta(*uids, self._syntax, self._peer))
+            file = self._writer.commit(FileMeta(*uids, self._syntax, self._sender.ae_title))
         except SpoolError as error:
             return StoreStatus.OUT_OF_RESOURCES, str(error)
         self._taking.tell(

@@ -179,6 +179,7 @@ def upgrade() -> None:
         sa.Column("data_digest", sa.String(length=64), nullable=False),
         sa.Column("received_at", UtcDateTime(), nullable=False),
         sa.Column("peer", sa.String(length=16), nullable=False),
+        sa.Column("spooled_by", sa.String(length=64), nullable=True),
         sa.Column("header", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(
             ["series_uid"],
@@ -192,6 +193,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("instance", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_instance_series_uid"), ["series_uid"], unique=False)
+        batch_op.create_index(batch_op.f("ix_instance_spooled_by"), ["spooled_by"], unique=False)
         batch_op.create_index(batch_op.f("ix_instance_study_uid"), ["study_uid"], unique=False)
 
     op.create_table(

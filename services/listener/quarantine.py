@@ -1,0 +1,52 @@
+"""Files that cannot be taken for an instance, put aside where a person finds them with the reason.
+
+``<data_dir>/quarantine``: the file under its own name, and beside it ``<name>.json`` with the
+reason and the time. They stay on the listener's own disk until somebody has looked at them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from services.common.database import utc_now
+from services.common.identity import hashed
+from services.common.telemetry import get_logger
+from services.common.telemetry.metrics import FILES_QUARANTINED
+
+_log = get_logger("listener")
+
+
+class Quarantine:
+    """A folder of files that were put aside.
+
+    Args:
+        folder: on the same file system as the spool; made when it is needed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, file: Path, reason: str, problem: str) -> None:
+        """Puts a file aside, durably.
+
+        Args:
+            reason: ``torn_file`` or ``unreadable_instance`` (docs/reasons).
+            problem: a sentence without patient data.
+
+        Raises:
+            OSError: the disk refused; the file is where it was.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        note = {"reason": reason, "problem": problem, "at": utc_now().isoformat()}
+        (self._folder / f"{file.name}.json").write_text(json.dumps(note), encoding="utf-8")
+        file.rename(self._folder / file.name)
+        for folder in (self._folder, file.parent):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        FILES_QUARANTINED.labels(reason).inc()
+        _log.error("file_quarantined", file_hash=hashed(file.name), reason=reason, problem=problem)

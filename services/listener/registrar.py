@@ -1,0 +1,355 @@
+"""From instances that lie in a spool to rows of the database and objects of the store.
+
+What is offered here was acknowledged, or is about to be: it is on disk. It is registered in
+batches, one transaction for as many as wait, then taken into the store. An instance that comes twice with
+the same bytes is counted once; other bytes under its UID are kept beside it and flagged. Nothing
+that was offered is given up: while the database does not answer, it waits in the spool.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+
+from services.common.crashpoints import crashpoint
+from services.common.headers import (
+    HeaderError,
+    InstanceHeader,
+    Registration,
+    read_registration,
+)
+from services.common.identity import hashed
+from services.common.store import StoreError, StudyStore, conflict_key, instance_key
+from services.common.telemetry import get_logger
+from services.common.telemetry.audit import AuditEvent, audit
+from services.common.telemetry.metrics import BYTES_RECEIVED, INSTANCES_RECEIVED, QUEUE_DEPTH
+from services.listener.backoff import backoff_s
+from services.listener.door.part10 import META_BYTES
+from services.listener.door.spool import SpooledFile
+from services.listener.quarantine import Quarantine
+from services.listener.registry import (
+    Outcome,
+    ReceivedInstance,
+    find_instance,
+    mark_in_store,
+    register_instances,
+)
+
+_log = get_logger("listener")
+
+# One transaction's worth; more wait for the next one.
+_BATCH = 256
+# So many may wait before whoever offers has to: the spool, not memory, is where instances wait.
+_MOST_WAITING = 4096
+# Of a conflicting instance's digest, what the log says: enough to find its file by.
+_SHOWN_OF_DIGEST = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """An instance in a spool.
+
+    Attributes:
+        registration: its head; None has it read from the file (character sets beyond the door).
+        peer: the peer's name in the settings; priority: the peer's.
+    """
+
+    file: SpooledFile
+    registration: Registration | None
+    peer: str
+    priority: str = "normal"
+
+    @classmethod
+    def from_message(cls, told: dict[str, Any]) -> Offered:
+        """From what a receiver tells of an instance."""
+        file = SpooledFile.from_json(told["file"])
+        return cls(file, registration_of(file, told["scanned"]), told["peer"], told["priority"])
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInstance:
+    """An instance that was registered just now."""
+
+    study_uid: str
+    series_uid: str
+    peer: str
+
+
+class Registrar:
+    """Registers what is offered; a context manager that owns a thread.
+
+    Args:
+        quarantine: where files go that are no instances.
+        listener_id: this listener's name, under which rows say that a file is in its spool.
+        ship: takes (sop instance uid, key, file) of registered instances when the store is not a
+            folder of this machine, and marks them when they are there; None moves them at once.
+        on_stored: called with the new instances of a batch.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: StudyStore,
+        quarantine: Quarantine,
+        listener_id: str,
+        on_stored: Callable[[Sequence[StoredInstance]], None],
+        ship: Callable[[Sequence[tuple[str, str, Path]]], None] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._quarantine = quarantine
+        self._listener_id = listener_id
+        self._on_stored = on_stored
+        self._ship = ship
+        self._waiting: deque[Offered] = deque()
+        self._changed = threading.Condition()
+        self._offered = 0
+        self._done = 0
+        self._stopped = False
+        self._trouble: str | None = None
+        self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
+
+    def __enter__(self) -> Registrar:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Registers what waits, unless the database is in trouble: the spool keeps that."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def offer(self, offered: Offered) -> None:
+        """Has it registered; waits only while very many are waiting already."""
+        with self._changed:
+            while len(self._waiting) >= _MOST_WAITING and not self._stopped:
+                self._changed.wait()
+            self._waiting.append(offered)
+            self._offered += 1
+            self._changed.notify_all()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Waits until everything offered before this call is registered; False when it is not."""
+        with self._changed:
+            wanted = self._offered
+            return self._changed.wait_for(lambda: self._done >= wanted, timeout_s)
+
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def problem(self) -> str | None:
+        """What keeps instances from being registered; None when nothing does."""
+        return self._trouble
+
+    def _run(self) -> None:
+        failures = 0
+        while True:
+            with self._changed:
+                while not self._waiting and not self._stopped:
+                    self._changed.wait()
+                if not self._waiting or (self._stopped and failures):
+                    return
+                batch = [self._waiting[n] for n in range(min(_BATCH, len(self._waiting)))]
+            try:
+                self._register(batch)
+            except (SQLAlchemyError, StoreError) as error:
+                failures += 1
+                self._note_trouble(error, failures)
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopped, backoff_s(failures, 0.5))
+                continue
+            failures, self._trouble = 0, None
+            with self._changed:
+                for _ in batch:
+                    self._waiting.popleft()
+                self._done += len(batch)
+                QUEUE_DEPTH.labels("registrar").set(len(self._waiting))
+                self._changed.notify_all()
+
+    def _note_trouble(self, error: Exception, failures: int) -> None:
+        # The text may hold values of the header: its kind only.
+        self._trouble = f"Instances wait in the spool: {type(error).__name__}."
+        if failures == 1:
+            _log.error("registering_failed", problem=type(error).__name__)
+
+    def _register(self, batch: list[Offered]) -> None:
+        received = [one for one in map(self._received, batch) if one is not None]
+        try:
+            outcomes = self._outcomes([one for _, one in received])
+        except (DBAPIError, ValueError) as error:
+            if isinstance(error, DBAPIError) and error.connection_invalidated:
+                raise
+            outcomes = self._one_by_one(received)
+        crashpoint("listener.instance.registered")
+        self._take_in(
+            [
+                (offered, one, outcome)
+                for (offered, one), outcome in zip(received, outcomes, strict=True)
+                if outcome is not None
+            ]
+        )
+
+    def _received(self, offered: Offered) -> tuple[Offered, ReceivedInstance] | None:
+        file = offered.file
+        path = Path(file.path)
+        if not path.exists():  # a batch that is done again after a crash of the database
+            return None
+        try:
+            registration = offered.registration or _read(path)
+            header = registration.header
+            key = instance_key(header.study_uid, header.series_uid, header.sop_instance_uid)
+        except (HeaderError, StoreError, OSError) as error:
+            self._put_aside(path, type(error).__name__)
+            return None
+        return offered, ReceivedInstance(
+            registration=registration,
+            store_key=key,
+            size_bytes=file.data_bytes + META_BYTES,
+            data_digest=file.data_digest,
+            received_at=dt.datetime.fromtimestamp(file.received_at, dt.UTC),
+            peer=file.meta.peer,
+            priority=offered.priority,
+        )
+
+    def _outcomes(self, received: list[ReceivedInstance]) -> list[Outcome | None]:
+        return list(register_instances(self._engine, received, self._listener_id))
+
+    def _one_by_one(self, received: list[tuple[Offered, ReceivedInstance]]) -> list[Outcome | None]:
+        """What one instance's values make the database refuse must not keep the others waiting."""
+        outcomes: list[Outcome | None] = []
+        for offered, one in received:
+            try:
+                outcomes += self._outcomes([one])
+            except (DBAPIError, ValueError) as error:
+                if isinstance(error, DBAPIError) and not _is_about_values(error):
+                    raise
+                self._put_aside(Path(offered.file.path), type(error).__name__)
+                outcomes.append(None)
+        return outcomes
+
+    def _put_aside(self, file: Path, problem: str) -> None:
+        self._quarantine.put(file, "unreadable_instance", problem)
+        INSTANCES_RECEIVED.labels("quarantined").inc()
+
+    def _take_in(self, decided: list[tuple[Offered, ReceivedInstance, Outcome]]) -> None:
+        stored: list[tuple[str, str, Path]] = []
+        for offered, one, outcome in decided:
+            file = Path(offered.file.path)
+            place = (one.registration.header.sop_instance_uid, one.store_key, file)
+            if outcome is Outcome.REPEATED:
+                outcome = self._repeated(one, file)
+            if outcome is Outcome.STORED:
+                BYTES_RECEIVED.inc(offered.file.data_bytes)
+            if outcome is Outcome.CONFLICTING:
+                self._keep_beside(offered, one, file)
+            if outcome is not Outcome.CONFLICTING and file.exists():
+                # Also one that was registered before: this is its file, found after a crash, or
+                # the same once more. Whichever reaches the store stands for both.
+                stored.append(place)
+            INSTANCES_RECEIVED.labels(outcome).inc()
+        if self._ship is not None:
+            self._ship(stored)
+        elif stored:
+            # The row decided that these bytes are the instance: they replace what a crash left.
+            self._store.put_files([(key, file) for _, key, file in stored], replace=True)
+            mark_in_store(self._engine, [uid for uid, _, _ in stored])
+        new = [
+            StoredInstance(
+                one.registration.header.study_uid, one.registration.header.series_uid, offered.peer
+            )
+            for offered, one, outcome in decided
+            if outcome is Outcome.STORED
+        ]
+        if new:
+            self._on_stored(new)
+
+    def _repeated(self, one: ReceivedInstance, file: Path) -> Outcome:
+        """What an instance is whose digest is that of the registered one.
+
+        The bytes are compared where the kept ones lie in the store; the file is removed when they
+        are the same. A file that somebody lost is put back.
+        """
+        known = find_instance(self._engine, one.registration.header.sop_instance_uid)
+        if known is None or known.spooled_by is not None:
+            return Outcome.REPEATED
+        if self._store.size(known.store_key) is None:
+            self._store.put_file(known.store_key, file)
+            return Outcome.REPEATED
+        with self._store.local([known.store_key]) as kept:
+            same = _same_data(kept[known.store_key], file)
+        if not same:
+            return Outcome.CONFLICTING
+        file.unlink(missing_ok=True)
+        return Outcome.REPEATED
+
+    def _keep_beside(self, offered: Offered, one: ReceivedInstance, file: Path) -> None:
+        # PS3.4 B.2.3 leaves duplicates to us: the first one received stays the one that is used.
+        # The sender may drop its copy after the success, so that this one is kept beside it.
+        header = one.registration.header
+        key = conflict_key(header.sop_instance_uid, one.data_digest)
+        self._store.put_files([(key, file)], replace=True)
+        _log.warning(
+            "instance_conflicting",
+            instance_uid_hash=hashed(header.sop_instance_uid),
+            digest=one.data_digest[:_SHOWN_OF_DIGEST],
+            peer=one.peer,
+        )
+        audit(
+            AuditEvent.INSTANCE_CONFLICTING,
+            peer=offered.peer,
+            ae_title=one.peer,
+            study_uid=header.study_uid,
+            instances={header.sop_class_uid: 1},
+        )
+
+
+def registration_of(file: SpooledFile, scanned: dict[str, Any]) -> Registration | None:
+    """The records that a receiver scanned; None where it left them to the library."""
+    records = scanned["records"]
+    if records is None:
+        return None
+    uids, offset = scanned["uids"], scanned["pixel_offset"]
+    header = InstanceHeader(
+        sop_instance_uid=uids["SOPInstanceUID"],
+        sop_class_uid=uids["SOPClassUID"],
+        series_uid=uids["SeriesInstanceUID"],
+        study_uid=uids["StudyInstanceUID"],
+        transfer_syntax_uid=file.meta.transfer_syntax_uid,
+        attributes=records["header"],
+        pixel_offset=None if offset is None else META_BYTES + offset,
+        pixel_length=scanned["pixel_length"],
+    )
+    return Registration(header, records["study"], records["series"])
+
+
+def _read(path: Path) -> Registration:
+    with path.open("rb") as file:
+        return read_registration(file)
+
+
+def _same_data(kept: Path, file: Path) -> bool:
+    # What stands before the data set may differ: another peer sent it.
+    if kept.stat().st_size != file.stat().st_size:
+        return False
+    with kept.open("rb") as one, file.open("rb") as other:
+        one.seek(META_BYTES)
+        other.seek(META_BYTES)
+        while chunk := one.read(1 << 20):
+            if chunk != other.read(1 << 20):
+                return False
+    return True
+
+
+def _is_about_values(error: DBAPIError) -> bool:
+    # Data and integrity errors are about what is written; operational ones about the database.
+    return isinstance(error, (DataError, IntegrityError))
