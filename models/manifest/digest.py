@@ -26,6 +26,8 @@ _UNDECISIVE: Final = (
     ("roles", "*", "selector", "*", "wants"),
     ("roles", "*", "selector", "*", "why"),
     ("roles", "*", "prefer", "*", "why"),
+    # Decides which volume is read, which a job's identity holds, and not what is made of it.
+    ("roles", "*", "gate", "accepts", "several_volumes"),
     # Which precisions may be built; the one that was is named beside the content.
     ("precision",),
 )

@@ -149,10 +149,17 @@ class Limits(Part):
 
 
 class Accepts(Part):
-    """Geometries that a model takes beyond a regular box; each has to be declared."""
+    """What a model takes beyond one regular box per series; each has to be declared.
+
+    Tilted and unevenly spaced slices are resampled onto a regular grid for the networks, and the
+    labels return to every slice. `several_volumes` is about series that hold several volumes
+    (time points, echoes) of which more than one passes the selector and none is preferred:
+    `refuse` them, or take the `first`.
+    """
 
     gantry_tilt: bool = False
     uneven_spacing: bool = False
+    several_volumes: Literal["refuse", "first"] = "refuse"
 
 
 class Gate(Part):

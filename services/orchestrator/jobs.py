@@ -279,6 +279,7 @@ def _create(
             chosen.role: {
                 "series_uid": series_uid,
                 "sop_instance_uids": [p.sop_instance_uid for p in chosen.geometry.planes],
+                "frames": [p.frame or 0 for p in chosen.geometry.planes],
             }
         },
         selection_digest=inputs,

@@ -7,30 +7,50 @@ an input of a job. The order of questions, the first answer counts:
 2. Does it hold images?                      not_wanted / not_an_image
 3. Is it a localizer?                        refused / localizer
 4. Do the selector's conditions hold?        not_wanted / attribute_mismatch
-5. Does its geometry pass the gate?          refused / ...
-6. Is it the best of those that are left?    not_wanted / better_series_chosen
+5. Is it clear which of its volumes is meant? refused / several_volumes_fit, incomplete_volume
+6. Does its geometry pass the gate?          refused / ...
+7. Is it the best of those that are left?    not_wanted / better_series_chosen
+
+A series that holds several volumes is split, and the conditions are put to each of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.manifest import Choose, Manifest, Role, evaluate, rank
 from services.common.fates import Refusal, Value, Verdict
+from services.common.headers import AttributeValue, InstanceHeader
 from services.common.identity import sha256_hex
-from services.imaging import SeriesGeometry, examine_series, is_localizer, limits_of
+from services.imaging import (
+    SeriesGeometry,
+    SourceVolume,
+    SplitSeries,
+    examine_series,
+    is_localizer,
+    limits_of,
+    split_volumes,
+)
 from services.orchestrator.errors import OrchestratorError
 from services.orchestrator.revision import SeriesOfRevision
+
+# Makes single planes of a series' instances: `open_stored_images` of the study store.
+OpenImages = Callable[[Sequence[InstanceHeader]], Sequence[InstanceHeader] | Refusal]
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A series that a model reads in a role, with its proven geometry."""
+    """A series (or one volume of it) that a model reads in a role, with its proven geometry.
+
+    Attributes:
+        attributes: of the volume, by which series are compared.
+    """
 
     role: str
     series: SeriesOfRevision
     geometry: SeriesGeometry
+    attributes: Mapping[str, AttributeValue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +67,20 @@ class ModelSelection:
     verdicts: Mapping[str, Verdict]
 
 
-def select_series(manifest: Manifest, series: Sequence[SeriesOfRevision]) -> ModelSelection:
+def as_single_planes(headers: Sequence[InstanceHeader]) -> Sequence[InstanceHeader]:
+    """The `OpenImages` of series in which every instance is one plane."""
+    return headers
+
+
+def select_series(
+    manifest: Manifest,
+    series: Sequence[SeriesOfRevision],
+    open_images: OpenImages = as_single_planes,
+) -> ModelSelection:
     """Decides for one model what becomes of every series.
+
+    Args:
+        open_images: is asked for a series that passed what its headers alone can tell.
 
     Raises:
         OrchestratorError: the model has several roles, which this version does not join.
@@ -61,11 +93,11 @@ def select_series(manifest: Manifest, series: Sequence[SeriesOfRevision]) -> Mod
     verdicts: dict[str, Verdict] = {}
     fitting: list[Chosen] = []
     for candidate in series:
-        answer = _consider(manifest, role, candidate)
+        answer = _consider(manifest, role_name, candidate, open_images)
         if isinstance(answer, Verdict):
             verdicts[candidate.series_uid] = answer
         else:
-            fitting.append(Chosen(role_name, candidate, answer))
+            fitting.append(answer)
     chosen = _choose(manifest, role, fitting, verdicts)
     return ModelSelection(manifest, tuple(chosen), verdicts)
 
@@ -75,14 +107,14 @@ def selection_digest(chosen: Chosen) -> str:
     lines = [chosen.role, chosen.series.series_uid]
     for plane in chosen.geometry.planes:
         uid = plane.sop_instance_uid
-        lines.append(f"{uid} {chosen.series.data_digests[uid]}")
+        frame = "" if plane.frame is None else f" {plane.frame}"
+        lines.append(f"{uid} {chosen.series.data_digests[uid]}{frame}")
     return sha256_hex("\n".join(lines).encode())
 
 
 def _consider(
-    manifest: Manifest, role: Role, candidate: SeriesOfRevision
-) -> SeriesGeometry | Verdict:
-    model = manifest.identity.title
+    manifest: Manifest, role_name: str, candidate: SeriesOfRevision, open_images: OpenImages
+) -> Chosen | Verdict:
     if candidate.made_by_axial:
         return Verdict("own_result")
     modality = candidate.headers[0].text("Modality") or "no modality"
@@ -90,7 +122,52 @@ def _consider(
         return Verdict("not_an_image", {"content": f"objects of kind {modality}"})
     if is_localizer(candidate.headers):
         return Refusal("localizer")
-    for outcome in evaluate(role.selector, candidate.attributes):
+    model, role = manifest.identity.title, manifest.roles[role_name]
+    images = open_images(candidate.headers)
+    if isinstance(images, Refusal):
+        return _mismatch(model, role, candidate.attributes) or images
+    split = split_volumes(images)
+    volume = _wanted_volume(model, role, candidate, split)
+    if isinstance(volume, Verdict):
+        return volume
+    geometry = examine_series(volume.images, limits_of(role, model))
+    if isinstance(geometry, Refusal):
+        return geometry
+    return Chosen(role_name, candidate, geometry, _attributes_of(candidate, volume))
+
+
+def _wanted_volume(
+    model: str, role: Role, candidate: SeriesOfRevision, split: SplitSeries
+) -> SourceVolume | Verdict:
+    """The one volume of a series that the role wants."""
+    attributes = [_attributes_of(candidate, volume) for volume in split.volumes]
+    mismatches = [_mismatch(model, role, each) for each in attributes]
+    fitting = [n for n, mismatch in enumerate(mismatches) if mismatch is None]
+    if not fitting:
+        return next(mismatch for mismatch in mismatches if mismatch is not None)
+    volumes = len(split.volumes)
+    best_rank = min(rank(role.prefer, attributes[n]) for n in fitting)
+    best = [n for n in fitting if rank(role.prefer, attributes[n]) == best_rank]
+    if len(best) > 1 and role.gate.accepts.several_volumes == "refuse":
+        values: dict[str, Value] = {"model": model, "volumes": volumes, "fitting": len(best)}
+        return Refusal("several_volumes_fit", {**values, "attribute": split.told_by})
+    chosen = split.volumes[best[0]]
+    if not chosen.whole:
+        slices = len(chosen.images)
+        values = {"volumes": volumes, "slices": slices, "expected": chosen.positions}
+        return Refusal("incomplete_volume", values)
+    return chosen
+
+
+def _attributes_of(
+    candidate: SeriesOfRevision, volume: SourceVolume
+) -> Mapping[str, AttributeValue]:
+    own = {name: value for name, value in volume.attributes.items() if value is not None}
+    return {**candidate.attributes, **own}
+
+
+def _mismatch(model: str, role: Role, attributes: Mapping[str, AttributeValue]) -> Verdict | None:
+    for outcome in evaluate(role.selector, attributes):
         if not outcome.passed:
             values: dict[str, Value] = {
                 "model": model,
@@ -100,7 +177,7 @@ def _consider(
                 "expectation": outcome.expectation,
             }
             return Verdict("attribute_mismatch", values)
-    return examine_series(candidate.headers, limits_of(role, model))
+    return None
 
 
 def _choose(
@@ -111,7 +188,7 @@ def _choose(
     # The series UID as the last key makes the choice the same at every repetition.
     ordered = sorted(
         fitting,
-        key=lambda item: (rank(role.prefer, item.series.attributes), item.series.series_uid),
+        key=lambda item: (rank(role.prefer, item.attributes), item.series.series_uid),
     )
     best = ordered[0]
     for other in ordered[1:]:
@@ -128,8 +205,8 @@ def _choose(
 
 
 def _why_better(role: Role, best: Chosen, other: Chosen) -> str:
-    better = rank(role.prefer, best.series.attributes)
-    worse = rank(role.prefer, other.series.attributes)
+    better = rank(role.prefer, best.attributes)
+    worse = rank(role.prefer, other.attributes)
     for preference, ours, theirs in zip(role.prefer, better, worse, strict=True):
         if ours != theirs:
             return preference.why

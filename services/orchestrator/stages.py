@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +25,21 @@ from models.manifest import (
 from services.common.crashpoints import crashpoint
 from services.common.database import JobRow, utc_now
 from services.common.fates import Refusal, Verdict
+from services.common.headers import InstanceHeader
 from services.common.lifecycle import JobState
 from services.common.settings import Settings
 from services.common.store import StudyStore
 from services.common.telemetry import span
 from services.imaging import (
+    SeriesGeometry,
     Volume,
     examine_series,
+    frame_of,
     labels_key,
+    labels_on_source,
     limits_of,
     load_volume,
+    open_stored_images,
     write_labels,
 )
 from services.orchestrator import jobs
@@ -42,7 +47,7 @@ from services.orchestrator.errors import OrchestratorError
 from services.orchestrator.inference import InferenceClient, request_for
 from services.orchestrator.reporting_client import ReportingClient
 from services.orchestrator.revision import Revision, SeriesOfRevision, read_revision
-from services.orchestrator.selection import ModelSelection, select_series
+from services.orchestrator.selection import ModelSelection, OpenImages, select_series
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +68,9 @@ def select_stage(context: StageContext, study_uid: str, number: int) -> jobs.Rec
     revision = read_revision(context.engine, study_uid, number)
     with span("orchestrator.select", parent=revision.traceparent, series=len(revision.series)):
         selections: list[tuple[ModelSelection, str]] = []
+        open_images = _opened_once(context.store)
         for manifest in load_catalogue(context.settings.catalogue_dir):
-            selections.append(_select(context, manifest, revision))
+            selections.append(_select(context, manifest, revision, open_images))
         crashpoint("orchestrator.select.begin")
         recorded = jobs.record_selection(context.engine, revision, selections)
         crashpoint("orchestrator.select.done")
@@ -74,8 +80,21 @@ def select_stage(context: StageContext, study_uid: str, number: int) -> jobs.Rec
     return recorded
 
 
+def _opened_once(store: StudyStore) -> OpenImages:
+    """Opens multi-frame objects and mosaics for the first model that asks, and for no other."""
+    opened: dict[str, Sequence[InstanceHeader] | Refusal] = {}
+
+    def open_images(headers: Sequence[InstanceHeader]) -> Sequence[InstanceHeader] | Refusal:
+        series_uid = headers[0].series_uid
+        if series_uid not in opened:
+            opened[series_uid] = open_stored_images(headers, store)
+        return opened[series_uid]
+
+    return open_images
+
+
 def _select(
-    context: StageContext, manifest: Manifest, revision: Revision
+    context: StageContext, manifest: Manifest, revision: Revision, open_images: OpenImages
 ) -> tuple[ModelSelection, str]:
     """What one model chooses; a model that is not built costs the others nothing."""
     try:
@@ -85,7 +104,7 @@ def _select(
         verdict = Verdict("model_unavailable", values)
         refused = {series.series_uid: verdict for series in revision.series}
         return ModelSelection(manifest, (), refused), ""
-    return select_series(manifest, revision.series), digest
+    return select_series(manifest, revision.series, open_images), digest
 
 
 def model_digest(settings: Settings, manifest: Manifest) -> str:
@@ -106,9 +125,10 @@ def infer_stage(context: StageContext, job_uid: str) -> bool:
     revision = read_revision(context.engine, job.study_uid, job.revision)
     with span("orchestrator.infer", parent=revision.traceparent, model=job.model_name) as opened:
         with _timed(context, job_uid, "load"):
-            volumes = _load_volumes(context, revision, job)
-        if isinstance(volumes, Verdict):
-            return _ended(context, job_uid, volumes)
+            inputs = _load_inputs(context, revision, job)
+        if isinstance(inputs, Verdict):
+            return _ended(context, job_uid, inputs)
+        volumes = {role: loaded.volume for role, loaded in inputs.items()}
         crashpoint("orchestrator.infer.begin")
         request = request_for(job_uid, job.model_digest, volumes, opened.traceparent)
         with _timed(context, job_uid, "infer"):
@@ -118,7 +138,9 @@ def infer_stage(context: StageContext, job_uid: str) -> bool:
             return _ended(context, job_uid, _refusal(job, result.answer.refusal))
         with _timed(context, job_uid, "infer.labels"):
             key = labels_key(job_uid)
-            write_labels(context.store, key, result.labels)
+            # Labels lie on the grid of the first role.
+            source = next(iter(inputs.values())).geometry
+            write_labels(context.store, key, labels_on_source(result.labels, source))
         crashpoint("orchestrator.infer.done")
     state = jobs.advance_job(context.engine, job_uid, JobState.INFERRED, labels_key=key)
     crashpoint("orchestrator.infer.recorded")
@@ -178,26 +200,49 @@ def _repository(settings: Settings) -> Path:
     return settings.triton.repository / settings.triton.target / "repository"
 
 
-def _load_volumes(
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """The volume of a role, and the places of its slices."""
+
+    volume: Volume
+    geometry: SeriesGeometry
+
+
+def _load_inputs(
     context: StageContext, revision: Revision, job: JobRow
-) -> dict[str, Volume] | Verdict:
-    volumes: dict[str, Volume] = {}
+) -> dict[str, _Input] | Verdict:
+    inputs: dict[str, _Input] = {}
     manifest = load_manifest(context.settings.catalogue_dir / job.model_name)
     for role, selected in job.selection.items():
         series = _series(revision, selected["series_uid"])
-        limits = limits_of(manifest.roles[role], manifest.identity.title)
-        geometry = examine_series(series.headers, limits)
+        places = list(zip(selected["sop_instance_uids"], selected["frames"], strict=True))
+        images = _selected_images(context, series, set(places))
+        if isinstance(images, Refusal):
+            return images
+        geometry = examine_series(images, limits_of(manifest.roles[role], manifest.identity.title))
         if isinstance(geometry, Refusal):
             raise OrchestratorError(
                 f"Series {series.series_uid} passed the gate and now fails it: {geometry.reason}."
             )
-        volume = load_volume(geometry, series.headers, context.store)
+        if [(plane.sop_instance_uid, plane.frame or 0) for plane in geometry.planes] != places:
+            raise OrchestratorError(f"The slices of series {series.series_uid} changed order.")
+        volume = load_volume(geometry, images, context.store)
         if isinstance(volume, Refusal):
             return volume
-        if list(volume.instances) != selected["sop_instance_uids"]:
-            raise OrchestratorError(f"The slices of series {series.series_uid} changed order.")
-        volumes[role] = volume
-    return volumes
+        inputs[role] = _Input(volume, geometry)
+    return inputs
+
+
+def _selected_images(
+    context: StageContext, series: SeriesOfRevision, places: set[tuple[str, int]]
+) -> list[InstanceHeader] | Refusal:
+    """The planes of a job's volume among those of its series."""
+    uids = {uid for uid, _ in places}
+    headers = [header for header in series.headers if header.sop_instance_uid in uids]
+    images = open_stored_images(headers, context.store)
+    if isinstance(images, Refusal):
+        return images
+    return [image for image in images if (image.sop_instance_uid, frame_of(image) or 0) in places]
 
 
 def _series(revision: Revision, series_uid: str) -> SeriesOfRevision:
@@ -242,6 +287,7 @@ def _make_request(job: JobRow) -> reporting_pb2.MakeResultsRequest:
                 role=role,
                 series_uid=selected["series_uid"],
                 sop_instance_uids=selected["sop_instance_uids"],
+                frames=selected["frames"],
             )
             for role, selected in job.selection.items()
         ],

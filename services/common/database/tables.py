@@ -15,7 +15,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import JSON, BigInteger, Boolean, DateTime, Float, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -72,6 +72,13 @@ class StudyRow(Base):
     newest_revision: Mapped[int] = mapped_column(Integer, default=0)
     # high, normal or low: the highest of its senders' (listener.peers[].priority).
     priority: Mapped[str] = mapped_column(String(8), default="normal")
+    # When images were last removed, and why (age, size, space).
+    deleted_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    deletion_cause: Mapped[str | None] = mapped_column(String(16))
+    # True from the decision until the last object is gone from the study store.
+    deletion_pending: Mapped[bool] = mapped_column(Boolean, default=False, index=True)
+    # When labels and results were removed with the images.
+    results_deleted_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     # Patient and study attributes, as registered from the first instance (patient data).
     attributes: Mapped[dict[str, Any]] = mapped_column(JSON)
 
@@ -108,6 +115,8 @@ class InstanceRow(Base):
     peer: Mapped[str] = mapped_column(String(16))
     # The listener in whose spool the file lies; None when it lies in the study store.
     spooled_by: Mapped[str | None] = mapped_column(String(64), index=True)
+    # Set when retention removed the image; cleared when it is sent again. Revisions keep it.
+    deleted_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     # services.common.headers.InstanceHeader as JSON.
     header: Mapped[dict[str, Any]] = mapped_column(JSON)
 
@@ -160,7 +169,8 @@ class JobRow(Base):
     model_name: Mapped[str] = mapped_column(String(64))
     model_version: Mapped[str] = mapped_column(String(32))
     model_digest: Mapped[str] = mapped_column(String(64))
-    # role -> {"series_uid": ..., "sop_instance_uids": [...] in slice order}
+    # role -> {"series_uid": ..., "sop_instance_uids": [...] in slice order, "frames": [...]: the
+    # number of each slice's frame in its instance, 0 where the instance is one slice}
     selection: Mapped[dict[str, Any]] = mapped_column(JSON)
     # SHA-256 over the roles, their instances and their bytes: equal digests, equal inputs.
     selection_digest: Mapped[str] = mapped_column(String(64))
