@@ -37,7 +37,7 @@ from services.listener.wheel import Wheel
 _log = get_logger("listener")
 
 _INSTANCES = "studies/"
-# The key of the round that looks after what an earlier process left between two steps.
+# The key of the round that looks after what was left between two steps.
 _LEFT_OVER = ""
 
 # An instance's UID, its key, and the file that is to lie there.
@@ -70,6 +70,7 @@ class Shipping:
         self._on_shipped = on_shipped
         self._lock = threading.Lock()
         self._waiting: set[str] = set()  # keys in the outbox
+        self._settled = False
         # Written by the wheel's thread alone.
         self._failures: dict[str, int] = {}
         self._wheel: Wheel[str] = Wheel("shipping", self._round)
@@ -115,7 +116,8 @@ class Shipping:
         self._outbox.put_files([(key, file) for _, key, file in items], replace=True)
         self._count(keys, ())
         for group in dict.fromkeys(parent_of(key) for key in keys):
-            self._wheel.arm(group, 0.0)
+            if group not in self._failures:  # else it has its pause
+                self._wheel.arm(group, 0.0)
 
     def _round(self, group: str) -> None:
         try:
@@ -125,8 +127,10 @@ class Shipping:
                 self._ship(group)
         except (StoreError, SQLAlchemyError) as error:
             self._try_again(group, error)
-        else:
-            self._failures.pop(group, None)
+            return
+        self._failures.pop(group, None)
+        if group != _LEFT_OVER and any(True for _ in self._outbox.list(group)):
+            self._wheel.arm(group, 0.0)  # it came during the pause of a round that failed
 
     def _ship(self, group: str) -> None:
         found = {entry.key: entry.size_bytes for entry in self._outbox.list(group)}
@@ -135,12 +139,13 @@ class Shipping:
             self._put(files)
         finally:
             # Also those of a round that failed: what is not here any more is there.
-            there = [key for key, file in files if not file.exists()]
             crashpoint("listener.series.shipped")
-            self._mark(there)
+            there = [key for key, file in files if not file.exists()]
+            self._outbox.delete(there)  # and the folders that are empty now
             self._count((), there)
             OBJECTS_SHIPPED.inc(len(there))
             SHIPPED_BYTES.inc(sum(found[key] for key in there))
+            self._mark(there)
 
     def _put(self, files: Sequence[tuple[str, Path]]) -> None:
         while files:
@@ -153,7 +158,7 @@ class Shipping:
             files = [(key, file) for key, file in files if file.exists()]
 
     def _settle(self) -> None:
-        """Marks what an earlier process sent and died before it could say so."""
+        """Marks what was sent without the row saying so: the process died, or the database did."""
         with self._engine.execution_options(axial_readonly=True).connect() as connection:
             rows = connection.execute(
                 select(InstanceRow.store_key, InstanceRow.size_bytes).where(
@@ -171,14 +176,19 @@ class Shipping:
             ]
         self._mark(there)
         lost = len(unsent) - len(there)
-        if lost:
+        if lost and not self._settled:  # later ones may be on their way from the spool
             _log.error("instances_neither_here_nor_there", instances=lost)
+        self._settled = True
 
     def _mark(self, keys: Sequence[str]) -> None:
         instances = [key for key in keys if key.startswith(_INSTANCES)]
         if not instances:
             return
-        mark_in_store(self._engine, [Path(key).stem for key in instances])
+        try:
+            mark_in_store(self._engine, [Path(key).stem for key in instances])
+        except SQLAlchemyError:
+            self._wheel.arm(_LEFT_OVER, LONGEST_BACKOFF_S)
+            raise
         crashpoint("listener.series.marked")
         for study_uid in dict.fromkeys(key.split("/")[1] for key in instances):
             self._on_shipped(study_uid)

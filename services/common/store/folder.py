@@ -70,7 +70,7 @@ class Folder:
                 self._enter(file, target, replace=replace)
             except FileExistsError:
                 if not _same(file, target):
-                    problem = ObjectDiffers(key)
+                    problem = problem or ObjectDiffers(key)
                     continue
             except OSError as error:
                 problem = _refused("take", key, error)

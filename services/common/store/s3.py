@@ -103,17 +103,19 @@ class S3:
         for key, _ in files:
             segments(key)
 
-        def put(item: tuple[str, Path]) -> StoreError | None:
-            key, file = item
-            try:
-                self._put_file(key, file, replace=replace)
-            except StoreError as error:
-                return error
-            return None
+        problems: list[StoreError] = []
 
-        problems = [problem for problem in self._pool.map(put, files) if problem is not None]
+        def put(item: tuple[str, Path]) -> None:
+            if any(problem.retryable for problem in problems):
+                return  # the server is away: not one deadline after another
+            try:
+                self._put_file(*item, replace=replace)
+            except StoreError as error:
+                problems.append(error)
+
+        list(self._pool.map(put, files))
         if problems:
-            raise problems[0]
+            raise max(problems, key=lambda problem: problem.retryable)
 
     def read(self, key: str) -> bytes:
         path = _path(key)

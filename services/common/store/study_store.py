@@ -71,7 +71,7 @@ class StudyStore:
 
         The file is gone when its object is durable: on the store's own file system it becomes the
         object without a copy, elsewhere it is removed after the store has confirmed it. Repeating
-        what was interrupted is safe. Files that can be taken are taken, whatever became of others.
+        what was interrupted is safe. A file whose key is taken keeps no other file out.
 
         Args:
             replace: else an object that is there already stays: one with the same bytes stands
@@ -79,7 +79,8 @@ class StudyStore:
 
         Raises:
             ObjectDiffers: other bytes lie under a key; that file is left where it is.
-            StoreError: retryable; the place refused. Files that were not taken are where they were.
+            StoreError: retryable; the place refused. Files that were not taken are where they were,
+                and it is raised rather than an `ObjectDiffers`.
         """
         self._objects.put_files(files, replace=replace)
 

@@ -47,3 +47,19 @@ DELIVERIES = Counter(
 EXECUTORS_ADOPTED = Counter(
     "axial_executors_adopted_total", "Dead workers whose work this one took up."
 )
+OBJECTS_WAITING = Gauge(
+    "axial_objects_waiting", "Objects on the listener's disk that the store does not have yet."
+)
+OBJECTS_SHIPPED = Counter(
+    "axial_objects_shipped_total", "Objects that the listener sent to a study store in S3."
+)
+SHIPPED_BYTES = Counter("axial_shipped_bytes_total", "Their bytes.")
+SHIPPING_FAILURES = Counter(
+    "axial_shipping_failures_total", "Rounds of sending to the study store that failed."
+)
+STUDIES_REMOVED = Counter(
+    "axial_studies_removed_total",
+    "Studies whose images were removed from the study store, by why.",
+    ["cause"],  # age, size, space
+)
+REMOVED_BYTES = Counter("axial_removed_bytes_total", "Bytes of their images.")

@@ -104,9 +104,18 @@ def upgrade() -> None:
         sa.Column("unfrozen_instances", sa.Integer(), nullable=False),
         sa.Column("newest_revision", sa.Integer(), nullable=False),
         sa.Column("priority", sa.String(length=8), nullable=False),
+        sa.Column("deleted_at", UtcDateTime(), nullable=True),
+        sa.Column("deletion_cause", sa.String(length=16), nullable=True),
+        sa.Column("deletion_pending", sa.Boolean(), nullable=False),
+        sa.Column("results_deleted_at", UtcDateTime(), nullable=True),
         sa.Column("attributes", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("study_uid"),
     )
+    with op.batch_alter_table("study", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_study_deletion_pending"), ["deletion_pending"], unique=False
+        )
+
     op.create_table(
         "delivery",
         sa.Column("delivery_uid", sa.String(length=64), nullable=False),
@@ -180,6 +189,7 @@ def upgrade() -> None:
         sa.Column("received_at", UtcDateTime(), nullable=False),
         sa.Column("peer", sa.String(length=16), nullable=False),
         sa.Column("spooled_by", sa.String(length=64), nullable=True),
+        sa.Column("deleted_at", UtcDateTime(), nullable=True),
         sa.Column("header", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(
             ["series_uid"],
@@ -229,6 +239,9 @@ def downgrade() -> None:
         batch_op.drop_index("ix_delivery_due")
 
     op.drop_table("delivery")
+    with op.batch_alter_table("study", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_study_deletion_pending"))
+
     op.drop_table("study")
     with op.batch_alter_table("result", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_result_study_uid"))
