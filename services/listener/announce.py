@@ -2,6 +2,10 @@
 
 The revision's row is the outbox: it stays ``frozen`` until the orchestrator answered, and whatever
 is ``frozen`` at the start is announced again. Announcing twice begins one workflow.
+
+A revision waits until all of its instances are in the study store. Several listeners may hold
+parts of a study: each announces what became whole by what it shipped itself, and looks again
+seldom at what another one may have shipped before it died.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from services.common.identity import hashed
 from services.common.rpc import open_channel
 from services.common.telemetry import get_logger
 from services.listener.backoff import LONGEST_BACKOFF_S, backoff_s
-from services.listener.registry import mark_announced, unannounced_revisions
+from services.listener.registry import in_store, mark_announced, unannounced_revisions
 from services.listener.wheel import Wheel
 
 _log = get_logger("listener")
@@ -43,6 +47,7 @@ class Announcer:
         self._stub = orchestrator_pb2_grpc.OrchestratorStub(self._channel)
         # Written by the wheel's thread alone.
         self._failures: dict[_Revision, int] = {}
+        self._looks: dict[_Revision, int] = {}
         self._wheel: Wheel[_Revision] = Wheel("announce", self._attempt)
 
     def __enter__(self) -> Announcer:
@@ -63,9 +68,22 @@ class Announcer:
         """Has the revision announced at once; returns without waiting for it."""
         self._wheel.arm((study_uid, number), 0.0)
 
+    def announce_study(self, study_uid: str) -> None:
+        """Has the study's waiting revisions announced: more of it lies in the store now.
+
+        Raises:
+            SQLAlchemyError: the database does not answer.
+        """
+        for revision in unannounced_revisions(self._engine, study_uid):
+            self.announce(*revision)
+
     def _attempt(self, revision: _Revision) -> None:
         study_uid, number = revision
         try:
+            if not in_store(self._engine, study_uid, number):
+                self._look_again(revision)
+                return
+            self._looks.pop(revision, None)
             self._begin(study_uid, number)
             crashpoint("listener.revision.begun")
             mark_announced(self._engine, study_uid, number)
@@ -75,6 +93,11 @@ class Announcer:
         self._failures.pop(revision, None)
         crashpoint("listener.revision.announced")
         _log.info("revision_announced", study_uid_hash=hashed(study_uid), revision=number)
+
+    def _look_again(self, revision: _Revision) -> None:
+        looks = self._looks.get(revision, 0) + 1
+        self._looks[revision] = looks
+        self._wheel.arm(revision, backoff_s(looks, random.random()))  # noqa: S311 - no secret
 
     def _begin(self, study_uid: str, number: int) -> None:
         request = orchestrator_pb2.BeginRevisionRequest(study_uid=study_uid, revision=number)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, case, func, insert, literal, select, update
+from sqlalchemy import Connection, Engine, case, func, insert, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import class_mapper
 
@@ -119,8 +119,9 @@ def register_instances(
 ) -> list[Outcome]:
     """Registers instances with their series and studies, in one transaction.
 
-    An instance that is known already changes nothing: the first one received is kept. Nothing is
-    registered when this raises.
+    An instance that is known already changes nothing: the first one received is kept. One whose
+    image was removed is new again, with whatever bytes it has now. Nothing is registered when this
+    raises.
 
     Args:
         spooled_by: the listener in whose spool their files lie.
@@ -140,6 +141,7 @@ def register_instances(
         new = _insert_missing(
             connection, InstanceRow, [_instance_values(one, spooled_by) for one in rows]
         )
+        new |= _take_again(connection, [one for one in rows if _uid(one) not in new], spooled_by)
         _count_new(
             connection, [one for one in rows if one.registration.header.sop_instance_uid in new]
         )
@@ -194,7 +196,7 @@ def freeze_revision(
             instances=instances,
             new_instances=new.instances,
             new_bytes=int(new.size_bytes),
-            receiving_since=new.since,
+            receiving_since=new.since or study.last_received_at,
             traceparent=root_traceparent(study_uid, number),
         )
         _insert_revision(connection, frozen, trigger, now, study.last_received_at)
@@ -212,15 +214,36 @@ def count_revision(engine: Engine, study_uid: str, number: int) -> int:
     return found or 0
 
 
-def unannounced_revisions(engine: Engine) -> list[tuple[str, int]]:
-    """Frozen revisions that the orchestrator has not confirmed, oldest first."""
+def unannounced_revisions(engine: Engine, study_uid: str | None = None) -> list[tuple[str, int]]:
+    """Frozen revisions, of all studies or one, that the orchestrator has not confirmed; oldest
+    first."""
+    frozen = select(RevisionRow.study_uid, RevisionRow.number).where(
+        RevisionRow.state == RevisionState.FROZEN
+    )
+    if study_uid is not None:
+        frozen = frozen.where(RevisionRow.study_uid == study_uid)
     with engine.execution_options(axial_readonly=True).connect() as connection:
-        rows = connection.execute(
-            select(RevisionRow.study_uid, RevisionRow.number)
-            .where(RevisionRow.state == RevisionState.FROZEN)
-            .order_by(RevisionRow.frozen_at, RevisionRow.number)
-        ).all()
+        rows = connection.execute(frozen.order_by(RevisionRow.frozen_at, RevisionRow.number)).all()
     return [(study_uid, number) for study_uid, number in rows]
+
+
+def in_store(engine: Engine, study_uid: str, number: int) -> bool:
+    """Whether every instance of a revision lies in the study store, and none in a spool."""
+    with engine.execution_options(axial_readonly=True).connect() as connection:
+        spooled = connection.execute(
+            select(InstanceRow.sop_instance_uid)
+            .join(
+                RevisionInstanceRow,
+                RevisionInstanceRow.sop_instance_uid == InstanceRow.sop_instance_uid,
+            )
+            .where(
+                RevisionInstanceRow.study_uid == study_uid,
+                RevisionInstanceRow.number == number,
+                InstanceRow.spooled_by.is_not(None),
+            )
+            .limit(1)
+        ).first()
+    return spooled is None
 
 
 def mark_announced(engine: Engine, study_uid: str, number: int) -> None:
@@ -322,6 +345,34 @@ def _insert_missing(
     return set(connection.execute(statement, [dict(row) for row in rows]).scalars())
 
 
+def _take_again(
+    connection: Connection, known: Sequence[ReceivedInstance], spooled_by: str
+) -> set[str]:
+    """Registers instances anew whose images were removed; returns their UIDs.
+
+    On PostgreSQL this waits while a removal holds the row: what it deletes is the old object.
+    """
+    again: set[str] = set()
+    for one in known:
+        values = _instance_values(one, spooled_by)
+        taken = connection.execute(
+            update(InstanceRow)
+            .where(
+                InstanceRow.sop_instance_uid == values["sop_instance_uid"],
+                InstanceRow.store_key == values["store_key"],
+                InstanceRow.deleted_at.is_not(None),
+            )
+            .values(**values, deleted_at=None)
+            .returning(InstanceRow.sop_instance_uid)
+        )
+        again.update(taken.scalars())
+    return again
+
+
+def _uid(received: ReceivedInstance) -> str:
+    return received.registration.header.sop_instance_uid
+
+
 def _count_new(connection: Connection, new: Sequence[ReceivedInstance]) -> None:
     by_study: dict[str, list[ReceivedInstance]] = {}
     for one in new:
@@ -389,7 +440,7 @@ def _portions(uids: Sequence[str]) -> Iterator[Sequence[str]]:
 def _add_members(connection: Connection, study_uid: str, number: int) -> int:
     all_instances = select(
         InstanceRow.study_uid, literal(number), InstanceRow.sop_instance_uid
-    ).where(InstanceRow.study_uid == study_uid)
+    ).where(InstanceRow.study_uid == study_uid, InstanceRow.deleted_at.is_(None))
     columns = ["study_uid", "number", "sop_instance_uid"]
     connection.execute(insert(RevisionInstanceRow).from_select(columns, all_instances))
     members = select(func.count()).where(
@@ -399,13 +450,25 @@ def _add_members(connection: Connection, study_uid: str, number: int) -> int:
 
 
 def _new_members(connection: Connection, study_uid: str, number: int) -> Any:
-    earlier = select(RevisionInstanceRow.sop_instance_uid).where(
-        RevisionInstanceRow.study_uid == study_uid, RevisionInstanceRow.number == number - 1
+    """What no earlier revision has, or had before its image was removed and sent again."""
+    earlier = (RevisionInstanceRow.study_uid == study_uid, RevisionInstanceRow.number == number - 1)
+    frozen_with = select(RevisionInstanceRow.sop_instance_uid).where(*earlier)
+    received_before = (
+        select(RevisionRow.last_received_at)
+        .where(RevisionRow.study_uid == study_uid, RevisionRow.number == number - 1)
+        .scalar_subquery()
     )
     return connection.execute(
         select(
             func.count().label("instances"),
-            func.sum(InstanceRow.size_bytes).label("size_bytes"),
+            func.coalesce(func.sum(InstanceRow.size_bytes), 0).label("size_bytes"),
             func.min(InstanceRow.received_at).label("since"),
-        ).where(InstanceRow.study_uid == study_uid, InstanceRow.sop_instance_uid.not_in(earlier))
+        ).where(
+            InstanceRow.study_uid == study_uid,
+            InstanceRow.deleted_at.is_(None),
+            or_(
+                InstanceRow.sop_instance_uid.not_in(frozen_with),
+                InstanceRow.received_at > received_before,
+            ),
+        )
     ).one()
