@@ -23,6 +23,11 @@ FILES_QUARANTINED = Counter(
     "Files of the spool that were put aside, by reason.",
     ["reason"],
 )
+STOW_REQUESTS = Counter(
+    "axial_stow_requests_total",
+    "STOW-RS requests by the status of their answer; gone: the sender left before it.",
+    ["status"],
+)
 AUDIT_EVENTS = Counter("axial_audit_events_total", "Events of the audit trail.", ["event"])
 AUDIT_EVENTS_LOST = Counter(
     "axial_audit_events_lost_total", "Events that the audit trail's disk did not take."

@@ -37,12 +37,12 @@ REASON_MEANINGS: Mapping[FailureReason, str] = MappingProxyType(
     {
         FailureReason.PROCESSING_FAILURE: "Something that nobody planned. Sending again can help.",
         FailureReason.SOP_CLASS_NOT_SUPPORTED: "The SOP class is none that C-STORE accepts either.",
-        FailureReason.OUT_OF_RESOURCES: "The disk did not take the instance, is nearly full, or the "
-        "instance is larger than `listener.stow.max_instance_bytes`.",
-        FailureReason.DATA_SET_MISMATCH: "The study is not the one in the path, or the SOP class or "
-        "instance UID in the data set is not the one in the file meta information.",
-        FailureReason.CANNOT_UNDERSTAND: "The part is no DICOM file in its transfer syntax, or lacks "
-        "one of the four UIDs that identify it, or one of them is no UID.",
+        FailureReason.OUT_OF_RESOURCES: "The disk did not take the instance or is nearly full, or "
+        "the instance is larger than `listener.stow.max_instance_bytes`.",
+        FailureReason.DATA_SET_MISMATCH: "The study is not the one in the path, or the SOP class "
+        "or instance UID in the data set is not the one in the file meta information.",
+        FailureReason.CANNOT_UNDERSTAND: "The part is no DICOM file in its transfer syntax, or "
+        "lacks one of the four UIDs that identify it, or one of them is no UID.",
         FailureReason.TRANSFER_SYNTAX_NOT_SUPPORTED: "The transfer syntax is none that C-STORE "
         "accepts either.",
     }
@@ -73,6 +73,11 @@ class Failed:
     problem: str
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the response can say which instance it is."""
+        return bool(self.sop_class_uid and self.sop_instance_uid)
 
 
 Outcome = Stored | Failed
@@ -143,8 +148,8 @@ class _Element:
 def _dataset(outcomes: list[Outcome], root_url: str | None) -> list[_Element]:
     stored = [outcome for outcome in outcomes if isinstance(outcome, Stored)]
     failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
-    named = [outcome for outcome in failed if outcome.sop_class_uid and outcome.sop_instance_uid]
-    others = [outcome for outcome in failed if outcome not in named]
+    named = [outcome for outcome in failed if outcome.is_named]
+    others = [outcome for outcome in failed if not outcome.is_named]
     studies = {outcome.study_uid for outcome in stored}
     elements: list[_Element] = []
     if root_url is not None and len(studies) == 1:

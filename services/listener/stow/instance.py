@@ -1,0 +1,213 @@
+"""One part of a request on its way to the disk: a DICOM file becomes an instance in the spool.
+
+What it must be and how it is made durable is as for C-STORE (services.listener.door.store); the
+identity is the data set's, and a part that is not stored never keeps its neighbours from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.common.header_scan import ScanError, Scanned, TruncatedError, scan
+from services.common.identity import is_uid
+from services.listener.door.admission import PeerRule
+from services.listener.door.part10 import FileMeta
+from services.listener.door.spool import SpoolError, SpoolWriter
+from services.listener.door.store import Taking, free_bytes, told
+from services.listener.stow.multipart import MultipartError, parse_media_type
+from services.listener.stow.part10_head import HeadError, Part10Head, read_head
+from services.listener.stow.response import Failed, FailureReason, Outcome, Stored
+
+DICOM_TYPE = "application/dicom"
+
+# Of a data set, what is looked at for its head at first, and when that was not enough.
+_HEAD_BYTES = 64 << 10
+_LONGER_HEADS = (1 << 20, 64 << 20)
+
+
+@dataclass(frozen=True, slots=True)
+class StowTaking:
+    """What all instances of a request are taken with.
+
+    Attributes:
+        taking: the spool, what is read of heads, and whom to tell of what is stored.
+        contexts: SOP class -> transfer syntaxes that are accepted for it.
+        peer: who sends.
+        study_uid: the study that the path names; empty when it names none.
+    """
+
+    taking: Taking
+    contexts: Mapping[str, tuple[str, ...]]
+    peer: PeerRule
+    study_uid: str = ""
+
+
+class PartReception:
+    """A part: data is appended as it arrives, `finish` says what became of it.
+
+    Args:
+        headers: the part's, by names in lower case.
+    """
+
+    def __init__(self, stow: StowTaking, headers: Mapping[str, str]) -> None:
+        self._stow = stow
+        self._begun = bytearray()  # until the data set begins
+        self._head: Part10Head | None = None
+        self._first = b""  # of the data set
+        self._writer: SpoolWriter | None = None
+        self._failed: Failed | None = None
+        self._syntax = ""
+        self._look_at(headers)
+
+    def append(self, data: memoryview) -> None:
+        """Takes the next bytes of the part; after a failure they are passed over."""
+        if self._failed is not None:
+            return
+        if self._head is None:
+            self._begun += data
+            self._open(complete=False)
+        else:
+            self._write(data)
+
+    def finish(self) -> Outcome:
+        """Makes the instance durable and tells of it."""
+        if self._head is None and self._failed is None:
+            self._open(complete=True)
+        if self._failed is None:
+            outcome = self._commit()
+            if isinstance(outcome, Stored):
+                return outcome
+            self._failed = outcome
+        self.discard()
+        assert self._failed is not None
+        return self._failed
+
+    def discard(self) -> None:
+        """Gives the part up; nothing is left of it."""
+        if self._writer is not None:
+            self._writer.discard()
+
+    def _look_at(self, headers: Mapping[str, str]) -> None:
+        try:
+            media = parse_media_type(headers.get("content-type", DICOM_TYPE))
+        except MultipartError as error:
+            return self._fail(FailureReason.CANNOT_UNDERSTAND, str(error))
+        if media.name != DICOM_TYPE:
+            return self._fail(FailureReason.CANNOT_UNDERSTAND, "The part is no application/dicom.")
+        self._syntax = media.parameters.get("transfer-syntax", "")
+        return None
+
+    def _open(self, *, complete: bool) -> None:
+        try:
+            head = read_head(bytes(self._begun), complete=complete)
+        except HeadError as error:
+            return self._fail(FailureReason.CANNOT_UNDERSTAND, str(error))
+        if head is None:
+            return None
+        self._head = head
+        if self._syntax not in ("", "*", head.transfer_syntax_uid):
+            problem = "The transfer syntax in the part's header is not the file's."
+            return self._fail(FailureReason.CANNOT_UNDERSTAND, problem)
+        spool = self._stow.taking.spool
+        try:
+            if free_bytes(spool.folder) < self._stow.taking.watermark_bytes:
+                return self._fail(FailureReason.OUT_OF_RESOURCES, "The disk is nearly full.")
+            self._writer = spool.begin()
+        except (OSError, SpoolError) as error:
+            return self._fail(FailureReason.OUT_OF_RESOURCES, str(error))
+        with memoryview(self._begun) as begun, begun[head.data_set_at :] as rest:
+            self._write(rest)
+        self._begun = bytearray()
+        return None
+
+    def _write(self, data: memoryview) -> None:
+        assert self._writer is not None
+        if len(self._first) < _HEAD_BYTES:
+            self._first += data[: _HEAD_BYTES - len(self._first)]
+        try:
+            self._writer.write(data)
+        except SpoolError as error:
+            self._fail(FailureReason.OUT_OF_RESOURCES, str(error))
+
+    def _commit(self) -> Outcome:
+        assert self._head is not None
+        assert self._writer is not None
+        head, stow = self._head, self._stow
+        try:
+            scanned = self._scan(self._writer, head.transfer_syntax_uid)
+        except ScanError as error:
+            return self._failure(FailureReason.CANNOT_UNDERSTAND, str(error))
+        uids = {name: scanned.text(name) for name in _UIDS}
+        wrong = [name for name, uid in uids.items() if not is_uid(uid)]
+        if wrong:
+            problem = f"No valid {', '.join(wrong)}."
+            return self._failure(FailureReason.CANNOT_UNDERSTAND, problem)
+        sop_class, sop_instance, study, series = uids.values()
+        named = (sop_class, sop_instance)
+        problem = self._mismatch(*named, study)
+        if problem:
+            return Failed(FailureReason.DATA_SET_MISMATCH, problem, *named)
+        syntaxes = stow.contexts.get(sop_class)
+        if syntaxes is None:
+            problem = "The SOP class is not accepted."
+            return Failed(FailureReason.SOP_CLASS_NOT_SUPPORTED, problem, *named)
+        if head.transfer_syntax_uid not in syntaxes:
+            problem = "The transfer syntax is not accepted."
+            return Failed(FailureReason.TRANSFER_SYNTAX_NOT_SUPPORTED, problem, *named)
+        # HTTP has no AE title: the peer's own, or its name, stands for one.
+        title = stow.peer.ae_titles[0] if stow.peer.ae_titles else stow.peer.name
+        meta = FileMeta(*named, head.transfer_syntax_uid, title)
+        size = self._writer.data_bytes
+        try:
+            file = self._writer.commit(meta)
+        except SpoolError as error:
+            return Failed(FailureReason.OUT_OF_RESOURCES, str(error), *named)
+        stow.taking.tell(
+            {
+                "type": "stored",
+                "file": file.as_json(),
+                "scanned": told(scanned, stow.taking.scheme),
+                "peer": stow.peer.name,
+                "priority": stow.peer.priority,
+            }
+        )
+        return Stored(*named, series, study, size)
+
+    def _mismatch(self, sop_class: str, sop_instance: str, study: str) -> str:
+        assert self._head is not None
+        if self._stow.study_uid not in ("", study):
+            return "The study is not the one in the path."
+        if self._head.sop_class_uid not in ("", sop_class):
+            return "The SOP class is not the one in the file meta information."
+        if self._head.sop_instance_uid not in ("", sop_instance):
+            return "The SOP instance UID is not the one in the file meta information."
+        return ""
+
+    def _scan(self, writer: SpoolWriter, syntax: str) -> Scanned:
+        head, scheme = self._first, self._stow.taking.scheme
+        for longer in _LONGER_HEADS:
+            if len(head) >= writer.data_bytes:
+                break
+            try:
+                return scan(head, syntax, scheme, complete=False)
+            except TruncatedError:
+                head = writer.read(min(longer, writer.data_bytes))
+        return scan(head, syntax, scheme, complete=len(head) >= writer.data_bytes)
+
+    def _fail(self, reason: FailureReason, problem: str) -> None:
+        self._failed = self._failure(reason, problem)
+        self.discard()
+
+    def _failure(self, reason: FailureReason, problem: str) -> Failed:
+        # As far as is known which instance it is; nothing but UIDs ever gets into the answer.
+        head = self._head
+        return Failed(
+            reason,
+            problem,
+            head.sop_class_uid if head is not None else "",
+            head.sop_instance_uid if head is not None else "",
+        )
+
+
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")

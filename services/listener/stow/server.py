@@ -1,0 +1,168 @@
+"""The HTTP server of the STOW-RS door: uvicorn in a thread of the listener's main process."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from services.common.telemetry import get_logger
+from services.listener.door.tls import TlsContexts, TlsFiles, peer_certificate
+from services.listener.errors import ListenerError
+from services.listener.stow.app import CERTIFICATE, StowApp, StowDoor
+
+_log = get_logger("listener")
+
+_START_DEADLINE_S = 15.0
+# A connection that has no request under way and does not make one within this time is closed: one
+# that sends its header byte by byte, too.
+_REQUEST_TIMEOUT_S = 10.0
+# Connections for each request that is served at once: some ask, some are refused, some linger.
+_CONNECTIONS_PER_REQUEST = 8
+
+
+class StowServer:
+    """The running door."""
+
+    def __init__(self, server: uvicorn.Server, thread: threading.Thread) -> None:
+        self._server = server
+        self._thread = thread
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._server.servers[0].sockets[0].getsockname()[1])
+
+    def alive(self) -> bool:
+        """Whether requests are being served."""
+        return self._thread.is_alive()
+
+
+@contextmanager
+def open_stow(
+    door: StowDoor, tls: TlsFiles | None, *, finish_within_s: float
+) -> Generator[StowServer]:
+    """Serves requests while it is entered; then those under way may finish.
+
+    Args:
+        tls: files of the TLS door where `door.settings.tls` is set.
+        finish_within_s: how long requests under way may go on after it is left.
+
+    Raises:
+        ListenerError: the port is taken, or does not open.
+        TlsError: the files cannot be used.
+    """
+    settings = door.settings
+    assert settings.port is not None, "the door is opened only where it is asked for"
+    app = StowApp(door)
+    server = uvicorn.Server(_configuration(app, door, tls, finish_within_s))
+    thread = threading.Thread(target=server.run, name="stow", daemon=True)
+    thread.start()
+    deadline = time.monotonic() + _START_DEADLINE_S
+    while not server.started:
+        thread.join(0.02)  # ends at once when the server cannot start
+        if not thread.is_alive() or time.monotonic() > deadline:
+            raise ListenerError(f"Cannot listen on {settings.host}:{settings.port}: is it taken?")
+    try:
+        yield StowServer(server, thread)
+    finally:
+        server.should_exit = True
+        thread.join(finish_within_s + _START_DEADLINE_S)
+        app.close()
+
+
+def _configuration(
+    app: StowApp, door: StowDoor, tls: TlsFiles | None, finish_within_s: float
+) -> uvicorn.Config:
+    settings = door.settings
+    how: dict[str, Any] = {}
+    if settings.tls:
+        assert tls is not None, "the settings demand TLS files with stow.tls"
+        contexts = TlsContexts(tls, lambda name, values: _log.warning(name, **values))
+        how["ssl_context_factory"] = lambda _config, _default: renewing_context(contexts)
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port or 0,
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # The address decides who is served: nobody may name another one in a header.
+        proxy_headers=False,
+        limit_concurrency=settings.max_requests * _CONNECTIONS_PER_REQUEST,
+        timeout_graceful_shutdown=max(1, int(finish_within_s)),
+        **how,
+    )
+
+
+def renewing_context(contexts: TlsContexts) -> ssl.SSLContext:
+    """A context for a server that keeps one: every handshake goes on with the present one."""
+    first = contexts.current()
+
+    def choose(secured: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _first: Any) -> None:
+        secured.context = contexts.current()
+
+    first.sni_callback = choose
+    return first
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's protocol, which knows the client's certificate and has a deadline for requests."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn's own
+        super().connection_made(transport)
+        secured = transport.get_extra_info("ssl_object")
+        if secured is not None:
+            self.app = _with_certificate(self.app, peer_certificate(secured))
+        self._await_request()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._serving():
+            self._stop_timer()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _await_request(self) -> None:
+        self._stop_timer()
+        if not self.transport.is_closing():
+            self._timer = self.loop.call_later(_REQUEST_TIMEOUT_S, self._give_up)
+
+    def _give_up(self) -> None:
+        if not self._serving():
+            self.transport.abort()
+
+    def _serving(self) -> bool:
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is not None and not cycle.response_complete
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _with_certificate(app: Any, certificate: Any) -> Any:
+    async def told(scope: Any, receive: Any, send: Any) -> None:
+        extensions = {**scope.get("extensions", {}), CERTIFICATE: certificate}
+        await app({**scope, "extensions": extensions}, receive, send)
+
+    return told
