@@ -32,6 +32,12 @@ from services.reporting.naming import (
     sop_instance_uid,
     tracking_uid,
 )
+from services.reporting.references import (
+    instances_of,
+    preserved,
+    slice_named,
+    slices_by_reference,
+)
 from services.reporting.report_reading import Group, read_groups
 from services.reporting.source import SourceSeries
 
@@ -213,7 +219,7 @@ def _frames(
     dataset: Dataset, source: SourceSeries
 ) -> Iterator[tuple[int, int, npt.NDArray[np.bool_]]]:
     """(segment number, slice, pixels) of every frame, found by its source instance and position."""
-    slice_of = {header.sop_instance_uid: k for k, header in enumerate(source.headers)}
+    slices = slices_by_reference(source)
     rows, columns = source.shape[1:]
     groups = dataset.PerFrameFunctionalGroupsSequence
     number = int(dataset.NumberOfFrames)
@@ -222,11 +228,12 @@ def _frames(
     _expect(packed.size * 8 >= number * rows * columns, "there are fewer pixels than frames")
     for frame, group in zip(_unpacked(packed, number, rows, columns), groups, strict=True):
         image = group.DerivationImageSequence[0].SourceImageSequence[0]
-        _expect(image.SpatialLocationsPreserved == "YES", "a frame does not keep its place")
-        k = slice_of.get(image.ReferencedSOPInstanceUID, -1)
-        _expect(k >= 0, "a frame names an instance that is not of the source")
-        sent = _sent(source.headers[k].attributes["ImagePositionPatient"])
         position = _digits(group.PlanePositionSequence[0], "ImagePositionPatient")
+        k = slice_named(image, position, source, slices)
+        _expect(k >= 0, "a frame names an instance that is not of the source")
+        kept = image.SpatialLocationsPreserved == preserved(source.headers[k])
+        _expect(kept, "a frame does not keep its place")
+        sent = _sent(source.headers[k].attributes["ImagePositionPatient"])
         _expect(position == sent, f"the position on slice {k} differs from the source's")
         place = int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
         yield place, k, frame
@@ -272,7 +279,8 @@ def _check_evidence(dataset: Dataset, analysis: Analysis, form: Form) -> None:
         )
         for item in evidence[0].ReferencedSeriesSequence
     ]
-    wanted = [(job.series_uid, [header.sop_instance_uid for header in analysis.source.headers])]
+    instances = [header.sop_instance_uid for header in instances_of(analysis.source)]
+    wanted = [(job.series_uid, instances)]
     if analysis.found:
         seg = sop_instance_uid(job.job_uid, Kind.SEG, name)
         wanted.append((series_uid(job.job_uid, Kind.SEG, name), [seg]))

@@ -16,6 +16,8 @@ class Job:
     Attributes:
         series_uid: the series on whose grid the labels lie (the first role's).
         sop_instance_uids: its instances in slice order: element k is plane k of the labels.
+        frames: of the same length, the number of each plane's frame (or mosaic tile) in its
+            instance, from 1, and 0 where the instance is one plane; empty when all are.
         labels_key: store key of the labels, gzip of a .npy, uint8 [k, j, i].
         analysis_started: timezone-aware; becomes ContentDate and ContentTime.
         supersedes_job_uid: the job whose results these replace; empty when there is none.
@@ -31,6 +33,7 @@ class Job:
     labels_key: str
     analysis_started: dt.datetime
     supersedes_job_uid: str = ""
+    frames: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

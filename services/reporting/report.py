@@ -60,6 +60,12 @@ from services.reporting.naming import (
     tracking_uid,
 )
 from services.reporting.objects import as_file, finish
+from services.reporting.references import (
+    frames_by_instance,
+    instances_of,
+    referenced_frame,
+    tile_of,
+)
 from services.reporting.regions import key_slice, outline
 from services.reporting.source import SourceSeries
 from services.reporting.stand_ins import identity_of, stand_in
@@ -111,7 +117,7 @@ def encode_report(analysis: Analysis, form: Form, number: int, context: Context)
     job, source = analysis.job, analysis.source
     form_name = form.name(Kind.SR)
     image = stand_in(source.headers[0], source)
-    others = [identity_of(header) for header in source.headers[1:]]
+    others = [identity_of(header) for header in instances_of(source)[1:]]
     dataset = Comprehensive3DSR(
         evidence=[image, *others, *_segmentation_evidence(analysis, form)],
         content=_content(analysis, image, form, context)[0],
@@ -202,12 +208,14 @@ def _image_library(source: SourceSeries, image: Dataset) -> ContainerContentItem
         name=codes.DCM.ImageLibraryGroup, relationship_type=RelationshipTypeValues.CONTAINS
     )
     group.ContentSequence = ContentSequence(_shared_descriptors(image))
-    for header in source.headers:
+    frames = frames_by_instance(source)
+    for header in instances_of(source):
         group.ContentSequence.append(
             ImageContentItem(
                 name=_SOURCE,
                 referenced_sop_class_uid=header.sop_class_uid,
                 referenced_sop_instance_uid=header.sop_instance_uid,
+                referenced_frame_numbers=frames.get(header.sop_instance_uid),
                 relationship_type=RelationshipTypeValues.CONTAINS,
             )
         )
@@ -290,10 +298,18 @@ def _measurements(analysis: Analysis, segment: Segment) -> list[Measurement]:
 def _region(analysis: Analysis, count: SegmentCount) -> ImageRegion:
     k = key_slice(count.voxels)
     header = analysis.source.headers[k]
+    corners = outline(analysis.labels[k] == count.number)
+    tile, frame = tile_of(header), referenced_frame(header)
+    if tile is not None:  # a region is told in the coordinates of the whole matrix
+        corners += (tile.left, tile.top)
     return ImageRegion(
         graphic_type=GraphicTypeValues.POLYLINE,
-        graphic_data=outline(analysis.labels[k] == count.number),
-        source_image=SourceImageForRegion(header.sop_class_uid, header.sop_instance_uid),
+        graphic_data=corners,
+        source_image=SourceImageForRegion(
+            header.sop_class_uid,
+            header.sop_instance_uid,
+            None if frame is None else [frame],
+        ),
     )
 
 

@@ -23,6 +23,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from models.manifest import Segment
+from services.common.headers import InstanceHeader
 from services.reporting.analysis import Analysis
 from services.reporting.coding import dicom_code
 from services.reporting.equipment import AXIAL_VERSION, MANUFACTURER, MODEL_NAME, serial_number
@@ -40,6 +41,7 @@ from services.reporting.naming import (
     tracking_uid,
 )
 from services.reporting.objects import as_file, finish
+from services.reporting.references import instances_of, refer, stand_in_uid
 from services.reporting.source import SourceSeries
 from services.reporting.stand_ins import stand_in
 from services.reporting.texts import ascii_text
@@ -59,7 +61,7 @@ def encode_segmentation(analysis: Analysis, form: Form, number: int) -> bytes:
     segments = [job.manifest.segment(each) for each in analysis.numbers_in_object]
     form_name = form.name(Kind.SEG)
     dataset = Segmentation(
-        source_images=[stand_in(header, source) for header in source.headers],
+        source_images=_planes(source),
         pixel_array=_renumbered(analysis),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
@@ -88,11 +90,19 @@ def encode_segmentation(analysis: Analysis, form: Form, number: int) -> bytes:
     return as_file(dataset)
 
 
+def _planes(source: SourceSeries) -> list[Dataset]:
+    """The source's planes for highdicom, each as an instance of its own."""
+    planes = [stand_in(header, source) for header in source.headers]
+    for k, plane in enumerate(planes):
+        plane.SOPInstanceUID = stand_in_uid(k)
+    return planes
+
+
 def _make_readable(dataset: Dataset, analysis: Analysis) -> None:
     """What viewers and archives need beyond what highdicom writes."""
     dataset.ContentCreatorName = "Axial^"
     _in_slice_order(dataset, analysis)
-    _write_geometry_as_sent(dataset, analysis.source)
+    _name_sources(dataset, analysis.source)
     # Viewers that find it pair frame i with its item i, which is wrong where frames are left out.
     dataset.pop("SourceImageSequence", None)
     _segment_per_frame(dataset)
@@ -142,8 +152,7 @@ def _in_slice_order(dataset: Dataset, analysis: Analysis) -> None:
     anew, from 1 without gaps, and the pixels are packed from the labels in that order: one bit
     per voxel, the first voxel in the lowest bit, frames not aligned to bytes (PS3.5 8.1.1).
     """
-    headers = analysis.source.headers
-    slice_of = {header.sop_instance_uid: k for k, header in enumerate(headers)}
+    slice_of = {stand_in_uid(k): k for k in range(len(analysis.source.headers))}
     in_manifest = {place: number for number, place in analysis.numbers_in_object.items()}
     frames: list[tuple[int, int, Dataset]] = []
     for frame in dataset.PerFrameFunctionalGroupsSequence:
@@ -178,20 +187,35 @@ def _packed(labels: npt.NDArray[np.uint8], frames: list[tuple[int, int]]) -> byt
     return packed + b"\0" * (len(packed) % 2)
 
 
-def _write_geometry_as_sent(dataset: Dataset, source: SourceSeries) -> None:
-    """Puts the source's own decimal strings where highdicom formatted numbers."""
-    position_of = {
-        header.sop_instance_uid: header.attributes["ImagePositionPatient"]
-        for header in source.headers
-    }
-    first = source.headers[0].attributes
-    for frame in dataset.PerFrameFunctionalGroupsSequence:
-        referenced = frame.DerivationImageSequence[0].SourceImageSequence[0]
+def _name_sources(dataset: Dataset, source: SourceSeries) -> None:
+    """Puts the true planes in the place of stand-ins, with their positions as they were sent."""
+    plane_of = {stand_in_uid(k): header for k, header in enumerate(source.headers)}
+    frames = dataset.PerFrameFunctionalGroupsSequence
+    items = [frame.DerivationImageSequence[0].SourceImageSequence[0] for frame in frames]
+    # All are looked up before any is changed: frames of one plane may share their item.
+    headers = [plane_of[item.ReferencedSOPInstanceUID] for item in items]
+    for frame, item, header in zip(frames, items, headers, strict=True):
+        refer(item, header)
         _as_sent(
             frame.PlanePositionSequence[0],
             "ImagePositionPatient",
-            position_of[referenced.ReferencedSOPInstanceUID],
+            header.attributes["ImagePositionPatient"],
         )
+    series = dataset.ReferencedSeriesSequence[0]
+    series.ReferencedInstanceSequence = [_reference(each) for each in instances_of(source)]
+    _write_geometry_as_sent(dataset, source)
+
+
+def _reference(header: InstanceHeader) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = header.sop_class_uid
+    item.ReferencedSOPInstanceUID = header.sop_instance_uid
+    return item
+
+
+def _write_geometry_as_sent(dataset: Dataset, source: SourceSeries) -> None:
+    """Puts the source's own decimal strings where highdicom formatted numbers."""
+    first = source.headers[0].attributes
     shared = dataset.SharedFunctionalGroupsSequence[0]
     orientation = shared.PlaneOrientationSequence[0]
     _as_sent(orientation, "ImageOrientationPatient", first["ImageOrientationPatient"])

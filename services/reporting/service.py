@@ -123,6 +123,7 @@ class ReportingService(reporting_pb2_grpc.ReportingServicer):
             labels_key=request.labels_key,
             analysis_started=_moment(request.analysis_started),
             supersedes_job_uid=request.supersedes_job_uid,
+            frames=tuple(selected.frames),
         )
 
     @contextmanager

@@ -21,8 +21,10 @@ from services.common.database import InstanceRow
 from services.common.fates import Refusal
 from services.common.headers import InstanceHeader
 from services.common.store import StudyStore
+from services.imaging.frames import frame_of
 from services.imaging.geometry import GeometryLimits, SeriesGeometry, examine_series
 from services.imaging.limits import limits_of
+from services.imaging.opening import open_stored_images
 from services.reporting.errors import JobError
 from services.reporting.job import Job, Withholding, geometry_mismatch
 
@@ -36,7 +38,7 @@ class SourceSeries:
     """A source series in slice order, proven to be one regular grid.
 
     Attributes:
-        headers: element k is plane k of the labels.
+        headers: element k is plane k of the labels: an instance, a frame or a tile of one.
         first: the whole data set of the first instance but its pixels, elements still as bytes.
         affine: float64 4x4, (i, j, k, 1) to LPS millimetres.
         slice_spacing_mm: the distance of neighbouring slices, from their positions; the mean
@@ -67,7 +69,8 @@ def load_source(job: Job, engine: Engine, store: StudyStore) -> SourceSeries | W
     """The source series of `job`, from the database and the store.
 
     Raises:
-        JobError: an instance is not registered, or belongs to another study or series.
+        JobError: an instance is not registered, belongs to another study or series, or lacks a
+            frame.
         StoreError: the first instance's file is not there.
     """
     rows: dict[str, tuple[str, InstanceHeader]] = {}
@@ -87,22 +90,41 @@ def load_source(job: Job, engine: Engine, store: StudyStore) -> SourceSeries | W
             f"Job {job.job_uid} names {len(uids)} instances, {len(missing)} of which are not "
             "registered. Send the series again."
         )
-    headers = tuple(rows[uid][1] for uid in uids)
-    for header in headers:
+    instances = [rows[uid][1] for uid in dict.fromkeys(uids)]
+    for header in instances:
         if (header.study_uid, header.series_uid) != (job.study_uid, job.series_uid):
             raise JobError(
                 f"Instance {header.sop_instance_uid} does not belong to series {job.series_uid} "
                 f"of study {job.study_uid}."
             )
+    headers = _planes(job, instances, store)
+    if isinstance(headers, Withholding):
+        return headers
     key = rows[uids[0]][0]
     with store.local([key]) as files, files[key].open("rb") as file:
         return source_series(headers, file, _limits(job))
 
 
+def _planes(
+    job: Job, instances: Sequence[InstanceHeader], store: StudyStore
+) -> tuple[InstanceHeader, ...] | Withholding:
+    """The header of every plane of the labels, in their order."""
+    images = open_stored_images(instances, store)
+    if isinstance(images, Refusal):
+        return geometry_mismatch(images.sentence)
+    by_place = {(image.sop_instance_uid, frame_of(image) or 0): image for image in images}
+    frames = job.frames or (0,) * len(job.sop_instance_uids)
+    places = list(zip(job.sop_instance_uids, frames, strict=True))
+    absent = [place for place in places if place not in by_place]
+    if absent:
+        raise JobError(f"Job {job.job_uid} names {len(absent)} frames that its instances lack.")
+    return tuple(by_place[place] for place in places)
+
+
 def source_series(
     headers: Sequence[InstanceHeader], first_file: BinaryIO, limits: GeometryLimits = _REGULAR
 ) -> SourceSeries | Withholding:
-    """A source series from its kept headers and the file of its first instance.
+    """A source series from the headers of its planes and the file of its first instance.
 
     The geometry is examined here once more, by the gate's own function: what an object says
     about places must not rest on what another process found earlier.
@@ -114,8 +136,8 @@ def source_series(
     geometry = examine_series(headers, limits)
     if isinstance(geometry, Refusal):
         return geometry_mismatch(geometry.sentence)
-    order = [plane.sop_instance_uid for plane in geometry.planes]
-    if order != [header.sop_instance_uid for header in headers]:
+    order = [(plane.sop_instance_uid, plane.frame) for plane in geometry.planes]
+    if order != [(header.sop_instance_uid, frame_of(header)) for header in headers]:
         return geometry_mismatch("the planes of the labels are not in the order of the slices")
     first = pydicom.dcmread(first_file, stop_before_pixels=True)
     return SourceSeries(

@@ -26,7 +26,7 @@ def identity_of(header: InstanceHeader) -> Dataset:
 
 
 def stand_in(header: InstanceHeader, source: SourceSeries) -> Dataset:
-    """A source instance as highdicom needs it: identity and geometry, no patient.
+    """A plane of the source as highdicom needs it: identity and geometry, no patient.
 
     Orientation and spacing are the first instance's throughout: the geometry gate has proven
     that the others differ from it by less than its tolerance.
