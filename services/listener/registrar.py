@@ -1,9 +1,10 @@
 """From instances that lie in a spool to rows of the database and objects of the store.
 
 What is offered here was acknowledged, or is about to be: it is on disk. It is registered in
-batches, one transaction for as many as wait, then taken into the store. An instance that comes twice with
-the same bytes is counted once; other bytes under its UID are kept beside it and flagged. Nothing
-that was offered is given up: while the database does not answer, it waits in the spool.
+batches, one transaction for as many as wait, then taken into the store. An instance that comes
+twice with the same bytes is counted once; other bytes under its UID are kept beside it and flagged.
+Nothing that was offered is given up: while the database or the store does not answer, it waits in
+the spool.
 """
 
 from __future__ import annotations
@@ -49,8 +50,6 @@ _log = get_logger("listener")
 _BATCH = 256
 # So many may wait before whoever offers has to: the spool, not memory, is where instances wait.
 _MOST_WAITING = 4096
-# Of a conflicting instance's digest, what the log says: enough to find its file by.
-_SHOWN_OF_DIGEST = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +82,31 @@ class StoredInstance:
     peer: str
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An instance whose row was decided; its file is to be brought where it belongs."""
+
+    offered: Offered
+    received: ReceivedInstance
+    outcome: Outcome
+
+    @property
+    def uid(self) -> str:
+        """Its SOP instance UID."""
+        return self.received.registration.header.sop_instance_uid
+
+    @property
+    def path(self) -> Path:
+        """Its file in the spool."""
+        return Path(self.offered.file.path)
+
+    @property
+    def stored(self) -> StoredInstance:
+        """What assembly hears of it."""
+        header = self.received.registration.header
+        return StoredInstance(header.study_uid, header.series_uid, self.offered.peer)
+
+
 class Registrar:
     """Registers what is offered; a context manager that owns a thread.
 
@@ -110,6 +134,7 @@ class Registrar:
         self._on_stored = on_stored
         self._ship = ship
         self._waiting: deque[Offered] = deque()
+        self._unplaced: list[Decided] = []  # the thread's own
         self._changed = threading.Condition()
         self._offered = 0
         self._done = 0
@@ -155,54 +180,66 @@ class Registrar:
         failures = 0
         while True:
             with self._changed:
-                while not self._waiting and not self._stopped:
+                while not self._waiting and not self._stopped and not self._unplaced:
                     self._changed.wait()
-                if not self._waiting or (self._stopped and failures):
+                if self._stopped and (failures or not self._waiting):
                     return
                 batch = [self._waiting[n] for n in range(min(_BATCH, len(self._waiting)))]
+            trouble: Exception | None = None
             try:
                 self._register(batch)
-            except (SQLAlchemyError, StoreError) as error:
-                failures += 1
-                self._note_trouble(error, failures)
-                with self._changed:
-                    self._changed.wait_for(lambda: self._stopped, backoff_s(failures, 0.5))
-                continue
-            failures, self._trouble = 0, None
+            except SQLAlchemyError as error:
+                trouble, batch = error, []
+            trouble = self._place() or trouble
             with self._changed:
                 for _ in batch:
                     self._waiting.popleft()
                 self._done += len(batch)
                 QUEUE_DEPTH.labels("registrar").set(len(self._waiting))
                 self._changed.notify_all()
+                failures = 0 if trouble is None else failures + 1
+                self._note(trouble, failures)
+                if trouble is not None:
+                    self._changed.wait_for(lambda: self._stopped, backoff_s(failures, 0.5))
 
-    def _note_trouble(self, error: Exception, failures: int) -> None:
+    def _note(self, trouble: Exception | None, failures: int) -> None:
+        if trouble is None:
+            self._trouble = None
+            return
         # The text may hold values of the header: its kind only.
-        self._trouble = f"Instances wait in the spool: {type(error).__name__}."
+        self._trouble = f"Instances wait in the spool: {type(trouble).__name__}."
         if failures == 1:
-            _log.error("registering_failed", problem=type(error).__name__)
+            _log.error("registering_failed", problem=type(trouble).__name__)
 
     def _register(self, batch: list[Offered]) -> None:
         received = [one for one in map(self._received, batch) if one is not None]
         try:
             outcomes = self._outcomes([one for _, one in received])
         except (DBAPIError, ValueError) as error:
-            if isinstance(error, DBAPIError) and error.connection_invalidated:
+            if isinstance(error, DBAPIError) and not _is_about_values(error):
                 raise
             outcomes = self._one_by_one(received)
         crashpoint("listener.instance.registered")
-        self._take_in(
-            [
-                (offered, one, outcome)
-                for (offered, one), outcome in zip(received, outcomes, strict=True)
-                if outcome is not None
-            ]
-        )
+        decided = [
+            Decided(offered, one, outcome)
+            for (offered, one), outcome in zip(received, outcomes, strict=True)
+            if outcome is not None
+        ]
+        self._unplaced += decided
+        self._count(decided)
+
+    def _count(self, decided: Sequence[Decided]) -> None:
+        new = [one for one in decided if one.outcome is Outcome.STORED]
+        for one in new:
+            INSTANCES_RECEIVED.labels(Outcome.STORED).inc()
+            BYTES_RECEIVED.inc(one.offered.file.data_bytes)
+        if new:
+            self._on_stored([one.stored for one in new])
 
     def _received(self, offered: Offered) -> tuple[Offered, ReceivedInstance] | None:
         file = offered.file
         path = Path(file.path)
-        if not path.exists():  # a batch that is done again after a crash of the database
+        if not path.exists():  # it was offered twice: by its receiver and after that one's death
             return None
         try:
             registration = offered.registration or _read(path)
@@ -241,73 +278,84 @@ class Registrar:
         self._quarantine.put(file, "unreadable_instance", problem)
         INSTANCES_RECEIVED.labels("quarantined").inc()
 
-    def _take_in(self, decided: list[tuple[Offered, ReceivedInstance, Outcome]]) -> None:
-        stored: list[tuple[str, str, Path]] = []
-        for offered, one, outcome in decided:
-            file = Path(offered.file.path)
-            place = (one.registration.header.sop_instance_uid, one.store_key, file)
-            if outcome is Outcome.REPEATED:
-                outcome = self._repeated(one, file)
-            if outcome is Outcome.STORED:
-                BYTES_RECEIVED.inc(offered.file.data_bytes)
-            if outcome is Outcome.CONFLICTING:
-                self._keep_beside(offered, one, file)
-            if outcome is not Outcome.CONFLICTING and file.exists():
-                # Also one that was registered before: this is its file, found after a crash, or
-                # the same once more. Whichever reaches the store stands for both.
-                stored.append(place)
-            INSTANCES_RECEIVED.labels(outcome).inc()
+    def _place(self) -> Exception | None:
+        """Brings registered instances into the store; those it refuses stay for the next time."""
+        refused: list[Decided] = []
+        trouble: Exception | None = None
+        stored: list[Decided] = []
+        for one in self._unplaced:
+            try:
+                if one.outcome is Outcome.STORED or self._is_on_its_way(one):
+                    stored.append(one)
+            except (StoreError, SQLAlchemyError, OSError) as error:
+                refused.append(one)
+                trouble = error
+        try:
+            self._bring(stored)
+        except (StoreError, SQLAlchemyError, OSError) as error:
+            refused += stored
+            trouble = error
+        self._unplaced = refused
+        return trouble
+
+    def _bring(self, stored: list[Decided]) -> None:
+        there = [one for one in stored if one.path.exists()]
         if self._ship is not None:
-            self._ship(stored)
+            self._ship([(one.uid, one.received.store_key, one.path) for one in there])
         elif stored:
             # The row decided that these bytes are the instance: they replace what a crash left.
-            self._store.put_files([(key, file) for _, key, file in stored], replace=True)
-            mark_in_store(self._engine, [uid for uid, _, _ in stored])
-        new = [
-            StoredInstance(
-                one.registration.header.study_uid, one.registration.header.series_uid, offered.peer
-            )
-            for offered, one, outcome in decided
-            if outcome is Outcome.STORED
-        ]
-        if new:
-            self._on_stored(new)
+            files = [(one.received.store_key, one.path) for one in there]
+            self._store.put_files(files, replace=True)
+            mark_in_store(self._engine, [one.uid for one in stored])
 
-    def _repeated(self, one: ReceivedInstance, file: Path) -> Outcome:
-        """What an instance is whose digest is that of the registered one.
+    def _is_on_its_way(self, one: Decided) -> bool:
+        """Whether an instance that was registered before is to be brought into the store.
 
-        The bytes are compared where the kept ones lie in the store; the file is removed when they
-        are the same. A file that somebody lost is put back.
+        It is when that one is not there yet: this is its file, found after a crash, or the same
+        once more; whichever reaches the store stands for both. Else it is dealt with here: the
+        same bytes are removed, other bytes kept beside the first.
         """
-        known = find_instance(self._engine, one.registration.header.sop_instance_uid)
-        if known is None or known.spooled_by is not None:
+        if not one.path.exists():
+            return False
+        outcome = one.outcome
+        if outcome is Outcome.REPEATED:
+            known = find_instance(self._engine, one.uid)
+            if known is None or known.spooled_by is not None:
+                INSTANCES_RECEIVED.labels(Outcome.REPEATED).inc()
+                return True
+            outcome = self._compared(one, known.store_key)
+        if outcome is Outcome.CONFLICTING:
+            self._keep_beside(one)
+        INSTANCES_RECEIVED.labels(outcome).inc()
+        return False
+
+    def _compared(self, one: Decided, kept_key: str) -> Outcome:
+        """What an instance is whose digest is that of the one in the store: bytes decide."""
+        if self._store.size(kept_key) is None:  # somebody lost it
+            self._store.put_file(kept_key, one.path)
             return Outcome.REPEATED
-        if self._store.size(known.store_key) is None:
-            self._store.put_file(known.store_key, file)
-            return Outcome.REPEATED
-        with self._store.local([known.store_key]) as kept:
-            same = _same_data(kept[known.store_key], file)
-        if not same:
-            return Outcome.CONFLICTING
-        file.unlink(missing_ok=True)
+        with self._store.local([kept_key]) as kept:
+            if not _same_data(kept[kept_key], one.path):
+                return Outcome.CONFLICTING
+        one.path.unlink(missing_ok=True)
         return Outcome.REPEATED
 
-    def _keep_beside(self, offered: Offered, one: ReceivedInstance, file: Path) -> None:
+    def _keep_beside(self, one: Decided) -> None:
         # PS3.4 B.2.3 leaves duplicates to us: the first one received stays the one that is used.
         # The sender may drop its copy after the success, so that this one is kept beside it.
-        header = one.registration.header
-        key = conflict_key(header.sop_instance_uid, one.data_digest)
-        self._store.put_files([(key, file)], replace=True)
+        received, header = one.received, one.received.registration.header
+        key = conflict_key(one.uid, received.data_digest)
+        self._store.put_files([(key, one.path)], replace=True)
         _log.warning(
             "instance_conflicting",
-            instance_uid_hash=hashed(header.sop_instance_uid),
-            digest=one.data_digest[:_SHOWN_OF_DIGEST],
-            peer=one.peer,
+            instance_uid_hash=hashed(one.uid),
+            digest=received.data_digest,
+            peer=received.peer,
         )
         audit(
             AuditEvent.INSTANCE_CONFLICTING,
-            peer=offered.peer,
-            ae_title=one.peer,
+            peer=one.offered.peer,
+            ae_title=received.peer,
             study_uid=header.study_uid,
             instances={header.sop_class_uid: 1},
         )

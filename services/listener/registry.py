@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, case, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, Engine, case, delete, func, insert, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import class_mapper
 
@@ -136,15 +136,21 @@ def register_instances(
     with engine.begin() as connection:
         studies = {one.registration.header.study_uid: one for one in reversed(rows)}
         series = {one.registration.header.series_uid: one for one in reversed(rows)}
-        _insert_missing(connection, StudyRow, [_study_values(studies[u]) for u in sorted(studies)])
-        _insert_missing(connection, SeriesRow, [_series_values(series[u]) for u in sorted(series)])
+        new_studies = _insert_missing(
+            connection, StudyRow, [_study_values(studies[uid]) for uid in sorted(studies)]
+        )
+        new_series = _insert_missing(
+            connection, SeriesRow, [_series_values(series[uid]) for uid in sorted(series)]
+        )
         new = _insert_missing(
             connection, InstanceRow, [_instance_values(one, spooled_by) for one in rows]
         )
+        arrived = [first[uid].registration.header for uid in new]
+        # No study or series without an instance.
+        _delete(connection, SeriesRow, new_series - {header.series_uid for header in arrived})
+        _delete(connection, StudyRow, new_studies - {header.study_uid for header in arrived})
         new |= _take_again(connection, [one for one in rows if _uid(one) not in new], spooled_by)
-        _count_new(
-            connection, [one for one in rows if one.registration.header.sop_instance_uid in new]
-        )
+        _count_new(connection, [first[uid] for uid in new])
         known = _find(connection, [uid for uid in first if uid not in new])
     return [_outcome(one, first, new, known) for one in batch]
 
@@ -371,6 +377,12 @@ def _take_again(
 
 def _uid(received: ReceivedInstance) -> str:
     return received.registration.header.sop_instance_uid
+
+
+def _delete(connection: Connection, table: type[Base], keys: set[str]) -> None:
+    if keys:
+        (key,) = class_mapper(table).primary_key
+        connection.execute(delete(table).where(key.in_(sorted(keys))))
 
 
 def _count_new(connection: Connection, new: Sequence[ReceivedInstance]) -> None:

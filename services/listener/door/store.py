@@ -144,6 +144,8 @@ class StoreOperation:
                 "type": "stored",
                 "file": file.as_json(),
                 "scanned": told(scanned, self._taking.scheme),
+                "peer": self._sender.peer,
+                "priority": self._sender.priority,
             }
         )
         return StoreStatus.SUCCESS, ""

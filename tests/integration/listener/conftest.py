@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from services.common.service import ServiceContext
 from services.common.settings import ListenerSettings, OrchestratorSettings, Settings
 from services.common.store import StudyStore
 from services.listener.service import Listener, open_listener
+from tests.builders.reception import Reception, opened_reception
 
 OpenListener = Callable[..., AbstractContextManager[Listener]]
+Receiving = Callable[..., Reception]
 
 
 @pytest.fixture
@@ -44,6 +47,19 @@ def lite_engine(sqlite_url: str) -> Generator[Engine]:
 
 
 @pytest.fixture
+def receiving(tmp_path: Path) -> Generator[Callable[..., Reception]]:
+    """Opens receptions: ``receiving(engine, store, stored.append)``; closed after the test."""
+    with ExitStack() as opened:
+        count = itertools.count()
+
+        def reception(engine: Engine, store: StudyStore, *rest: Any, **named: Any) -> Reception:
+            folder = tmp_path / f"front-{next(count)}"
+            return opened.enter_context(opened_reception(engine, store, folder, *rest, **named))
+
+        yield reception
+
+
+@pytest.fixture
 def open_front_door(tmp_path: Path, lite_engine: Engine, store: StudyStore) -> OpenListener:
     """Opens a whole listener: ``with open_front_door(quiet_period_s=0.1) as listener:``."""
 
@@ -54,6 +70,7 @@ def open_front_door(tmp_path: Path, lite_engine: Engine, store: StudyStore) -> O
             "intake_address": "127.0.0.1:0",
             "accept_unknown_peers": True,
             "quiet_period_s": 3600,
+            "receivers": 1,
         }
         settings = Settings(
             data_dir=tmp_path,

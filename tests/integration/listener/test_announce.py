@@ -12,19 +12,19 @@ from services.common.database import RevisionRow
 from services.common.store import StudyStore
 from services.listener.announce import Announcer
 from services.listener.assembly import Assembly
-from services.listener.reception import Reception
 from services.listener.registry import Trigger, unannounced_revisions
 from tests.builders.network import free_port
 from tests.builders.orchestrator_peer import orchestrator_peer
+from tests.builders.reception import offer
 from tests.builders.series import sound_series
-from tests.integration.listener.test_reception import offer
+from tests.integration.listener.conftest import Receiving
 
 
 @pytest.fixture
-def frozen(engine: Engine, store: StudyStore, tmp_path: Path) -> str:
+def frozen(engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving) -> str:
     """The UID of a study whose first revision is frozen and not announced."""
     stored: list[str] = []
-    reception = Reception(engine, store, stored.append)
+    reception = receiving(engine, store, stored.append)
     reception.receive(offer(sound_series(tmp_path / "dicom")[0]))
     assembly = Assembly(engine, 3600, lambda _uid, _number: None)
     assert assembly.freeze(stored[0], Trigger.TOLD) is not None
@@ -73,10 +73,10 @@ def test_a_refusing_orchestrator_is_asked_again(engine: Engine, frozen: str) -> 
 
 
 def test_announcing_takes_milliseconds_when_the_orchestrator_is_there(
-    engine: Engine, store: StudyStore, tmp_path: Path
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
     stored: list[str] = []
-    reception = Reception(engine, store, stored.append)
+    reception = receiving(engine, store, stored.append)
     offers = [offer(file) for file in sound_series(tmp_path / "dicom")]
     with (
         orchestrator_peer() as (peer, address),

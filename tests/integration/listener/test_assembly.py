@@ -12,15 +12,15 @@ from services.common.database import RevisionInstanceRow, RevisionRow, StudyRow
 from services.common.store import StudyStore
 from services.common.telemetry import root_traceparent
 from services.listener.assembly import Assembly
-from services.listener.reception import Reception
 from services.listener.registry import (
     Trigger,
     freeze_revision,
     read_activity,
     unfrozen_studies,
 )
+from tests.builders.reception import offer
 from tests.builders.series import sound_series
-from tests.integration.listener.test_reception import offer
+from tests.integration.listener.conftest import Receiving
 
 NOON = dt.datetime(2024, 1, 31, 12, tzinfo=dt.UTC)
 
@@ -41,13 +41,15 @@ class Clock:
 class Front:
     """Reception and assembly on one frozen clock; the deadlines' thread is not started."""
 
-    def __init__(self, engine: Engine, store: StudyStore, folder: Path) -> None:
+    def __init__(
+        self, engine: Engine, store: StudyStore, folder: Path, receiving: Receiving
+    ) -> None:
         self.clock = Clock()
         self.announced: list[tuple[str, int]] = []
         self.assembly = Assembly(
             engine, 5.0, lambda uid, number: self.announced.append((uid, number)), self.clock
         )
-        self.reception = Reception(engine, store, lambda _: None, self.clock)
+        self.reception = receiving(engine, store, clock=self.clock)
         self.offers = [offer(file) for file in sound_series(folder / "dicom")]
         self.study_uid = ""
 
@@ -84,9 +86,9 @@ def members(engine: Engine, number: int) -> set[str]:
 
 
 def test_a_quiet_study_is_frozen_with_all_its_instances(
-    engine: Engine, store: StudyStore, tmp_path: Path
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
-    front = Front(engine, store, tmp_path)
+    front = Front(engine, store, tmp_path, receiving)
     front.receive(0, 1, 2)
     front.clock.advance(4.9)
     front.look(engine)
@@ -103,9 +105,9 @@ def test_a_quiet_study_is_frozen_with_all_its_instances(
 
 
 def test_every_instance_begins_the_quiet_period_again(
-    engine: Engine, store: StudyStore, tmp_path: Path
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
-    front = Front(engine, store, tmp_path)
+    front = Front(engine, store, tmp_path, receiving)
     for number in range(4):
         front.receive(number)
         front.clock.advance(4)
@@ -117,9 +119,9 @@ def test_every_instance_begins_the_quiet_period_again(
 
 
 def test_late_instance_starts_new_revision_that_holds_all(
-    engine: Engine, store: StudyStore, tmp_path: Path
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
-    front = Front(engine, store, tmp_path)
+    front = Front(engine, store, tmp_path, receiving)
     front.receive(0, 1)
     front.clock.advance(5)
     front.look(engine)
@@ -136,9 +138,9 @@ def test_late_instance_starts_new_revision_that_holds_all(
 
 
 def test_a_repeated_instance_starts_no_revision(
-    engine: Engine, store: StudyStore, tmp_path: Path
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
-    front = Front(engine, store, tmp_path)
+    front = Front(engine, store, tmp_path, receiving)
     front.receive(0, 1)
     front.clock.advance(5)
     front.look(engine)
@@ -149,8 +151,10 @@ def test_a_repeated_instance_starts_no_revision(
     assert unfrozen_studies(engine) == []
 
 
-def test_freezing_twice_is_freezing_once(engine: Engine, store: StudyStore, tmp_path: Path) -> None:
-    front = Front(engine, store, tmp_path)
+def test_freezing_twice_is_freezing_once(
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+) -> None:
+    front = Front(engine, store, tmp_path, receiving)
     front.receive(0, 1)
     (study_uid,) = study_uids(engine)
     assert front.assembly.freeze(study_uid, Trigger.TOLD) is not None
@@ -161,9 +165,9 @@ def test_freezing_twice_is_freezing_once(engine: Engine, store: StudyStore, tmp_
 
 
 def test_a_told_study_is_frozen_before_it_is_quiet(
-    engine: Engine, store: StudyStore, tmp_path: Path
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
-    front = Front(engine, store, tmp_path)
+    front = Front(engine, store, tmp_path, receiving)
     front.receive(0, 1)
     (study_uid,) = study_uids(engine)
     frozen = front.assembly.freeze(study_uid, Trigger.TOLD)
@@ -177,11 +181,11 @@ def test_a_told_study_is_frozen_before_it_is_quiet(
 
 
 def test_what_another_listener_received_postpones_freezing(
-    engine: Engine, store: StudyStore, tmp_path: Path
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
-    front = Front(engine, store, tmp_path)
+    front = Front(engine, store, tmp_path, receiving)
     front.receive(0)
-    other = Reception(engine, store, lambda _: None, front.clock)
+    other = receiving(engine, store, clock=front.clock)
     front.clock.advance(4)
     other.receive(front.offers[1])
     front.clock.advance(1)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import json
 import os
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pydicom
 import pytest
 import yaml
@@ -23,13 +24,15 @@ from sqlalchemy import Engine, select
 
 from services.common.database import InstanceRow, RevisionRow, open_database
 from services.common.store import StudyStore
-from services.listener.part10 import file_meta
-from services.listener.reception import Reception
-from services.listener.recovery import recover
+from services.listener.door.part10 import FileMeta
+from services.listener.door.spool import Spool
+from services.listener.quarantine import Quarantine
+from services.listener.recovery import recover_spool
 from tests.builders.network import free_port
 from tests.builders.orchestrator_peer import orchestrator_peer
+from tests.builders.reception import OfferedInstance, offer
 from tests.builders.series import PATIENT_ID, PATIENT_NAME, edit, sound_series
-from tests.integration.listener.test_reception import offer
+from tests.integration.listener.conftest import Receiving
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -47,6 +50,8 @@ class Process:
                 "port": self.port,
                 "health_port": self._health,
                 "intake_address": "127.0.0.1:0",
+                "listener_id": "listener",
+                "receivers": 1,
                 "accept_unknown_peers": True,
                 "quiet_period_s": quiet_period_s,
             },
@@ -114,29 +119,37 @@ def registered(engine: Engine) -> set[str]:
         return set(connection.execute(select(InstanceRow.sop_instance_uid)).scalars())
 
 
-@pytest.mark.parametrize(
-    ("point", "acknowledged"),
-    [("listener.file.synced", 0), ("listener.instance.registered", 0)],
-)
-def test_killed_while_receiving_it_takes_up_what_is_on_disk(
-    point: str, acknowledged: int, tmp_path: Path
+def test_a_receiver_killed_before_its_answer_leaves_what_is_on_disk_to_the_listener(
+    tmp_path: Path,
 ) -> None:
     files = sound_series(tmp_path / "dicom")
     with orchestrator_peer() as (peer, address):
         listener = Process(tmp_path, address, quiet_period_s=0.5)
-        listener.crash_file.write_text(point)
-        with listener.running() as process:
-            assert listener.send(files) == acknowledged
-            process.wait(20)
+        listener.crash_file.write_text("listener.file.synced")
         with listener.running():
-            # Never acknowledged, but on disk: registered at the start.
-            assert len(registered(listener.engine())) == 1
+            assert listener.send(files) == 0
+            # Never acknowledged, but on disk: registered.
+            wait_until(lambda: len(registered(listener.engine())) == 1)
             assert listener.send(files) == len(files)
             peer.wait_for(1)
-            deadline = time.monotonic() + 20
-            while sum_of_newest(listener.engine()) < len(files):
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            wait_until(lambda: sum_of_newest(listener.engine()) == len(files))
+
+
+def test_killed_while_registering_it_registers_all_it_acknowledged_after_the_start(
+    tmp_path: Path,
+) -> None:
+    files = sound_series(tmp_path / "dicom")
+    with orchestrator_peer() as (peer, address):
+        listener = Process(tmp_path, address, quiet_period_s=0.5)
+        listener.crash_file.write_text("listener.instance.registered")
+        with listener.running() as process:
+            acknowledged = listener.send(files)
+            process.wait(20)
+        with listener.running():
+            wait_until(lambda: len(registered(listener.engine())) >= max(acknowledged, 1))
+            assert listener.send(files) == len(files)
+            peer.wait_for(1)
+            wait_until(lambda: sum_of_newest(listener.engine()) == len(files))
     assert len(registered(listener.engine())) == len(files)
 
 
@@ -206,7 +219,7 @@ def test_no_line_of_the_log_holds_a_uid(tmp_path: Path) -> None:
         str(pydicom.dcmread(f).SOPInstanceUID) for f in files
     }
     listener = Process(tmp_path, f"127.0.0.1:{free_port()}", quiet_period_s=0.2)
-    leftover = tmp_path / "data" / "store" / "studies/1.2.0840.4711/1.2.0840.4712/2.25.9.dcm"
+    leftover = tmp_path / "data" / "spool" / "listener" / "door-0" / "1-1.dcm"
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"cut off")
     log = tmp_path / "log"
@@ -230,58 +243,86 @@ def test_no_line_of_the_log_holds_a_uid(tmp_path: Path) -> None:
     assert [uid for uid in uids if uid in said] == []
 
 
-def test_recovery_registers_and_quarantines(
-    lite_engine: Engine, store: StudyStore, tmp_path: Path
+def spooled(folder: Path, offered: OfferedInstance) -> Path:
+    """An instance in a spool that nobody was told of."""
+    spool = Spool(folder)
+    writer = spool.begin()
+    writer.write(offered.data)
+    uids = (offered.sop_class_uid, offered.sop_instance_uid, offered.transfer_syntax_uid)
+    file = writer.commit(FileMeta(*uids, offered.peer))
+    spool.close()
+    return Path(file.path)
+
+
+def test_recovery_registers_what_is_whole_and_puts_aside_what_is_torn(
+    lite_engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
-    offers = [offer(file) for file in sound_series(tmp_path / "dicom")]
-    reception = Reception(lite_engine, store, lambda _: None)
+    offers = [offer(file, peer="MR9") for file in sound_series(tmp_path / "dicom")]
+    reception = receiving(lite_engine, store)
     assert reception.receive(offers[0]) == 0
-    (known,) = registered(lite_engine)
+    spool, quarantine = tmp_path / "left", tmp_path / "quarantine"
+    known, unknown = (spooled(spool / "door-1", one) for one in offers[:2])
+    torn, changed, empty = (spooled(spool / "door-1", one) for one in offers[2:5])
+    with torn.open("r+b") as file:
+        file.truncate(torn.stat().st_size - 7)
+    with changed.open("r+b") as file:
+        file.seek(2000)
+        file.write(b"\0\0\0\0" if file.read(4) != b"\0\0\0\0" else b"\1\1\1\1")
+    empty.write_bytes(b"")
+
+    found = recover_spool(spool, Quarantine(quarantine), reception.registrar.offer)
+    assert (found.offered, found.quarantined) == (2, 2)
+    assert reception.registrar.flush(20)
+    assert registered(lite_engine) == {one.sop_instance_uid for one in offers[:2]}
     with lite_engine.connect() as connection:
-        key = connection.execute(select(InstanceRow.store_key)).scalar_one()
-    folder = store.path(key).parent
-    orphan = offers[1]
-    meta = file_meta(
-        orphan.sop_class_uid, orphan.sop_instance_uid, orphan.transfer_syntax_uid, "MR9"
+        peers = set(connection.execute(select(InstanceRow.peer)).scalars())
+    assert peers == {"MR9"}
+    assert sorted(path.name for path in quarantine.glob("*.dcm")) == sorted(
+        (torn.name, changed.name)
     )
-    (folder / f"{orphan.sop_instance_uid}.dcm").write_bytes(meta + orphan.data)
-    (folder / "2.25.7.dcm").write_bytes(b"cut off")
-    (folder / "2.25.8.dcm").write_bytes(meta + orphan.data)  # under another one's name
-
-    found = recover(lite_engine, store)
-    assert (found.registered, found.quarantined, found.removed) == (1, 2, 0)
-    assert registered(lite_engine) == {known, orphan.sop_instance_uid}
-    with lite_engine.connect() as connection:
-        row = connection.execute(
-            select(InstanceRow.__table__).where(
-                InstanceRow.sop_instance_uid == orphan.sop_instance_uid
-            )
-        ).one()
-    assert row.peer == "MR9"
-    assert reception.receive(orphan) == 0  # known by its digest: nothing changes
-    quarantined = sorted(p.name for p in (store.root / "quarantine").rglob("*.dcm"))
-    assert quarantined == ["2.25.7.dcm", "2.25.8.dcm"]
-    nothing = recover(lite_engine, store)
-    assert (nothing.registered, nothing.quarantined, nothing.removed) == (0, 0, 0)
+    reasons = [json.loads(path.read_text())["reason"] for path in quarantine.glob("*.json")]
+    assert reasons == ["torn_file", "torn_file"]
+    assert not list(spool.rglob("*.dcm"))
+    nothing = recover_spool(spool, Quarantine(quarantine), reception.registrar.offer)
+    assert (nothing.offered, nothing.quarantined) == (0, 0)
+    assert not known.exists()
+    assert not unknown.exists()
 
 
-@pytest.mark.parametrize("folder", ["studies/2.25.1/2.25.2", "jobs/2.25.3", "conflicts/2.25.4"])
-def test_recovery_removes_what_was_left_half_written_and_nothing_under_way(
-    folder: str, lite_engine: Engine, store: StudyStore
+def test_a_receiver_that_dies_is_replaced_and_what_it_acknowledged_is_registered(
+    tmp_path: Path,
 ) -> None:
-    now = dt.datetime(2024, 1, 31, 12, tzinfo=dt.UTC)
-    left, under_way = (store.root / folder / f".object.{n}.part" for n in (1, 2))
-    finished = store.root / folder / "labels.npz"
-    for file, age_s in ((left, 601), (under_way, 599), (finished, 1e6)):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"half")
-        os.utime(file, (now.timestamp() - age_s, now.timestamp() - age_s))
+    files = sound_series(tmp_path / "dicom")
+    listener = Process(tmp_path, f"127.0.0.1:{free_port()}", quiet_period_s=3600)
+    with listener.running() as process:
+        assert listener.send(files[:3]) == 3
+        (receiver,) = psutil.Process(process.pid).children()
+        receiver.kill()
+        deadline = time.monotonic() + 20
+        while not (found := psutil.Process(process.pid).children()) or found[0] == receiver:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert listener.send(files[3:]) == len(files) - 3
+        process.terminate()
+        assert process.wait(20) == 0
+    assert len(registered(listener.engine())) == len(files)
+    assert "receiver_died" in (tmp_path / "log").read_text()
 
-    assert recover(lite_engine, store, lambda: now).removed == 1
-    assert (left.exists(), under_way.exists(), finished.exists()) == (False, True, True)
-    later = now + dt.timedelta(minutes=10)
-    assert recover(lite_engine, store, lambda: later).removed == 1
-    assert (under_way.exists(), finished.exists()) == (False, True)
+
+def test_receivers_end_when_the_main_process_is_killed(tmp_path: Path) -> None:
+    listener = Process(tmp_path, f"127.0.0.1:{free_port()}", quiet_period_s=3600)
+    with listener.running() as process:
+        receivers = psutil.Process(process.pid).children()
+        process.kill()
+        process.wait(10)
+        assert psutil.wait_procs(receivers, timeout=10)[1] == []
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def sum_of_newest(engine: Engine) -> int:

@@ -294,7 +294,7 @@ def test_a_study_is_frozen_at_once_when_the_intake_is_told(
 def test_a_listener_that_lost_a_part_says_that_it_is_dead(open_front_door: OpenListener) -> None:
     with open_front_door() as listener:
         assert (listener.dead(), listener.problems()) == (None, [])
-    assert listener.dead() == "Associations are not being accepted."
+    assert listener.dead() == "Instances are not being registered."
 
 
 def test_a_taken_port_is_told_in_one_sentence(open_front_door: OpenListener) -> None:

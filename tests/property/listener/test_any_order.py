@@ -20,12 +20,12 @@ from services.common.database import (
 )
 from services.common.store import StudyStore
 from services.listener.assembly import Assembly
-from services.listener.reception import OfferedInstance, Reception
-from services.listener.recovery import recover
+from services.listener.quarantine import Quarantine
+from services.listener.recovery import recover_spool
 from services.listener.registry import Trigger
 from services.listener.statuses import StoreStatus
+from tests.builders.reception import OfferedInstance, offer, opened_reception
 from tests.builders.series import sound_series
-from tests.integration.listener.test_reception import offer
 
 NOON = dt.datetime(2024, 1, 31, 12, tzinfo=dt.UTC)
 
@@ -57,11 +57,13 @@ def test_every_acknowledged_instance_is_in_the_newest_revision_exactly_once(
         frozen: list[set[str]] = []  # what each revision has to hold
         for action in history:
             if isinstance(action, int):
-                status = Reception(engine, store, studies.append).receive(offers()[action])
-                assert status is StoreStatus.SUCCESS
+                with opened_reception(engine, store, Path(folder), studies.append) as reception:
+                    assert reception.receive(offers()[action]) is StoreStatus.SUCCESS
                 acknowledged.add(offers()[action].sop_instance_uid)
             elif action == "restart":
-                assert recover(engine, store).registered == 0
+                quarantine = Quarantine(Path(folder) / "quarantine")
+                found = recover_spool(Path(folder) / "spool", quarantine, lambda _: None)
+                assert (found.offered, found.quarantined) == (0, 0)
             elif studies:
                 assembly.freeze(studies[0], Trigger.TOLD)
                 if not frozen or frozen[-1] != acknowledged:
