@@ -20,7 +20,7 @@ from highdicom.seg import (
     SegmentDescription,
 )
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from models.manifest import Segment
 from services.common.headers import InstanceHeader
@@ -91,9 +91,13 @@ def encode_segmentation(analysis: Analysis, form: Form, number: int) -> bytes:
 
 
 def _planes(source: SourceSeries) -> list[Dataset]:
-    """The source's planes for highdicom, each as an instance of its own."""
+    """The source's planes for highdicom, each as a classic instance of its own.
+
+    highdicom takes one multi-frame object with all of its frames, and nothing else of the kind.
+    """
     planes = [stand_in(header, source) for header in source.headers]
     for k, plane in enumerate(planes):
+        plane.SOPClassUID = MRImageStorage
         plane.SOPInstanceUID = stand_in_uid(k)
     return planes
 
