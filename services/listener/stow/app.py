@@ -171,25 +171,27 @@ class StowApp:
         settings = self._door.settings
         gathered = bytearray()
         total = 0
-        more = True
-        while more:
+        ended: _Body | None = None
+        while ended is None:
             try:
                 message = await asyncio.wait_for(receive(), settings.idle_timeout_s)
             except TimeoutError:
-                return _Body.TOO_SLOW
-            if message["type"] == "http.disconnect":
+                ended = _Body.TOO_SLOW
+                message = {}
+            if message.get("type") == "http.disconnect":
                 raise _SenderGone
             gathered += message.get("body", b"")
             total += len(message.get("body", b""))
-            more = message.get("more_body", False)
             if total > settings.max_request_bytes:
-                return _Body.TOO_LARGE
-            if len(gathered) >= _CHUNK_BYTES or not more:
+                ended = _Body.TOO_LARGE
+            elif message and not message.get("more_body", False):
+                ended = _Body.WHOLE
+            if len(gathered) >= _CHUNK_BYTES or ended is not None:
                 chunk, gathered = bytes(gathered), bytearray()
                 await self._in_thread(request.feed, chunk)
-                if request.malformed and more:
-                    return _Body.MALFORMED
-        return _Body.WHOLE
+            if request.malformed and ended is None:
+                ended = _Body.MALFORMED
+        return ended
 
     async def _in_thread(self, work: Callable[..., Any], *values: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *values)

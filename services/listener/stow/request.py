@@ -94,6 +94,7 @@ class StowRequest:
         try:
             outcome = part.finish()
         except Exception as error:  # noqa: BLE001 - its neighbours must not fail with it
+            part.discard()
             outcome = Failed(FailureReason.PROCESSING_FAILURE, type(error).__name__)
         self._part = None
         self._outcomes.append(outcome)

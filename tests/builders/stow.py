@@ -1,0 +1,98 @@
+"""A STOW-RS door alone, and bodies to send to it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from services.common.headers import scheme
+from services.common.settings import ListenerSettings, StowSettings
+from services.listener.door.part10 import META_BYTES
+from services.listener.door.spool import Spool
+from services.listener.door.store import Taking
+from services.listener.door.tls import TlsFiles
+from services.listener.peers import admission_rules
+from services.listener.presentation_contexts import accepted_contexts
+from services.listener.stow.app import StowDoor
+from services.listener.stow.server import open_stow
+
+BOUNDARY = "stow-boundary"
+CONTENT_TYPE = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
+
+
+@dataclass
+class OpenDoor:
+    """A door that is open: where it is, and what was told of what came.
+
+    Attributes:
+        told: the ``stored`` messages, in their order.
+    """
+
+    url: str
+    spool: Path
+    told: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def stored(self) -> dict[str, bytes]:
+        """The data sets that were told of, by SOP instance UID, as they lie on the disk."""
+        return {
+            message["scanned"]["uids"]["SOPInstanceUID"]: Path(
+                message["file"]["path"]
+            ).read_bytes()[META_BYTES:]
+            for message in self.told
+        }
+
+    def files(self) -> list[Path]:
+        """The spool's files that hold something."""
+        return [file for file in self.spool.iterdir() if file.stat().st_size]
+
+
+@contextmanager
+def open_door(
+    folder: Path,
+    *,
+    tls: TlsFiles | None = None,
+    watermark_bytes: int = 0,
+    listener: dict[str, Any] | None = None,
+    **stow: Any,
+) -> Generator[OpenDoor]:
+    """Opens the door on a free port of 127.0.0.1; by default anyone may store."""
+    given = {"accept_unknown_peers": True, **(listener or {})}
+    settings = ListenerSettings.model_validate(given)
+    own = StowSettings.model_validate({"port": 0, "host": "127.0.0.1", **stow})
+    spool = Spool(folder / "spool", own.max_instance_bytes)
+    opened = OpenDoor("", folder / "spool")
+    lock = threading.Lock()
+
+    def tell(message: dict[str, Any]) -> None:
+        with lock:
+            opened.told.append(message)
+
+    contexts = {one.sop_class_uid: one.transfer_syntaxes for one in accepted_contexts()}
+    taking = Taking(spool, scheme(), watermark_bytes, tell)
+    door = StowDoor(own, admission_rules(settings), taking, contexts)
+    try:
+        with open_stow(door, tls, finish_within_s=5) as server:
+            kind = "https" if own.tls else "http"
+            opened.url = f"{kind}://127.0.0.1:{server.port}"
+            yield opened
+    finally:
+        spool.close()
+
+
+def part(content: bytes, content_type: str = "application/dicom") -> bytes:
+    """A part with its delimiter."""
+    return f"--{BOUNDARY}\r\nContent-Type: {content_type}\r\n\r\n".encode() + content + b"\r\n"
+
+
+def body(contents: Iterable[bytes]) -> bytes:
+    """A whole body of DICOM parts."""
+    return b"".join(map(part, contents)) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def data_set_of(file: bytes) -> bytes:
+    """The data set of a DICOM file, as it is in the file (PS3.10 7.1, after its group length)."""
+    return file[144 + int.from_bytes(file[140:144], "little") :]
