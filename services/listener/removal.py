@@ -142,8 +142,10 @@ def finish_removal(
     clock: Callable[[], dt.datetime],
     *,
     with_results: bool,
-) -> Removed:
+) -> Removed | None:
     """Deletes the objects of a study whose removal was begun; may be done again.
+
+    None where another listener finished it meanwhile, and told of it.
 
     Raises:
         StoreError: the store did not delete them; the study stays to be finished.
@@ -162,19 +164,21 @@ def finish_removal(
         crashpoint("listener.removal.objects")
     _delete_conflicts(engine, store, study_uid)
     results = _delete_results(engine, store, study_uid) if with_results else 0
+    done: dict[str, object] = {"deletion_pending": False}
+    if results:
+        done["results_deleted_at"] = clock()
     with engine.begin() as connection:
         cause = connection.execute(
-            select(func.coalesce(StudyRow.deletion_cause, "")).where(
-                StudyRow.study_uid == study_uid
-            )
-        ).scalar_one()
+            update(StudyRow)
+            .where(StudyRow.study_uid == study_uid, StudyRow.deletion_pending)
+            .values(**done)
+            .returning(StudyRow.deletion_cause)
+        ).scalar()
+        if cause is None:
+            return None
         audit(
             AuditEvent.STUDY_DELETED, study_uid=study_uid, reason=cause, instances=dict(instances)
         )
-        done: dict[str, object] = {"deletion_pending": False}
-        if results:
-            done["results_deleted_at"] = clock()
-        connection.execute(update(StudyRow).where(StudyRow.study_uid == study_uid).values(**done))
     crashpoint("listener.removal.done")
     return Removed(study_uid, cause, dict(instances), images_bytes, results)
 

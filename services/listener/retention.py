@@ -141,7 +141,9 @@ class Retention:
             SQLAlchemyError, StoreError: it is to be done again; nothing is half done that the next
                 turn does not finish.
         """
-        removed = [self._finish(study_uid) for study_uid in studies_being_removed(self._engine)]
+        removed: list[Removed] = []
+        for study_uid in studies_being_removed(self._engine):
+            removed += self._finish(study_uid)
         if not self._settings.active:
             return removed
         studies = [
@@ -150,7 +152,7 @@ class Retention:
         usage = Usage(stored_bytes(self._engine), self._free())
         for study, cause in choose(studies, usage, self._settings, self._clock()):
             if begin_removal(self._engine, study.study_uid, cause, self._clock()):
-                removed.append(self._finish(study.study_uid))
+                removed += self._finish(study.study_uid)
         return removed
 
     def _turn(self, _key: str) -> None:
@@ -163,11 +165,13 @@ class Retention:
             _log.error("retention_failed", problem=type(error).__name__, retry_after_s=wait_s)
         self._wheel.arm(_TURN, wait_s)
 
-    def _finish(self, study_uid: str) -> Removed:
+    def _finish(self, study_uid: str) -> list[Removed]:
         with_results = self._settings.results == "with_images"
         removed = finish_removal(
             self._engine, self._store, study_uid, self._clock, with_results=with_results
         )
+        if removed is None:
+            return []
         STUDIES_REMOVED.labels(removed.cause).inc()
         REMOVED_BYTES.inc(removed.images_bytes)
         _log.info(
@@ -178,7 +182,7 @@ class Retention:
             bytes=removed.images_bytes,
             results=removed.results,
         )
-        return removed
+        return [removed]
 
     def _free_on_disk(self) -> int | None:
         return None if self._store.folder is None else free_bytes(self._store.folder)
