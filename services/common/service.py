@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, runtime_checkable
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import Engine
@@ -53,6 +53,15 @@ class Component(Protocol):
 
     def dead(self) -> str | None:
         """A sentence when a part that must run has ended for good; None while all live."""
+        ...
+
+
+@runtime_checkable
+class Remarking(Protocol):
+    """A service that is ready and has something to say of its work."""
+
+    def remarks(self) -> list[str]:
+        """What people should know although work goes on, in sentences."""
         ...
 
 
@@ -169,7 +178,9 @@ class _Health:
                     self._answer(503 if dead else 200, body, "application/json")
                 elif self.path == "/readyz":
                     problems = component.problems()
-                    body = json.dumps({"ready": not problems, "problems": problems}).encode()
+                    remarks = component.remarks() if isinstance(component, Remarking) else []
+                    answer = {"ready": not problems, "problems": problems, "remarks": remarks}
+                    body = json.dumps(answer).encode()
                     self._answer(503 if problems else 200, body, "application/json")
                 elif self.path == "/metrics":
                     self._answer(200, generate_latest(), CONTENT_TYPE_LATEST)

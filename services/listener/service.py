@@ -21,6 +21,11 @@ from services.listener.quarantine import Quarantine
 from services.listener.receivers import Receivers
 from services.listener.recovery import recover_spool
 from services.listener.registrar import Offered, Registrar, StoredInstance
+from services.listener.retention import Retention
+from services.listener.shipping import Shipping
+from services.listener.stow.opening import open_stow_door
+from services.listener.stow.server import StowServer
+from services.listener.watermark import Watermark
 
 _log = get_logger("listener")
 
@@ -44,6 +49,15 @@ class Listener:
     _registrar: Registrar
     _assembly: Assembly
     _announcer: Announcer
+    _shipping: Shipping | None
+    _retention: Retention
+    _watermark: Watermark
+    _stow: StowServer | None
+
+    @property
+    def stow_port(self) -> int | None:
+        """The port of the STOW-RS door; None when it is not opened."""
+        return None if self._stow is None else self._stow.port
 
     def dead(self) -> str | None:
         """A sentence when a thread that must run has ended; None while all live.
@@ -54,15 +68,25 @@ class Listener:
             "Instances are not being registered.": self._registrar.alive(),
             "Studies are not being frozen.": self._assembly.alive(),
             "Revisions are not being announced.": self._announcer.alive(),
+            "STOW-RS requests are not being served.": self._stow is None or self._stow.alive(),
+            "Instances are not being sent to the store.": (
+                self._shipping is None or self._shipping.alive()
+            ),
+            "Nothing is being removed from the store.": self._retention.alive(),
         }
         return next((sentence for sentence, alive in parts.items() if not alive), None)
 
     def problems(self) -> list[str]:
         """What keeps studies from being received, registered, frozen or announced."""
-        found = [self.dead(), self._registrar.problem()]
+        found = [self.dead(), self._registrar.problem(), self._watermark.problem()]
         if not self._receivers.alive():
             found.append("Associations are not being accepted.")
         return [sentence for sentence in found if sentence is not None]
+
+    def remarks(self) -> list[str]:
+        """What waits although instances are received: a store that is away."""
+        remark = None if self._shipping is None else self._shipping.remark()
+        return [] if remark is None else [remark]
 
 
 @contextmanager
@@ -81,6 +105,9 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         assembly = resources.enter_context(
             Assembly(context.engine, settings.listener.quiet_period_s, announcer.announce)
         )
+        shipping = _shipping(context, announcer)
+        if shipping is not None:
+            resources.enter_context(shipping)
         quarantine = Quarantine(settings.data_dir / "quarantine")
         registrar = resources.enter_context(
             Registrar(
@@ -89,11 +116,22 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
                 quarantine,
                 settings.listener.listener_id,
                 partial(_arm, assembly),
+                None if shipping is None else shipping.take,
             )
         )
         recover = partial(recover_spool, quarantine=quarantine, offer=registrar.offer)
         recover(settings.spool_dir)
+        retention = resources.enter_context(
+            Retention(context.engine, context.store, settings.retention)
+        )
         receivers = resources.enter_context(_receivers(settings, registrar, recover))
+        stow = resources.enter_context(
+            open_stow_door(
+                settings,
+                lambda message: registrar.offer(Offered.from_message(message)),
+                finish_within_s=settings.grace_period_s * _SHARE_FOR_ASSOCIATIONS,
+            )
+        )
         intake = Intake(context.engine, assembly, partial(_settle, receivers, registrar))
         intake_port = resources.enter_context(
             serve_rpc(settings.listener.intake_address, intake.register)
@@ -103,6 +141,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
             ae_title=settings.listener.ae_title,
             port=receivers.port,
             secure_port=receivers.secure_port,
+            stow_port=None if stow is None else stow.port,
         )
         yield Listener(
             receivers.port,
@@ -112,7 +151,31 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
             registrar,
             assembly,
             announcer,
+            shipping,
+            retention,
+            _watermark(context),
+            stow,
         )
+
+
+def _shipping(context: ServiceContext, announcer: Announcer) -> Shipping | None:
+    """What brings instances to a store in S3; a folder takes them from the spool at once."""
+    if context.store.folder is not None:
+        return None
+    settings = context.settings
+    return Shipping(
+        context.engine,
+        settings.outbox_dir,
+        context.store,
+        settings.listener.listener_id,
+        announcer.announce_study,
+    )
+
+
+def _watermark(context: ServiceContext) -> Watermark:
+    folders = [context.settings.spool_dir, context.store.folder]
+    watched = tuple(str(folder) for folder in folders if folder is not None)
+    return Watermark(watched, context.settings.store.min_free_bytes)
 
 
 def _receivers(settings: Settings, registrar: Registrar, recover: Any) -> Receivers:

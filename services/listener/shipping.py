@@ -40,14 +40,15 @@ _INSTANCES = "studies/"
 # The key of the round that looks after what was left between two steps.
 _LEFT_OVER = ""
 
+# What is registered and not here yet comes within milliseconds; this long only after a crash.
+_LOOK_AGAIN_S = 60.0
+
 # An instance's UID, its key, and the file that is to lie there.
 Item = tuple[str, str, Path]
 
 
 class Shipping:
     """Sends what it is given to the store; a context manager that owns a thread.
-
-    To be entered after the spool's leftovers were registered.
 
     Args:
         outbox: a folder of this listener alone, on the file system of its spool.
@@ -70,8 +71,8 @@ class Shipping:
         self._on_shipped = on_shipped
         self._lock = threading.Lock()
         self._waiting: set[str] = set()  # keys in the outbox
-        self._settled = False
         # Written by the wheel's thread alone.
+        self._missed = 0
         self._failures: dict[str, int] = {}
         self._wheel: Wheel[str] = Wheel("shipping", self._round)
 
@@ -176,9 +177,13 @@ class Shipping:
             ]
         self._mark(there)
         lost = len(unsent) - len(there)
-        if lost and not self._settled:  # later ones may be on their way from the spool
+        if not lost:
+            self._missed = 0
+        elif self._missed:
             _log.error("instances_neither_here_nor_there", instances=lost)
-        self._settled = True
+        else:
+            self._missed = lost  # they may be on their way from the spool
+            self._wheel.arm(_LEFT_OVER, _LOOK_AGAIN_S)
 
     def _mark(self, keys: Sequence[str]) -> None:
         instances = [key for key in keys if key.startswith(_INSTANCES)]

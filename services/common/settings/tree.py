@@ -12,10 +12,7 @@ from services.common.settings.group import AeTitle, Group, Port
 from services.common.settings.peers import AuditSettings, Peer, StowSettings, TlsSettings
 from services.common.settings.storage import RetentionSettings, StoreSettings
 
-
-SopClassUid = Annotated[
-    str, StringConstraints(max_length=64, pattern=r"^[0-9]+(\.[0-9]+)+$")
-]
+SopClassUid = Annotated[str, StringConstraints(max_length=64, pattern=r"^[0-9]+(\.[0-9]+)+$")]
 
 
 class ListenerSettings(Group):
@@ -51,7 +48,7 @@ class ListenerSettings(Group):
     """Where the listener can be told that a study is complete (gRPC)."""
     health_port: Port = 51061
     """/healthz, /readyz and /metrics."""
-    listener_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")] = Field(
+    listener_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = Field(
         default_factory=socket.gethostname
     )
     """Fixed name of this listener; after a restart it takes up what lies in its spool."""
@@ -239,6 +236,11 @@ class Settings(Group):
     def spool_dir(self) -> Path:
         """This listener's spool: what was received and is not in the study store yet."""
         return self.data_dir / "spool" / self.listener.listener_id
+
+    @property
+    def outbox_dir(self) -> Path:
+        """What this listener has registered and a store in S3 does not have yet."""
+        return self.data_dir / "outbox" / self.listener.listener_id
 
     @property
     def resolved_cache_dir(self) -> Path:
