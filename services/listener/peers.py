@@ -1,8 +1,8 @@
-"""Who may send: from the settings to the rules by which `door.admission` decides."""
+"""Who may send: from the settings to the plain values by which the doors decide."""
 
 from __future__ import annotations
 
-from services.common.settings import ListenerSettings, Peer
+from services.common.settings import ListenerSettings, Peer, TlsSettings
 from services.listener.door.admission import (
     PRIORITIES,
     AdmissionRules,
@@ -11,6 +11,7 @@ from services.listener.door.admission import (
     Rejection,
 )
 from services.listener.door.admission import admit as _admit
+from services.listener.door.tls import TlsFiles
 
 __all__ = [
     "AdmissionRules",
@@ -22,6 +23,7 @@ __all__ = [
     "higher_priority",
     "known_peer",
     "peer_rule",
+    "tls_files",
 ]
 
 
@@ -48,6 +50,21 @@ def peer_rule(peer: Peer) -> PeerRule:
         priority=peer.priority,
         quiet_period_s=peer.quiet_period_s,
         max_associations=peer.max_associations,
+    )
+
+
+def tls_files(settings: TlsSettings) -> TlsFiles:
+    """The files of a door with TLS; the settings hold that they are named where one is opened."""
+    assert settings.certificate is not None
+    assert settings.key is not None
+    assert settings.trusted_certificates is not None
+    revoked = settings.revocation_list
+    return TlsFiles(
+        certificate=str(settings.certificate),
+        key=str(settings.key),
+        trusted_certificates=str(settings.trusted_certificates),
+        revocation_list=None if revoked is None else str(revoked),
+        profile=settings.profile,
     )
 
 

@@ -25,9 +25,8 @@ from services.listener.backoff import backoff_s
 from services.listener.door.channel import Channel
 from services.listener.door.config import DoorConfig
 from services.listener.door.slots import Slots
-from services.listener.door.tls import TlsFiles
 from services.listener.errors import ListenerError
-from services.listener.peers import admission_rules
+from services.listener.peers import admission_rules, tls_files
 from services.listener.presentation_contexts import accepted_contexts
 
 _log = get_logger("listener")
@@ -284,21 +283,7 @@ def _config(settings: Settings) -> DoorConfig:
         max_instance_bytes=door.max_instance_bytes,
         request_timeout_s=door.request_timeout_s,
         idle_timeout_s=door.idle_timeout_s,
-        tls=None if door.tls.port is None else _tls_files(settings).as_json(),
-    )
-
-
-def _tls_files(settings: Settings) -> TlsFiles:
-    tls = settings.listener.tls
-    assert tls.certificate is not None
-    assert tls.key is not None
-    assert tls.trusted_certificates is not None
-    return TlsFiles(
-        certificate=str(tls.certificate),
-        key=str(tls.key),
-        trusted_certificates=str(tls.trusted_certificates),
-        revocation_list=None if tls.revocation_list is None else str(tls.revocation_list),
-        profile=tls.profile,
+        tls=None if door.tls.port is None else tls_files(settings.listener.tls).as_json(),
     )
 
 

@@ -1,0 +1,62 @@
+"""The STOW-RS door as the settings want it: nothing where they name no port."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from services.common.headers import scheme
+from services.common.settings import Settings
+from services.listener.door.spool import Spool, SpoolError
+from services.listener.door.store import Taking, Tell
+from services.listener.door.tls import TlsError, TlsFiles
+from services.listener.errors import ListenerError
+from services.listener.peers import admission_rules, tls_files
+from services.listener.presentation_contexts import VERIFICATION, accepted_contexts
+from services.listener.stow.app import StowDoor
+from services.listener.stow.server import StowServer, open_stow
+
+# The door's own folder among the spools.
+_SPOOL = "stow"
+
+
+@contextmanager
+def open_stow_door(
+    settings: Settings, tell: Tell, *, finish_within_s: float
+) -> Generator[StowServer | None]:
+    """Runs the door until the context is left; yields None where it is not asked for.
+
+    Args:
+        tell: called with each ``stored`` message before its sender hears of success.
+        finish_within_s: how long requests under way may go on after it is left.
+
+    Raises:
+        ListenerError: the port, the spool or a certificate file cannot be used.
+    """
+    listener = settings.listener
+    if listener.stow.port is None:
+        yield None
+        return
+    files: TlsFiles | None = tls_files(listener.tls) if listener.stow.tls else None
+    try:
+        spool = Spool(settings.spool_dir / _SPOOL, listener.stow.max_instance_bytes)
+    except SpoolError as error:
+        raise ListenerError(str(error)) from error
+    contexts = {
+        context.sop_class_uid: context.transfer_syntaxes
+        for context in accepted_contexts(listener.private_sop_classes)
+        if context.sop_class_uid != VERIFICATION
+    }
+    door = StowDoor(
+        settings=listener.stow,
+        rules=admission_rules(listener),
+        taking=Taking(spool, scheme(), settings.store.min_free_bytes, tell),
+        contexts=contexts,
+    )
+    try:
+        with open_stow(door, files, finish_within_s=finish_within_s) as server:
+            yield server
+    except TlsError as error:
+        raise ListenerError(str(error)) from error
+    finally:
+        spool.close()
