@@ -8,7 +8,7 @@ decimal strings they were sent as, so that geometry can be copied digit for digi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from io import BytesIO
 from typing import Any, BinaryIO, cast
 
@@ -101,7 +101,7 @@ class InstanceHeader:
 
     def as_json(self) -> dict[str, Any]:
         """The form that is stored."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in _HEADER_FIELDS}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> InstanceHeader:
@@ -132,6 +132,9 @@ class InstanceHeader:
             return tuple(float(text) for text in (value if isinstance(value, list) else [value]))
         except ValueError:
             return None
+
+
+_HEADER_FIELDS = tuple(field.name for field in fields(InstanceHeader))
 
 
 @dataclass(frozen=True, slots=True)

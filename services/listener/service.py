@@ -182,13 +182,20 @@ def _receivers(settings: Settings, registrar: Registrar, recover: Any) -> Receiv
     def on_stored(message: Mapping[str, Any]) -> None:
         registrar.offer(Offered.from_message(dict(message)))
 
+    events = DoorEvents(settings.listener.ae_title)
+
+    def on_event(message: Mapping[str, Any]) -> None:
+        events.take(message)
+        if message["event"] == "association_closed":
+            registrar.hurry()  # no more of it is on its way
+
     def on_lost(spool: Path) -> None:
         recover(spool)
 
     return Receivers(
         settings,
         on_stored,
-        DoorEvents(settings.listener.ae_title).take,
+        on_event,
         on_lost,
         finish_within_s=settings.grace_period_s * _SHARE_FOR_ASSOCIATIONS,
     )

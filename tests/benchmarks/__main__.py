@@ -14,7 +14,7 @@ from rich.table import Table
 from tests.benchmarks.rows import Row, machine
 
 # Modules with a function `rows() -> list[Row]`.
-BENCHMARKS = ("whole_pipeline", "whole_stack", "whole_demo", "receive_volume")
+BENCHMARKS = ("whole_pipeline", "whole_stack", "whole_demo", "receive_engine", "receive_volume")
 OUT = Path("build/bench")
 
 
