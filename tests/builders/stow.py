@@ -54,7 +54,7 @@ class OpenDoor:
 def open_door(
     folder: Path,
     *,
-    tls: TlsFiles | None = None,
+    files: TlsFiles | None = None,
     watermark_bytes: int = 0,
     listener: dict[str, Any] | None = None,
     **stow: Any,
@@ -75,7 +75,7 @@ def open_door(
     taking = Taking(spool, scheme(), watermark_bytes, tell)
     door = StowDoor(own, admission_rules(settings), taking, contexts)
     try:
-        with open_stow(door, tls, finish_within_s=5) as server:
+        with open_stow(door, files, finish_within_s=5) as server:
             kind = "https" if own.tls else "http"
             opened.url = f"{kind}://127.0.0.1:{server.port}"
             yield opened
