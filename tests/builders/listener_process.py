@@ -1,0 +1,104 @@
+"""A listener in a process of its own, started again on the same data as often as wanted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from services.common.settings import Settings, load_settings
+from services.listener.sender import SendReport, find_instances, send_instances
+from tests.builders.network import free_port
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+_READY_WITHIN_S = 60.0
+
+
+class ListenerProcess:
+    """The command line's listener with settings of its own.
+
+    Args:
+        folder: its settings, its log and its data.
+        settings: groups to add to what every such listener has.
+    """
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._file = folder / "axial.yaml"
+        listener = {
+            "port": free_port(),
+            "health_port": free_port(),
+            "intake_address": "127.0.0.1:0",
+            "listener_id": "listener",
+            "receivers": 1,
+            "accept_unknown_peers": True,
+            "quiet_period_s": 0.3,
+            **settings.pop("listener", {}),
+        }
+        tree = {"data_dir": str(folder / "data"), "listener": listener, **settings}
+        self._file.write_text(yaml.safe_dump(tree), encoding="utf-8")
+        self.settings: Settings = load_settings(self._file, {}).settings
+
+    @contextmanager
+    def running(self) -> Generator[subprocess.Popen[bytes]]:
+        """The running process; killed when the context is left."""
+        environment = {**os.environ, "AXIAL_CONFIG": str(self._file)}
+        with (self._folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "services.listener"],
+                cwd=CHECKOUT,
+                env=environment,
+                stderr=log,
+            )
+            try:
+                self._wait_alive(process)
+                yield process
+            finally:
+                process.kill()
+                process.wait()
+
+    def send(self, folder: Path) -> SendReport:
+        """Sends the instances of a folder once."""
+        return send_instances(
+            find_instances(folder),
+            host="127.0.0.1",
+            port=self.settings.listener.port,
+            called="AXIAL",
+            calling="TEST",
+        )
+
+    def readiness(self) -> dict[str, Any]:
+        """What /readyz says."""
+        url = f"http://127.0.0.1:{self.settings.listener.health_port}/readyz"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            return json.load(error)
+
+    def log(self) -> str:
+        """What it wrote down so far."""
+        return (self._folder / "log").read_text(encoding="utf-8", errors="replace")
+
+    def _wait_alive(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _READY_WITHIN_S
+        while True:
+            try:
+                self.readiness()
+            except OSError:
+                assert process.poll() is None, self.log()
+                assert time.monotonic() < deadline, self.log()
+                time.sleep(0.05)
+            else:
+                return
