@@ -132,7 +132,12 @@ def _by_instance_number(places: Sequence[Sequence[PlacedImage]]) -> list[list[In
     volumes = [list(volume) for volume in zip(*ordered, strict=True)]
     through_volumes = _one_after_the_other(volumes)
     through_places = _one_after_the_other(sorted(ordered, key=_number_of_first))
-    return volumes if through_volumes or through_places else []
+    same_order = len({_order_of_places(volume) for volume in volumes}) == 1
+    return volumes if same_order and (through_volumes or through_places) else []
+
+
+def _order_of_places(volume: Sequence[InstanceHeader]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(volume)), key=lambda place: _number(volume[place])))
 
 
 def _one_after_the_other(groups: Sequence[Sequence[InstanceHeader]]) -> bool:

@@ -113,13 +113,18 @@ def several_echoes(folder: Path) -> list[Path]:
 
 def incomplete_time_series(folder: Path) -> list[Path]:
     """Three time points, told apart by their number only; the last one lacks slices."""
+    return time_series(folder)[:-2]
+
+
+def time_series(folder: Path) -> list[Path]:
+    """Three time points, told apart by their number only."""
     files = sound_series(folder)
     later = [
         _copy(file, folder / f"t{time}-{file.name}", InstanceNumber=100 * time + n)
         for time in (1, 2)
         for n, file in enumerate(files)
     ]
-    return [*files, *later[:-2]]
+    return [*files, *later]
 
 
 def mixed_matrix(folder: Path) -> list[Path]:

@@ -1,0 +1,156 @@
+"""Frames of enhanced objects are judged and read as the classic images they stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import RLELossless
+
+from services.common.fates import Refusal
+from services.common.headers import InstanceHeader
+from services.common.store import StudyStore, instance_key
+from services.imaging import (
+    GeometryLimits,
+    SeriesGeometry,
+    Volume,
+    examine_series,
+    open_images,
+    open_stored_images,
+    read_series,
+    split_volumes,
+)
+from tests.builders import broken_series
+from tests.builders.enhanced import enhanced_of
+from tests.builders.series import edit, headers_of, small_volume, sound_series, stored
+
+LIMITS = GeometryLimits("a model")
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR", "PT"])
+def test_enhanced_object_is_the_volume_of_its_classic_images(modality: str, tmp_path: Path) -> None:
+    files = sound_series(tmp_path)
+    for n, file in enumerate(files):
+        edit(file, RescaleSlope=1 + n % 2 * (modality == "PT"), RescaleIntercept=-10)
+    classic = loaded(files)
+    shuffled = [files[n] for n in (3, 0, 6, 2, 5, 1, 4)]
+    enhanced = loaded([enhanced_of(shuffled, tmp_path / "enhanced.dcm", modality)])
+    np.testing.assert_array_equal(enhanced.values(), classic.values())
+    np.testing.assert_array_equal(enhanced.affine, classic.affine)
+    assert enhanced.array.dtype == (np.float32 if modality == "PT" else np.int16)
+
+
+def test_compressed_frames_equal_uncompressed_ones(tmp_path: Path) -> None:
+    file = enhanced_of(sound_series(tmp_path), tmp_path / "enhanced.dcm")
+    expected = loaded([file])
+    data = pydicom.dcmread(file)
+    data.compress(RLELossless, generate_instance_uid=False)
+    data.save_as(file)
+    np.testing.assert_array_equal(loaded([file]).array, expected.array)
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [
+        broken_series.missing_slice,
+        broken_series.duplicate_position,
+        broken_series.gantry_tilt,
+        broken_series.uneven_spacing,
+        broken_series.shifted_planes,
+    ],
+)
+def test_frames_are_refused_with_the_reason_of_classic_images(
+    builder: broken_series.Builder, tmp_path: Path
+) -> None:
+    files = builder(tmp_path)
+    classic = examine_series(headers_of(files), LIMITS)
+    images = opened(enhanced_of(files, tmp_path / "enhanced.dcm"))
+    enhanced = examine_series(images, LIMITS)
+    assert isinstance(classic, Refusal)
+    assert isinstance(enhanced, Refusal)
+    assert enhanced.reason == classic.reason
+
+
+def test_a_missing_frame_is_told_by_frame_numbers(tmp_path: Path) -> None:
+    files = broken_series.missing_slice(tmp_path)
+    refusal = examine_series(opened(enhanced_of(files, tmp_path / "enhanced.dcm")), LIMITS)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.values["before"], refusal.values["after"]) == ("3", "4")
+
+
+def test_stacks_of_one_object_are_volumes_of_their_own(tmp_path: Path) -> None:
+    files = sound_series(tmp_path)
+    stacks = ["a"] * 4 + ["b"] * 3
+    images = opened(enhanced_of(files, tmp_path / "enhanced.dcm", stack_ids=stacks))
+    split = split_volumes(images)
+    assert [len(volume.images) for volume in split.volumes] == [4, 3]
+    assert split.told_by == "StackID"
+    assert all(volume.whole for volume in split.volumes)
+
+
+def test_geometry_names_the_frame_of_every_plane(tmp_path: Path) -> None:
+    file = enhanced_of(sound_series(tmp_path)[::-1], tmp_path / "enhanced.dcm")
+    geometry = examine_series(opened(file), LIMITS)
+    assert isinstance(geometry, SeriesGeometry)
+    assert [plane.frame for plane in geometry.planes] == [7, 6, 5, 4, 3, 2, 1]
+
+
+def test_fewer_functional_groups_than_frames_are_refused(tmp_path: Path) -> None:
+    file = enhanced_of(sound_series(tmp_path), tmp_path / "enhanced.dcm")
+    edit(file, NumberOfFrames=8)
+    refusal = open_images(headers_of([file]), lambda header: file)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "enhanced_multiframe"
+    assert refusal.values == {"problem": "it has 8 frames, but functional groups for 7"}
+
+
+@pytest.mark.parametrize(
+    ("builder", "problem"),
+    [
+        (broken_series.enhanced_multiframe, "it has no functional groups"),
+        (broken_series.mosaic, "the CSA header is absent or damaged"),
+    ],
+)
+def test_objects_that_do_not_tell_their_planes_are_refused(
+    builder: broken_series.Builder, problem: str, tmp_path: Path
+) -> None:
+    (file,) = builder(tmp_path)
+    refusal = open_images(headers_of([file]), lambda header: file)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.reason, refusal.values) == (builder.__name__, {"problem": problem})
+
+
+def test_an_object_gone_from_the_store_is_source_missing(tmp_path: Path) -> None:
+    file = enhanced_of(sound_series(tmp_path / "dicom"), tmp_path / "enhanced.dcm")
+    store = StudyStore(tmp_path / "store")
+    headers = stored(store, [file])
+    (header,) = headers
+    key = instance_key(header.study_uid, header.series_uid, header.sop_instance_uid)
+    store.path(key).unlink()
+    refusal = open_stored_images(headers, store)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "source_missing"
+    assert refusal.values["instance"] == header.sop_instance_uid
+
+
+def test_classic_images_are_opened_without_their_files(tmp_path: Path) -> None:
+    headers = headers_of(sound_series(tmp_path, small_volume()))
+
+    def no_file(header: InstanceHeader) -> Path:
+        raise AssertionError(header.sop_instance_uid)
+
+    assert open_images(headers, no_file) == tuple(headers)
+
+
+def opened(file: Path) -> tuple[InstanceHeader, ...]:
+    images = open_images(headers_of([file]), lambda header: file)
+    assert isinstance(images, tuple), images
+    return images
+
+
+def loaded(files: list[Path]) -> Volume:
+    volume = read_series(files)
+    assert isinstance(volume, Volume), volume
+    return volume
