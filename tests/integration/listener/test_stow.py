@@ -18,8 +18,11 @@ import pytest
 from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
+from sqlalchemy import Engine, select
 
+from services.common.database import InstanceRow
 from services.common.settings import AuditSettings
+from services.common.store import StudyStore
 from services.common.telemetry import audit
 from services.listener.stow import instance
 from tests.builders.series import edit, small_volume, sound_series
@@ -32,6 +35,7 @@ from tests.builders.stow import (
     open_door,
     part,
 )
+from tests.integration.listener.conftest import OpenListener
 
 _XML = "{http://dicom.nema.org/PS3.19/models/NativeDICOM}"
 
@@ -402,3 +406,27 @@ def test_the_audit_trail_tells_of_transfers_by_study(
     assert study["ParticipantObjectID"] == pydicom.dcmread(files[0]).StudyInstanceUID
     (by_class,) = study["ParticipantObjectDescription"]["SOPClass"]
     assert by_class["NumberOfInstances"] == len(files)
+
+
+def test_a_whole_listener_registers_what_came_over_http(
+    files: list[Path], open_front_door: OpenListener, lite_engine: Engine, store: StudyStore
+) -> None:
+    data = pydicom.dcmread(files[0])
+    with open_front_door(stow={"port": 0}) as listener:
+        url = f"http://127.0.0.1:{listener.stow_port}"
+        sent = [file.read_bytes() for file in files]
+        assert post(OpenDoor(url, Path()), body(sent)).status_code == 200
+        assert post(OpenDoor(url, Path()), body(sent[:1])).status_code == 200  # once more
+        assert (listener.dead(), listener.problems()) == (None, [])
+    with lite_engine.connect() as connection:
+        rows = connection.execute(select(InstanceRow.__table__)).all()
+    assert {row.sop_instance_uid for row in rows} == {uid_of(file) for file in files}
+    assert {row.study_uid for row in rows} == {data.StudyInstanceUID}
+    for file in files:
+        (row,) = [row for row in rows if row.sop_instance_uid == uid_of(file)]
+        assert pydicom.dcmread(store.path(row.store_key)) == pydicom.dcmread(file)
+
+
+def test_without_a_port_there_is_no_http_door(open_front_door: OpenListener) -> None:
+    with open_front_door() as listener:
+        assert listener.stow_port is None
