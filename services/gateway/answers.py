@@ -66,6 +66,10 @@ class SeriesFate(_Answer):
     values: dict[str, Any]
     """The values that led to it."""
     decided_at: dt.datetime | None
+    images_removed_at: dt.datetime | None
+    """When retention removed the series' images; null while they are in the study store."""
+    images_removed_because: str | None
+    """age, size or space: the limit that asked for it."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -85,6 +89,8 @@ class SeriesFate(_Answer):
                     "themselves.",
                     "values": {"before": 17, "after": 18, "gap_mm": 2.0, "spacing_mm": 1.0},
                     "decided_at": _WHEN,
+                    "images_removed_at": None,
+                    "images_removed_because": None,
                 }
             ]
         }

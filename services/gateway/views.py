@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import Engine, func, select
@@ -27,6 +29,21 @@ from services.gateway import answers
 
 _UNDER_WAY = (JobState.SELECTED, JobState.INFERRED, JobState.REPORTED)
 _ON_A_QUEUE = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.WAITING)
+
+
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """A series' instances in a revision: how many, and what became of their images."""
+
+    instances: int
+    deleted_at: dt.datetime | None
+    cause: str | None
+
+    @property
+    def removal(self) -> dict[str, Any]:
+        """The answer's fields on images that retention removed."""
+        because = None if self.deleted_at is None else self.cause
+        return {"images_removed_at": self.deleted_at, "images_removed_because": because}
 
 
 def read_only(engine: Engine) -> Session:
@@ -170,7 +187,7 @@ def _state(
 def _fates(session: Session, study: StudyRow) -> list[answers.SeriesFate]:
     uid, number = study.study_uid, study.newest_revision
     counted = session.execute(
-        select(InstanceRow.series_uid, func.count())
+        select(InstanceRow.series_uid, func.count(), func.max(InstanceRow.deleted_at))
         .join(
             RevisionInstanceRow,
             RevisionInstanceRow.sop_instance_uid == InstanceRow.sop_instance_uid,
@@ -178,22 +195,22 @@ def _fates(session: Session, study: StudyRow) -> list[answers.SeriesFate]:
         .where(RevisionInstanceRow.study_uid == uid, RevisionInstanceRow.number == number)
         .group_by(InstanceRow.series_uid)
     )
-    counts: dict[str, int] = {row[0]: row[1] for row in counted}
+    members = {row[0]: _Members(row[1], row[2], study.deletion_cause) for row in counted}
     series = {
         row.series_uid: row
-        for row in session.scalars(select(SeriesRow).where(SeriesRow.series_uid.in_(counts)))
+        for row in session.scalars(select(SeriesRow).where(SeriesRow.series_uid.in_(members)))
     }
     rows = session.scalars(
         select(FateRow).where(FateRow.study_uid == uid, FateRow.revision == number)
     ).all()
     decided = {(row.series_uid, row.model_name): row for row in rows}
     found = [
-        _series_fate(series[row.series_uid], counts[row.series_uid], row)
+        _series_fate(series[row.series_uid], members[row.series_uid], row)
         for row in decided.values()
         if row.series_uid in series
     ]
     found += [
-        _pending(series[series_uid], counts[series_uid], number, model)
+        _pending(series[series_uid], members[series_uid], number, model)
         for series_uid in series
         for model in _models_under_way(session, uid, series_uid, decided)
     ]
@@ -218,13 +235,13 @@ def _models_under_way(
     return sorted(name for name in names if (series_uid, name) not in decided)
 
 
-def _series_fate(series: SeriesRow, instances: int, row: FateRow) -> answers.SeriesFate:
+def _series_fate(series: SeriesRow, members: _Members, row: FateRow) -> answers.SeriesFate:
     verdict = Verdict(row.reason, row.reason_values)
     return answers.SeriesFate(
         series_uid=row.series_uid,
         series_number=_text(series, "SeriesNumber"),
         modality=_text(series, "Modality"),
-        instances=instances,
+        instances=members.instances,
         model=row.model_name,
         revision=row.revision,
         fate=row.fate,
@@ -233,15 +250,16 @@ def _series_fate(series: SeriesRow, instances: int, row: FateRow) -> answers.Ser
         remedy=verdict.remedy,
         values=row.reason_values,
         decided_at=row.decided_at,
+        **members.removal,
     )
 
 
-def _pending(series: SeriesRow, instances: int, number: int, model: str) -> answers.SeriesFate:
+def _pending(series: SeriesRow, members: _Members, number: int, model: str) -> answers.SeriesFate:
     return answers.SeriesFate(
         series_uid=series.series_uid,
         series_number=_text(series, "SeriesNumber"),
         modality=_text(series, "Modality"),
-        instances=instances,
+        instances=members.instances,
         model=model,
         revision=number,
         fate=None,
@@ -250,6 +268,7 @@ def _pending(series: SeriesRow, instances: int, number: int, model: str) -> answ
         remedy="",
         values={},
         decided_at=None,
+        **members.removal,
     )
 
 

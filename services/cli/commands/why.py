@@ -10,6 +10,12 @@ from services.cli.gateway_client import GatewayClient
 from services.cli.output import CommandError, coloured, console, print_json, reports_errors
 from services.common.settings import load_settings
 
+_BECAUSE = {
+    "age": "because they were older than the site keeps them (retention.max_age_d)",
+    "size": "because all images took more than the site keeps (retention.max_bytes)",
+    "space": "because the disk was getting full (retention.min_free_bytes)",
+}
+
 
 @reports_errors
 def why(
@@ -46,6 +52,8 @@ def _tell(fate: dict[str, Any], *, with_values: bool) -> None:
     console.print(f"  {fate['sentence']}", highlight=False)
     if fate["remedy"]:
         console.print(f"  {fate['remedy']}", highlight=False)
+    if fate["images_removed_at"]:
+        console.print(f"  {_removal(fate)}", highlight=False)
     if fate["reason"]:
         console.print(
             f"  [dim]reason {fate['reason']}: see docs/reasons/{fate['reason']}.md[/dim]",
@@ -54,3 +62,11 @@ def _tell(fate: dict[str, Any], *, with_values: bool) -> None:
     if with_values:
         for name, value in fate["values"].items():
             console.print(f"    {name} = {value}", highlight=False)
+
+
+def _removal(fate: dict[str, Any]) -> str:
+    because = _BECAUSE.get(fate["images_removed_because"], "by the site's retention")
+    return (
+        f"Its images were removed on {fate['images_removed_at'][:10]} {because}. Send the series "
+        "again if they are needed."
+    )

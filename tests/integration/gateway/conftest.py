@@ -33,6 +33,7 @@ class SeededGateway:
 
     app: FastAPI
     client: TestClient
+    engine: Engine
     done: str
     working: str
 
@@ -61,7 +62,7 @@ def gateway(tmp_path: Path) -> Generator[SeededGateway]:
         "AXIAL_REPORTING__ADDRESS": f"127.0.0.1:{free_port()}",
     }
     app = make_app(load_settings(None, ports).settings, engine)
-    yield SeededGateway(app, TestClient(app), done, working)
+    yield SeededGateway(app, TestClient(app), engine, done, working)
     engine.dispose()
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import Any, cast
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from sqlalchemy import update
 
+from services.common.database import InstanceRow, StudyRow
 from tests.integration.gateway.conftest import SeededGateway
 
 
@@ -122,3 +125,23 @@ def test_api_keeps_to_its_own_description(gateway: SeededGateway) -> None:
             case.call_and_validate()
 
         answers_as_described()
+
+
+def test_fate_outlives_the_images_and_says_when_they_went(gateway: SeededGateway) -> None:
+    removed_at = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+    with gateway.engine.begin() as connection:
+        of_study = InstanceRow.study_uid == gateway.done
+        connection.execute(update(InstanceRow).where(of_study).values(deleted_at=removed_at))
+        connection.execute(
+            update(StudyRow)
+            .where(StudyRow.study_uid == gateway.done)
+            .values(deleted_at=removed_at, deletion_cause="age")
+        )
+    fates = gateway.client.get(f"/api/v1/studies/{gateway.done}/fate").json()
+    assert [(f["reason"], f["images_removed_because"]) for f in fates] == [
+        ("segmented", "age"),
+        ("missing_slice", "age"),
+    ]
+    assert {f["images_removed_at"] for f in fates} == {"2026-03-01T00:00:00Z"}
+    (other,) = gateway.client.get(f"/api/v1/studies/{gateway.working}/fate").json()
+    assert other["images_removed_at"] is None
