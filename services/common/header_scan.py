@@ -131,7 +131,8 @@ def scan(head: bytes, transfer_syntax_uid: str, scheme: Scheme, *, complete: boo
     deflated = transfer_syntax_uid in DEFLATED
     if deflated:
         head, complete = _inflate(head, complete=complete)
-    explicit = transfer_syntax_uid != IMPLICIT_LITTLE
+    # Some systems call explicit what they write implicitly; pydicom forgives them too.
+    explicit = transfer_syntax_uid != IMPLICIT_LITTLE and head[4:6].isupper()
     walk = _Walk(head, explicit=explicit, little=transfer_syntax_uid != EXPLICIT_BIG)
     try:
         scanned = walk.run(scheme.wanted)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,25 +144,23 @@ class Ours(Server):
     name = "axial"
 
     def command(self) -> list[str]:
+        self._health = free_port()
         settings = {
             "data_dir": str(self.folder / "data"),
             "listener": {
                 "port": self.port,
-                "health_port": free_port(),
+                "health_port": self._health,
                 "intake_address": "127.0.0.1:0",
                 "accept_unknown_peers": True,
                 "quiet_period_s": 3600,
                 "listener_id": "bench",
             },
         }
-        self._health = settings["listener"]["health_port"]
         file = self.folder / "axial.yaml"
         file.write_text(yaml.safe_dump(settings))
         return [sys.executable, "-m", "services.listener", "--config", str(file)]
 
     def is_up(self) -> bool:
-        import urllib.request
-
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self._health}/readyz", timeout=5):
                 return True

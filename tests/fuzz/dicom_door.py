@@ -1,0 +1,181 @@
+"""What the fuzzers and the corpus test of the DICOM door share: its parsers, and a whole one.
+
+Every function takes any bytes and raises only what nobody planned for.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from services.common.header_scan import EXPLICIT_BIG, IMPLICIT_LITTLE, ScanError, scan
+from services.common.headers import scheme
+from services.listener.door import dimse, pdu
+from services.listener.door.admission import AdmissionRules, PeerRule
+from services.listener.door.association import Association
+from services.listener.door.config import DoorConfig
+from services.listener.door.part10 import META_BYTES, TornFileError, read_meta
+from services.listener.door.pdu import AssociateRequest
+from services.listener.door.spool import Spool
+from services.listener.door.store import Taking
+from services.listener.door.wire import Wire
+
+SYNTAXES = (
+    IMPLICIT_LITTLE,
+    "1.2.840.10008.1.2.1",
+    EXPLICIT_BIG,
+    "1.2.840.10008.1.2.1.99",
+    "1.2.840.10008.1.2.4.90",
+)
+CT = "1.2.840.10008.5.1.4.1.1.2"
+_SCHEME = scheme()
+_PDU_KINDS = frozenset((pdu.A_ASSOCIATE_AC, pdu.A_ASSOCIATE_RJ, pdu.P_DATA_TF, pdu.A_RELEASE_RP))
+# A peer that hangs for this long has found something.
+_DEADLINE_S = 10.0
+
+
+class DoorFailure(AssertionError):
+    """The door did what it must not do."""
+
+
+def parse_everything(data: bytes) -> None:
+    """Every parser that sees a peer's bytes."""
+    for parse, planned in (
+        (pdu.parse_associate_request, pdu.MalformedPduError),
+        (dimse.parse_command, dimse.MalformedCommandError),
+    ):
+        with suppress(planned):
+            parse(data)
+    for syntax in SYNTAXES:
+        for complete in (False, True):
+            with suppress(ScanError):
+                scan(data, syntax, _SCHEME, complete=complete)
+    with suppress(TornFileError):
+        read_meta(data[:META_BYTES].ljust(META_BYTES, b"\0"))
+
+
+@contextmanager
+def open_door() -> Generator[Door]:
+    """A door with a spool in memory."""
+    folder = Path(tempfile.mkdtemp(prefix="axial-fuzz-", dir="/dev/shm"))
+    spool = Spool(folder / "spool", max_instance_bytes=1 << 20)
+    try:
+        yield Door(spool)
+    finally:
+        spool.close()
+        shutil.rmtree(folder)
+
+
+class Door:
+    """Serves associations over a socket pair, as a receiver does over the network."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self.stored: list[str] = []
+        self._taking = Taking(spool, _SCHEME, 0, self._tell)
+        self._config = DoorConfig(
+            admission=AdmissionRules("AXIAL", accept_unknown_peers=True),
+            scheme=_SCHEME,
+            contexts={CT: SYNTAXES, "1.2.840.10008.1.1": SYNTAXES[:2]},
+            spool=str(spool.folder),
+            watermark_bytes=0,
+            max_pdu_bytes=16384,
+            max_instance_bytes=1 << 20,
+            request_timeout_s=_DEADLINE_S / 2,
+            idle_timeout_s=_DEADLINE_S / 2,
+        )
+
+    def serve(self, sent: bytes) -> bytes:
+        """What the door answers to a peer that sends these bytes and closes the connection.
+
+        Raises:
+            DoorFailure: it hangs, leaves a file of an instance that it did not acknowledge, or
+                answers with what is no PDU.
+        """
+        ours, theirs = socket.socketpair()
+        answer = bytearray()
+        self.stored.clear()
+
+        def play() -> None:
+            with theirs:
+                reader = threading.Thread(target=read, daemon=True)
+                reader.start()
+                try:
+                    theirs.sendall(sent)
+                    theirs.shutdown(socket.SHUT_WR)
+                except OSError:
+                    pass
+                reader.join(_DEADLINE_S)
+
+        def read() -> None:
+            try:
+                while got := theirs.recv(65536):
+                    answer.extend(got)
+            except OSError:
+                pass
+
+        peer = threading.Thread(target=play, daemon=True)
+        peer.start()
+        wire = _Wire(ours, self._config.max_pdu_bytes)
+        with ours:
+            Association(wire, self._config, self._taking, "192.0.2.1", _admit).serve()
+        peer.join(_DEADLINE_S)
+        if peer.is_alive():
+            raise DoorFailure("The connection was not closed.")
+        _check_pdus(bytes(answer))
+        self._check_files()
+        return bytes(answer)
+
+    def _tell(self, message: dict[str, object]) -> None:
+        if message["type"] == "stored":
+            file = message["file"]
+            assert isinstance(file, dict)
+            self.stored.append(str(file["path"]))
+
+    def _check_files(self) -> None:
+        left = {str(file) for file in self._spool.folder.iterdir() if file.stat().st_size}
+        if left != set(self.stored):
+            raise DoorFailure("A file is left of an instance that was not acknowledged.")
+        for path in left:
+            Path(path).unlink()
+
+
+class _Wire(Wire):
+    """A socket pair of the machine's own has no TCP to set options of."""
+
+    def __init__(self, connection: socket.socket, max_pdu_bytes: int) -> None:
+        super().__init__(_Pretender(connection), max_pdu_bytes)  # pyright: ignore[reportArgumentType]
+
+
+class _Pretender:
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def setsockopt(self, level: int, *rest: object) -> None:
+        if level == socket.SOL_SOCKET:
+            self._connection.setsockopt(level, *rest)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
+
+
+def _admit(_request: AssociateRequest) -> PeerRule:
+    return PeerRule("fuzzer", ("FUZZER",))
+
+
+def _check_pdus(answer: bytes) -> None:
+    at = 0
+    while at < len(answer):
+        if at + pdu.PDU_HEAD.size > len(answer):
+            raise DoorFailure("Half a PDU was sent.")
+        kind, length = pdu.PDU_HEAD.unpack_from(answer, at)
+        at += pdu.PDU_HEAD.size + length
+        if kind == pdu.A_ABORT and at == len(answer):
+            return  # nothing may follow it
+        if kind not in _PDU_KINDS or at > len(answer):
+            raise DoorFailure(f"A PDU of type {kind:02X}H was sent.")
