@@ -11,8 +11,10 @@ STUBS := $(PROTOS:.proto=_pb2.py)
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip --quiet
 # Tests in parallel: one worker per core, each test file in one worker.
 WORKERS ?= auto
+# How long each fuzzer runs.
+FUZZ_SECONDS ?= 60
 
-.PHONY: help setup proto models demo up lint format test bench docs lock clean
+.PHONY: help setup proto models demo up lint format test fuzz soak bench docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +64,18 @@ format: setup ## format the code
 test: setup models ## every test, on the real parts
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests/unit tests/property tests/integration
 	$(BIN)/pytest tests/e2e tests/cluster
+
+fuzz: setup ## fuzz what parses strangers' bytes (FUZZ_SECONDS=60 for each)
+	@for file in tests/fuzz/fuzz_*.py; do \
+	  name=$$(basename $$file .py); finds=build/fuzz/$$name; mkdir -p $$finds; \
+	  echo "$$name: $(FUZZ_SECONDS) s; what it finds lies in $$finds"; \
+	  $(BIN)/python -m tests.fuzz.$$name $$finds -artifact_prefix=$$finds/ -timeout=20 \
+	    -rss_limit_mb=1024 -print_final_stats=1 -verbosity=0 \
+	    -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
+soak: setup ## what takes long: a study of 4 GiB over HTTP
+	SOAK_GIB=4 $(BIN)/pytest tests/integration/listener/test_stow_memory.py
 
 bench: setup models ## every figure, beside its peer; writes build/bench/*.json
 	$(BIN)/python -m tests.benchmarks
