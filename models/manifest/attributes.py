@@ -51,7 +51,8 @@ SELECTOR_ATTRIBUTES: Final[dict[str, AttributeKind]] = {
     "PatientPosition": AttributeKind.CODE,
     "ConvolutionKernel": AttributeKind.MULTI,
     "KVP": AttributeKind.NUMBER,
-    # Counted in the series as stored, not an attribute of its instances.
+    # Counted in the series as stored, not an attribute of its instances; of one volume among
+    # several, or of frames, its slices.
     "NumberOfInstances": AttributeKind.NUMBER,
     "Laterality": AttributeKind.CODE,
     "PhotometricInterpretation": AttributeKind.CODE,

@@ -24,6 +24,8 @@ from services.imaging.frames import FrameHeader, Tile, UnplacedFrames
 _CSA_GROUP = 0x0029
 _CSA_CREATOR = "SIEMENS CSA HEADER"
 _CSA_IMAGE_INFO = 0x10
+# No scanner tiles more; a damaged count must not fill the memory.
+_MOST_SLICES = 4096
 # The normal is written with eight decimals; it has to be that of the planes, one way or the other.
 _NORMAL_TOLERANCE = 1e-3
 
@@ -78,7 +80,7 @@ def _csa_image_info(dataset: Dataset) -> bytes:
 
 
 def _slices(values: tuple[str, ...]) -> int:
-    if not values or not values[0].isdigit() or not int(values[0]):
+    if not values or not values[0].isdecimal() or not 0 < int(values[0]) <= _MOST_SLICES:
         raise UnplacedFrames("the CSA header does not tell the number of slices")
     return int(values[0])
 

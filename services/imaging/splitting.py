@@ -31,7 +31,8 @@ class SourceVolume:
     Attributes:
         images: headers of single planes, in no order.
         attributes: what a selector has to be asked about this volume instead of the series: what
-            tells it from the others, and what its frames say in functional groups.
+            tells it from the others, what its frames say in functional groups, and its images as
+            NumberOfInstances.
         positions: how many the series has; a volume with fewer images is not whole.
     """
 
@@ -151,6 +152,8 @@ def _volume(
 ) -> SourceVolume:
     first = images[0]
     attributes = {keyword: first.attributes.get(keyword) for keyword in keywords}
+    if keywords or isinstance(first, FrameHeader):
+        attributes["NumberOfInstances"] = str(len(images))
     if isinstance(first, FrameHeader):
         common = first.attributes.items()
         attributes.update(

@@ -26,7 +26,7 @@ def head(step: int) -> Volume:
     whole = sagittal(Volume(loaded.pixels, loaded.affine_lps))
     affine = whole.affine.copy()
     affine[:3, :3] *= step
-    array = np.ascontiguousarray(whole.array[::step, ::step, ::step])
+    array = np.ascontiguousarray(whole.values()[::step, ::step, ::step])
     return Volume(stored_values(array), affine)
 
 
