@@ -16,11 +16,15 @@ from services.listener.conformance import (
     TAKEN_STATUSES,
     render_conformance,
 )
+from services.listener.conformance_stow import STATUSES
+from services.listener.door.admission import Rejection
+from services.listener.door.tls import PROFILES, Profile
 from services.listener.presentation_contexts import (
     TRANSFER_SYNTAXES,
     VERIFICATION,
     accepted_contexts,
 )
+from services.listener.stow.response import FailureReason
 from services.reporting.delivery.statuses import judge_status
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -65,3 +69,28 @@ def test_statement_names_the_sop_classes_of_our_results() -> None:
         "SegmentationStorage",
         "Comprehensive3DSRStorage",
     ]
+
+
+def test_statement_has_a_row_for_every_rejection() -> None:
+    rendered = render_conformance()
+    for rejection in Rejection:
+        result, source, reason = rejection.code
+        lasting = "permanent" if result == 1 else "transient"
+        assert f"| {result} ({lasting}) | {source} | {reason} (" in rendered
+    rows = [line for line in rendered.splitlines() if line.startswith(("| 1 (perm", "| 2 (tran"))]
+    assert len(rows) == len(Rejection)
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+def test_statement_names_every_tls_profile_with_its_suites(profile: Profile) -> None:
+    rendered = render_conformance()
+    assert f"| {profile.name} | {profile.section} |" in rendered
+    assert ", ".join(profile.suites) in rendered
+
+
+def test_statement_has_every_status_and_failure_reason_of_stow() -> None:
+    rendered = render_conformance()
+    for status, _ in STATUSES:
+        assert f"| {status} | " in rendered
+    for reason in FailureReason:
+        assert f"| {reason:04X} | " in rendered
