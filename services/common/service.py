@@ -28,7 +28,7 @@ from services.common.errors import AxialError
 from services.common.settings import Settings, load_settings
 from services.common.store import StudyStore, open_store
 from services.common.telemetry import get_logger, setup_logs, setup_traces
-from services.common.telemetry.audit import setup_audit
+from services.common.telemetry.audit import AuditEvent, audit, setup_audit
 
 # How often a service looks whether one of its threads has died.
 _LOOK_AFTER_S = 5.0
@@ -126,6 +126,8 @@ def _run(
             port = health_port(settings)
             resources.enter_context(_Health(settings.health_host, port, component))
         log.info("service_started", pid=os.getpid())
+        audit(AuditEvent.APPLICATION_STARTED)
+        resources.callback(audit, AuditEvent.APPLICATION_STOPPED)
         while not stop.wait(_LOOK_AFTER_S):
             dead = component.dead()
             if dead is not None:

@@ -80,6 +80,13 @@ spec:
             secretKeyRef:
               name: {{ .root.Values.database.existingSecret }}
               key: {{ .root.Values.database.key }}
+        # The store's volume is everybody's; an audit trail is one process's.
+        - name: POD_NAME
+          valueFrom:
+            fieldRef:
+              fieldPath: metadata.name
+        - name: AXIAL_AUDIT__FOLDER
+          value: /var/lib/axial/audit/$(POD_NAME)
         {{- with .env }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
