@@ -40,7 +40,10 @@ class Quarantine:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         note = {"reason": reason, "problem": problem, "at": utc_now().isoformat()}
-        (self._folder / f"{file.name}.json").write_text(json.dumps(note), encoding="utf-8")
+        with (self._folder / f"{file.name}.json").open("w", encoding="utf-8") as written:
+            json.dump(note, written)
+            written.flush()
+            os.fsync(written.fileno())
         file.rename(self._folder / file.name)
         for folder in (self._folder, file.parent):
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

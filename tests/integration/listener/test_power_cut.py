@@ -1,0 +1,222 @@
+"""The power goes while instances arrive: nothing that was acknowledged is missing afterwards.
+
+POWER_CUTS says how often; `make soak` has it cut 200 times.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sqlalchemy import select
+
+from services.common.database import InstanceRow, open_database
+from services.common.identity import derived_uid
+from services.listener.door.part10 import META_BYTES
+from services.listener.door.pdu import A_RELEASE_RQ, PDU_HEAD, pdu
+from tests.builders.network import free_port
+from tests.builders.power_cut import build_shim, cut, environment
+from tests.fuzz.dicom_door import CT
+from tests.fuzz.make_corpus import C_STORE_RQ, command, data_set, request, values
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+CUTS = int(os.environ.get("POWER_CUTS", "6"))
+EXPLICIT = "1.2.840.10008.1.2.1"
+# The second of the request's contexts.
+CONTEXT = 3
+ASSOCIATIONS = 3
+
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler (gcc)")
+
+
+class Front:
+    """A listener whose power can be cut."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.port, self._health = free_port(), free_port()
+        self._shim = build_shim(folder)
+        self._log = folder / "syscalls"
+        settings: dict[str, Any] = {
+            "data_dir": str(self.data),
+            "listener": {
+                "port": self.port,
+                "health_port": self._health,
+                "intake_address": "127.0.0.1:0",
+                "accept_unknown_peers": True,
+                "quiet_period_s": 3600,
+                "listener_id": "front",
+                "request_timeout_s": 5,
+            },
+        }
+        (folder / "axial.yaml").write_text(yaml.safe_dump(settings))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._log.write_bytes(b"")
+        roots = [self.data / name for name in ("spool", "store", "quarantine")]
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "services.listener",
+                "--config",
+                str(self.folder / "axial.yaml"),
+            ],
+            cwd=CHECKOUT,
+            env=environment(self._shim, self._log, *roots),
+            stderr=(self.folder / "log").open("ab"),
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self._health}/readyz", timeout=5):
+                    return
+            except (urllib.error.URLError, ConnectionError):
+                said = (self.folder / "log").read_text()
+                assert self._process.poll() is None, said
+                assert time.monotonic() < deadline, said
+                time.sleep(0.02)
+
+    def kill(self) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def cut(self, chance: random.Random) -> int:
+        """Everything stops at once, and the disk has what was synced."""
+        self.kill()
+        return cut(self._log, chance)
+
+    def kept(self) -> dict[str, str]:
+        """SHA-256 of the data set of every instance that is registered and in the store."""
+        engine = open_database(f"sqlite:///{self.data / 'axial.sqlite'}")
+        with engine.connect() as connection:
+            rows = connection.execute(
+                select(InstanceRow.sop_instance_uid, InstanceRow.store_key).where(
+                    InstanceRow.spooled_by.is_(None)
+                )
+            ).all()
+        engine.dispose()
+        found: dict[str, str] = {}
+        for uid, key in rows:
+            file = self.data / "store" / key
+            if file.exists():
+                found[uid] = hashlib.sha256(file.read_bytes()[META_BYTES:]).hexdigest()
+        return found
+
+
+class Sender(threading.Thread):
+    """Sends instances until the connection breaks; remembers those that were acknowledged."""
+
+    def __init__(self, port: int, name: str, chance: random.Random) -> None:
+        super().__init__(daemon=True)
+        self._port = port
+        self._prefix = name
+        self._chance = chance
+        self.acknowledged: dict[str, str] = {}
+
+    def run(self) -> None:
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=10) as connection:
+                connection.sendall(request())
+                _answer(connection)
+                for number in range(100_000):
+                    self._send(connection, number)
+                connection.sendall(pdu(A_RELEASE_RQ, bytes(4)))
+        except OSError:
+            return
+
+    def _send(self, connection: socket.socket, number: int) -> None:
+        uid = derived_uid("power cut", self._prefix, number)
+        data = _instance(uid, self._chance.randbytes(self._chance.randrange(2, 60_000) & ~1))
+        connection.sendall(
+            values(CONTEXT, 3, command(C_STORE_RQ, sop_class=CT, instance=uid))
+            + b"".join(
+                values(CONTEXT, 2 if at + 16_000 >= len(data) else 0, data[at : at + 16_000])
+                for at in range(0, len(data), 16_000)
+            )
+        )
+        # (0000,0900) Status
+        if b"\x00\x00\x00\x09\x02\x00\x00\x00\x00\x00" in _answer(connection):
+            self.acknowledged[uid] = hashlib.sha256(data).hexdigest()
+
+
+def _instance(uid: str, pixels: bytes) -> bytes:
+    sent = data_set(EXPLICIT)
+    short = b"\x08\x00\x18\x00UI\x08\x001.2.3.4\x00"
+    assert short in sent
+    value = uid.encode() + (b"\0" if len(uid) % 2 else b"")
+    sent = sent.replace(short, b"\x08\x00\x18\x00UI" + len(value).to_bytes(2, "little") + value)
+    start = sent.index(b"\xe0\x7f\x10\x00") + 8
+    return sent[:start] + len(pixels).to_bytes(4, "little") + pixels
+
+
+def _answer(connection: socket.socket) -> bytes:
+    head = connection.recv(PDU_HEAD.size, socket.MSG_WAITALL)
+    if len(head) < PDU_HEAD.size:
+        raise ConnectionError
+    _, length = PDU_HEAD.unpack(head)
+    return connection.recv(length, socket.MSG_WAITALL)
+
+
+@needs_compiler
+def test_no_acknowledged_instance_is_missing_after_the_power_was_cut(tmp_path: Path) -> None:
+    seed = int(os.environ.get("POWER_CUT_SEED", "1"))
+    chance = random.Random(seed)
+    front = Front(tmp_path)
+    acknowledged: dict[str, str] = {}
+    touched = 0
+    for number in range(CUTS):
+        front.start()
+        senders = [
+            Sender(front.port, f"{number}-{n}", random.Random(chance.random()))
+            for n in range(ASSOCIATIONS)
+        ]
+        for sender in senders:
+            sender.start()
+        time.sleep(chance.uniform(0.02, 0.5))
+        touched += front.cut(chance)
+        for sender in senders:
+            sender.join(20)
+            acknowledged.update(sender.acknowledged)
+    front.start()
+    _wait_for_all(front, acknowledged)
+    front.kill()
+    assert len(acknowledged) > 10 * CUTS
+    assert touched > CUTS, "The cuts cost nothing: they prove nothing."
+    _quarantined_with_reasons(front.data / "quarantine")
+
+
+def _wait_for_all(front: Front, acknowledged: dict[str, str]) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        kept = front.kept()
+        missing = [uid for uid, digest in acknowledged.items() if kept.get(uid) != digest]
+        if not missing:
+            return
+        assert time.monotonic() < deadline, f"{len(missing)} of {len(acknowledged)} are missing"
+        time.sleep(0.1)
+
+
+def _quarantined_with_reasons(folder: Path) -> None:
+    for file in folder.glob("*.dcm"):
+        note = json.loads(file.with_name(f"{file.name}.json").read_text())
+        assert note["reason"] == "torn_file", note
