@@ -174,7 +174,8 @@ class StowApp:
         ended: _Body | None = None
         while ended is None:
             try:
-                message = await asyncio.wait_for(receive(), settings.idle_timeout_s)
+                async with asyncio.timeout(settings.idle_timeout_s):
+                    message = await receive()
             except TimeoutError:
                 ended = _Body.TOO_SLOW
                 message = {}
@@ -321,7 +322,8 @@ async def _read_away(receive: Receive) -> bool:
     read = 0
     while read <= _READ_OF_REFUSED_BYTES:
         try:
-            message = await asyncio.wait_for(receive(), _RETRY_AFTER_S)
+            async with asyncio.timeout(_RETRY_AFTER_S):
+                message = await receive()
         except TimeoutError:
             return False
         if message["type"] == "http.disconnect":

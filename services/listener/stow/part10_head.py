@@ -62,7 +62,7 @@ def read_head(data: bytes, *, complete: bool = False) -> Part10Head | None:
     values: dict[int, bytes] = {}
     at = start
     told_end = -1
-    while at != told_end:
+    while at != told_end or _TRANSFER_SYNTAX not in values:
         if len(data) - at < 2 and not (complete and len(data) == at):
             return _wait(data, complete=complete)
         if data[at : at + 2] != b"\x02\x00":
