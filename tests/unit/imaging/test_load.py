@@ -20,16 +20,20 @@ from pydicom.uid import (
 )
 
 from services.common.fates import Refusal
+from services.common.headers import HeaderError
 from services.common.store import StudyStore, instance_key
 from services.imaging import (
     GeometryLimits,
     ImagingError,
+    Rescale,
     SeriesGeometry,
     Volume,
     examine_series,
     load_volume,
+    read_series,
     read_volume,
 )
+from services.imaging.header_files import read_headers
 from tests.builders.series import edit, headers_of, small_volume, sound_series, stored
 
 
@@ -214,3 +218,61 @@ def test_geometry_of_another_series_is_the_callers_mistake(tmp_path: Path) -> No
     assert isinstance(geometry, SeriesGeometry)
     with pytest.raises(ImagingError):
         load_volume(geometry, headers[1:], store)
+
+
+def test_unsigned_values_beyond_int16_keep_their_value(tmp_path: Path) -> None:
+    files = sound_series(tmp_path / "dicom")
+    values = np.random.default_rng(9).integers(0, 65536, (len(files), 12, 10))
+    values[0] %= 4096  # one slice would fit
+    for file, plane in zip(files, values, strict=True):
+        pixels = plane.astype("<u2").tobytes()
+        edit(file, BitsStored=16, HighBit=15, PixelRepresentation=0, PixelData=pixels)
+        edit(file, RescaleSlope=2, RescaleIntercept=-1)
+    volume = loaded(files, tmp_path)
+    assert volume.array.dtype == np.float32
+    assert np.array_equal(volume.array, (values * 2 - 1).astype(np.float32))
+
+
+def test_unsigned_values_of_sixteen_bits_that_fit_stay_int16(tmp_path: Path) -> None:
+    files = [edit(file, BitsStored=16, HighBit=15) for file in sound_series(tmp_path / "dicom")]
+    assert loaded(files, tmp_path).array.dtype == np.int16
+
+
+def test_values_are_written_where_they_are_wanted_without_a_copy(tmp_path: Path) -> None:
+    files = [edit(f, RescaleSlope=0.1, RescaleIntercept=3) for f in sound_series(tmp_path / "a")]
+    volume = loaded(files, tmp_path)
+    out = np.empty(volume.array.shape, np.float32)
+    volume.write_values(out)
+    assert np.array_equal(out, volume.values())
+    assert np.array_equal(out, (volume.array * 0.1 + 3).astype(np.float32))
+
+
+def test_values_that_are_no_stored_ones_take_no_rescale() -> None:
+    with pytest.raises(ImagingError):
+        Volume(np.zeros((2, 2, 2), np.float32), np.eye(4), rescale=Rescale(2.0, 0.0))
+
+
+def test_files_of_two_series_are_the_callers_mistake(tmp_path: Path) -> None:
+    files = sound_series(tmp_path / "one") + sound_series(tmp_path / "two", seed="two")
+    with pytest.raises(ImagingError):
+        read_series(files)
+
+
+def test_a_file_that_is_no_dicom_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "licence.txt"
+    file.write_text("Permission is hereby granted")
+    with pytest.raises(HeaderError):
+        read_series([file])
+
+
+def test_headers_that_the_scanner_leaves_to_the_library_are_read_all_the_same(
+    tmp_path: Path,
+) -> None:
+    files = sound_series(tmp_path)
+    long_head, escapes = files[1], files[2]
+    data = pydicom.dcmread(long_head)
+    data.add_new(0x00204000, "LT", "x" * 9000)  # longer than the first bytes that are read
+    data.save_as(long_head)
+    edit(escapes, SpecificCharacterSet=["", "ISO 2022 IR 87"], SeriesDescription="T1")
+    rewrite(files[3], lambda data: data.compress(RLELossless, generate_instance_uid=False))
+    assert read_headers(files) == headers_of(files)
