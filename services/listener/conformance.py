@@ -15,7 +15,7 @@ from services.common.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VE
 from services.common.settings import Destination, ListenerSettings
 from services.listener.conformance_stow import render_stow
 from services.listener.conformance_tls import render_tls
-from services.listener.peers import Rejection
+from services.listener.door.admission import Rejection
 from services.listener.presentation_contexts import (
     TRANSFER_SYNTAXES,
     AcceptedContext,

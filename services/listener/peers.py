@@ -3,28 +3,8 @@
 from __future__ import annotations
 
 from services.common.settings import ListenerSettings, Peer, TlsSettings
-from services.listener.door.admission import (
-    PRIORITIES,
-    AdmissionRules,
-    AssociationRequest,
-    PeerRule,
-    Rejection,
-)
-from services.listener.door.admission import admit as _admit
+from services.listener.door.admission import AdmissionRules, PeerRule
 from services.listener.door.tls import TlsFiles
-
-__all__ = [
-    "AdmissionRules",
-    "AssociationRequest",
-    "PeerRule",
-    "Rejection",
-    "admission_rules",
-    "admit",
-    "higher_priority",
-    "known_peer",
-    "peer_rule",
-    "tls_files",
-]
 
 
 def admission_rules(settings: ListenerSettings) -> AdmissionRules:
@@ -66,21 +46,3 @@ def tls_files(settings: TlsSettings) -> TlsFiles:
         revocation_list=None if revoked is None else str(revoked),
         profile=settings.profile,
     )
-
-
-def admit(request: AssociationRequest, settings: ListenerSettings) -> Rejection | None:
-    """Whether the association is served: None when it is, else why not."""
-    decided = _admit(request, admission_rules(settings))
-    return decided if isinstance(decided, Rejection) else None
-
-
-def known_peer(request: AssociationRequest, settings: ListenerSettings) -> PeerRule | None:
-    """The configured peer that this request is served for; None when it is none of them."""
-    rules = admission_rules(settings)
-    decided = _admit(request, rules)
-    return next((peer for peer in rules.peers if peer == decided), None)
-
-
-def higher_priority(one: str, other: str) -> str:
-    """The higher of two priorities: a study keeps the highest of its senders'."""
-    return min(one, other, key=PRIORITIES.index)

@@ -21,7 +21,7 @@ from services.listener.door.admission import (
     admit,
     admit_http,
 )
-from services.listener.peers import admission_rules, higher_priority, peer_rule
+from services.listener.peers import admission_rules, peer_rule
 
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"
@@ -52,6 +52,55 @@ def asks(
 
 def nobody(host: str) -> list[str]:
     raise AssertionError(f"{host} was asked for")
+
+
+SCANNER = Peer(name="Scanner 1", ae_title="MR1", host="192.0.2.7")
+PACS = Peer(name="PACS", ae_title="PACS")
+LOOPBACK = Peer(name="Loopback", ae_title="LOCAL", host="localhost")
+
+
+@pytest.mark.parametrize(
+    ("calling", "called", "address", "open_associations", "expected"),
+    [
+        ("MR1", "AXIAL", "192.0.2.7", 0, SCANNER),
+        ("MR1 ", " AXIAL", "::ffff:192.0.2.7", 0, SCANNER),
+        ("PACS", "AXIAL", "203.0.113.9", 1, PACS),
+        ("LOCAL", "AXIAL", "127.0.0.1", 0, LOOPBACK),
+        ("MR1", "AXIAL", "192.0.2.8", 0, Rejection.CALLING_AE_UNKNOWN),
+        ("MR2", "AXIAL", "192.0.2.7", 0, Rejection.CALLING_AE_UNKNOWN),
+        ("mr1", "AXIAL", "192.0.2.7", 0, Rejection.CALLING_AE_UNKNOWN),
+        ("MR2", "OTHER", "192.0.2.7", 0, Rejection.CALLED_AE_UNKNOWN),
+        ("MR1", "OTHER", "192.0.2.7", 0, Rejection.CALLED_AE_UNKNOWN),
+        ("MR1", "AXIAL", "192.0.2.7", 2, Rejection.LOCAL_LIMIT),
+        ("MR2", "AXIAL", "192.0.2.7", 2, Rejection.CALLING_AE_UNKNOWN),
+    ],
+)
+def test_admission(
+    calling: str, called: str, address: str, open_associations: int, expected: Peer | Rejection
+) -> None:
+    decided = admit(
+        AssociationRequest(calling, called, address, open_associations),
+        rules(SCANNER, PACS, LOOPBACK, max_associations=2),
+    )
+    assert decided == (peer_rule(expected) if isinstance(expected, Peer) else expected)
+
+
+def test_unknown_peers_are_served_only_where_that_is_configured() -> None:
+    request = AssociationRequest("ANYONE", "AXIAL", "203.0.113.9", 0)
+    assert admit(request, rules()) is Rejection.CALLING_AE_UNKNOWN
+    served = admit(request, rules(accept_unknown_peers=True))
+    assert served == PeerRule("ANYONE", ("ANYONE",))
+
+
+def test_nobody_is_served_while_the_listener_stops() -> None:
+    request = AssociationRequest("PACS", "AXIAL", "192.0.2.9", 0, stopping=True)
+    assert admit(request, rules(PACS)) is Rejection.STOPPING
+
+
+def test_a_host_name_that_does_not_resolve_is_nobodys_address() -> None:
+    nowhere = Peer(name="x", ae_title="X", host="no-such.invalid")
+    request = AssociationRequest("X", "AXIAL", "192.0.2.1", 0)
+    assert admit(request, rules(nowhere)) is Rejection.CALLING_AE_UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -252,12 +301,6 @@ def test_rules_reach_the_receivers_as_json() -> None:
         accept_unknown_peers=True,
     )
     assert AdmissionRules.from_json(json.loads(json.dumps(sent.as_json()))) == sent
-
-
-def test_a_study_keeps_the_highest_priority_of_its_senders() -> None:
-    assert higher_priority("normal", "high") == "high"
-    assert higher_priority("normal", "low") == "normal"
-    assert higher_priority("low", "low") == "low"
 
 
 @given(
