@@ -19,6 +19,7 @@ VARIANTS: dict[str, list[str]] = {
     "defaults": [],
     "cpu": ["--set=triton.target=cpu,triton.gpus=0"],
     "registry": ["--set=imageRegistry=registry.example/axial,listener.replicas=3"],
+    "s3": ["--set=s3.url=s3://hospital/axial,s3.endpoint=https://s3.example,s3.existingSecret=k"],
     "claims": ["--set=store.existingClaim=s,models.existingClaim=m,networkPolicy.enabled=false"],
 }
 
@@ -157,3 +158,35 @@ def test_orchestrators_have_fixed_names(helm: Path) -> None:
     env = {item["name"]: item for item in template["spec"]["containers"][0]["env"]}
     source = env["AXIAL_ORCHESTRATOR__EXECUTOR_ID"]["valueFrom"]["fieldRef"]["fieldPath"]
     assert source == "metadata.name"
+
+
+def test_with_s3_no_volume_is_shared_and_listeners_keep_their_own(
+    helm: Path, tmp_path: Path
+) -> None:
+    objects = _render(helm, *VARIANTS["s3"])
+    claims = [o["metadata"]["name"] for o in objects if o["kind"] == "PersistentVolumeClaim"]
+    assert claims == ["ax-models"]
+    (config,) = [o for o in objects if o["kind"] == "ConfigMap"]
+    file = tmp_path / "axial.yaml"
+    file.write_text(config["data"]["axial.yaml"], encoding="utf-8")
+    store = load_settings(file, {}).settings.store
+    assert (store.url, store.endpoint) == ("s3://hospital/axial", "https://s3.example")
+    assert store.cache_bytes == 4 << 30
+    (listener,) = [o for o in objects if o["kind"] == "StatefulSet" and "listener" in str(o)[:400]]
+    (own,) = listener["spec"]["volumeClaimTemplates"]
+    assert own["spec"]["accessModes"] == ["ReadWriteOnce"]
+    for name in SERVICES:
+        spec = _workloads(objects)[f"ax-{name}"]["spec"]
+        (container,) = spec["containers"]
+        assert container["envFrom"] == [{"secretRef": {"name": "k"}}], name
+        (mount,) = [m for m in container["volumeMounts"] if m["mountPath"] == "/var/lib/axial"]
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        if name == "listener":
+            assert mount["name"] == own["metadata"]["name"]
+            assert mount["name"] not in volumes
+        else:
+            assert "emptyDir" in volumes[mount["name"]], name
+
+
+def test_url_that_is_no_bucket_is_refused(helm: Path) -> None:
+    assert _helm(helm, "template", "ax", str(CHART), "--set=s3.url=/folder").returncode != 0

@@ -90,6 +90,11 @@ spec:
         {{- with .env }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+      {{- if and .root.Values.s3.url .root.Values.s3.existingSecret }}
+      envFrom:
+        - secretRef:
+            name: {{ .root.Values.s3.existingSecret }}
+      {{- end }}
       ports:
         - name: health
           containerPort: {{ .health }}
@@ -121,9 +126,15 @@ spec:
     - name: config
       configMap:
         name: {{ include "axial.name" (dict "root" .root "component" "config") }}
+    {{- if not .root.Values.s3.url }}
     - name: store
       persistentVolumeClaim:
         claimName: {{ include "axial.claim" (dict "root" .root "name" "store" "volume" .root.Values.store) }}
+    {{- else if not .ownVolume }}
+    - name: store
+      emptyDir:
+        sizeLimit: {{ .root.Values.s3.scratch }}
+    {{- end }}
     - name: tmp
       emptyDir: {}
     {{- if .models }}
