@@ -163,10 +163,22 @@ def resolve(host: str) -> set[str]:
 def admit(
     request: AssociationRequest, rules: AdmissionRules, resolve: Resolve = resolve
 ) -> PeerRule | Rejection:
-    """The peer that the association is served for, or why it is not served.
+    """The peer that the association is served for, or why it is not served: `identify`, and then
+    `find_room`.
+    """
+    peer = identify(request, rules, resolve)
+    if isinstance(peer, Rejection):
+        return peer
+    return find_room(peer, request, rules) or peer
 
-    With accept_unknown_peers, a caller that no rule describes is served as a peer of its own
-    title that may do everything; one that a rule describes must still keep to that rule.
+
+def identify(
+    request: AssociationRequest, rules: AdmissionRules, resolve: Resolve = resolve
+) -> PeerRule | Rejection:
+    """The peer that asks, or why it is none. May wait for a name server.
+
+    With accept_unknown_peers, a caller that no rule describes is taken as a peer of its own title
+    that may do everything; one that a rule describes must still keep to that rule.
     """
     if request.called_ae_title.strip() != rules.ae_title.strip():
         return Rejection.CALLED_AE_UNKNOWN
@@ -178,13 +190,27 @@ def admit(
         and (not peer.addresses or _is_among(request.address, peer.addresses, resolve))
     ]
     peer = _best(known, request.certificate)
-    if peer is None:
-        if not rules.accept_unknown_peers:
-            return Rejection.CALLING_AE_UNKNOWN
-        peer = PeerRule(name=title, ae_titles=(title,))
-    if isinstance(peer, Rejection):
+    if peer is not None:
         return peer
-    return _room_for(peer, request, rules) or peer
+    if not rules.accept_unknown_peers:
+        return Rejection.CALLING_AE_UNKNOWN
+    return PeerRule(name=title, ae_titles=(title,))
+
+
+def find_room(
+    peer: PeerRule, request: AssociationRequest, rules: AdmissionRules
+) -> Rejection | None:
+    """Why there is no room for one more association of the peer; None when there is. Waits for
+    nothing, so that it may be asked while no other association is admitted.
+    """
+    if request.stopping:
+        return Rejection.STOPPING
+    if request.open_associations >= rules.max_associations:
+        return Rejection.LOCAL_LIMIT
+    limit = peer.max_associations
+    if limit is not None and request.open_by_peer.get(peer.name, 0) >= limit:
+        return Rejection.PEER_LIMIT
+    return None
 
 
 def admit_http(
@@ -233,19 +259,6 @@ def _tls_problem(peer: PeerRule, certificate: PeerCertificate | None) -> Rejecti
         return Rejection.CERTIFICATE_MISMATCH
     if fingerprint is not None and certificate.sha256 != fingerprint:
         return Rejection.CERTIFICATE_MISMATCH
-    return None
-
-
-def _room_for(
-    peer: PeerRule, request: AssociationRequest, rules: AdmissionRules
-) -> Rejection | None:
-    if request.stopping:
-        return Rejection.STOPPING
-    if request.open_associations >= rules.max_associations:
-        return Rejection.LOCAL_LIMIT
-    limit = peer.max_associations
-    if limit is not None and request.open_by_peer.get(peer.name, 0) >= limit:
-        return Rejection.PEER_LIMIT
     return None
 
 

@@ -17,10 +17,17 @@ import sys
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from services.listener.door.admission import AssociationRequest, PeerRule, Rejection, admit
+from services.listener.door.admission import (
+    AssociationRequest,
+    PeerRule,
+    Rejection,
+    find_room,
+    identify,
+)
 from services.listener.door.association import Association
 from services.listener.door.channel import Channel
 from services.listener.door.config import DoorConfig
@@ -191,21 +198,18 @@ class Receiver:
             for socket_ in (connection, served):
                 if socket_ in self._pending:
                     self._pending.remove(socket_)
-        with self._slots.admitting() as take:
-            decided = admit(
-                AssociationRequest(
-                    calling_ae_title=request.calling_ae_title,
-                    called_ae_title=request.called_ae_title,
-                    address=address,
-                    open_associations=self._slots.open_associations(),
-                    stopping=self._stopping,
-                    certificate=certificate,
-                    open_by_peer=self._slots.open_by_peer(),
-                ),
-                self._config.admission,
-            )
-            if isinstance(decided, PeerRule):
-                take(decided.name)
+        asked = AssociationRequest(
+            calling_ae_title=request.calling_ae_title,
+            called_ae_title=request.called_ae_title,
+            address=address,
+            open_associations=0,
+            certificate=certificate,
+        )
+        # Who it is may depend on a name server: asked before the lock is taken that all receivers
+        # share.
+        decided = identify(asked, self._config.admission)
+        if isinstance(decided, PeerRule):
+            decided = self._give_room(decided, asked)
         if isinstance(decided, PeerRule):
             self._report(
                 "association_opened",
@@ -217,6 +221,20 @@ class Receiver:
                 },
             )
         return decided
+
+    def _give_room(self, peer: PeerRule, asked: AssociationRequest) -> PeerRule | Rejection:
+        with self._slots.admitting() as take:
+            now = replace(
+                asked,
+                open_associations=self._slots.open_associations(),
+                open_by_peer=self._slots.open_by_peer(),
+                stopping=self._stopping,
+            )
+            full = find_room(peer, now, self._config.admission)
+            if full is not None:
+                return full
+            take(peer.name)
+        return peer
 
     def _end(self, connection: socket.socket, served: socket.socket) -> None:
         served.close()

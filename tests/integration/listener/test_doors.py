@@ -148,6 +148,10 @@ def test_who_is_not_known_is_rejected_with_the_standards_reason(
         assert association.is_rejected
         answer = association.acceptor.primitive
         assert (answer.result, answer.result_source, answer.diagnostic) == code
+        deadline = time.monotonic() + 10
+        while rejections(reason) == before:  # the receiver tells the main process
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         assert rejections(reason) == before + 1
         known = associate(listener)
         assert known.is_established
