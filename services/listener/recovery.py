@@ -8,16 +8,20 @@ written to yet is removed.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import Engine, select
+
+from services.common.database import InstanceRow
+from services.common.store import StudyStore
 from services.common.telemetry import get_logger
 from services.listener.door.part10 import TornFileError, read_sealed
 from services.listener.door.spool import SUFFIX, SpooledFile
 from services.listener.quarantine import Quarantine
 from services.listener.registrar import Offered
+from services.listener.registry import mark_in_store
 
 _log = get_logger("listener")
 
@@ -74,10 +78,22 @@ def recover_spool(
     return Recovered(offered, quarantined)
 
 
-def remove_empty_folders(folder: Path) -> None:
-    """Removes the spool folders of receivers that are no more (fewer are configured now)."""
-    if not folder.is_dir():
-        return
-    for entry in folder.iterdir():
-        with contextlib.suppress(OSError):
-            entry.rmdir()
+def settle_rows(engine: Engine, store: StudyStore, listener_id: str) -> int:
+    """Marks instances that reached a store in a folder without their rows saying so.
+
+    The process died between the two. To be called before anything is received.
+
+    Returns:
+        How many.
+    """
+    with engine.execution_options(axial_readonly=True).connect() as connection:
+        rows = connection.execute(
+            select(
+                InstanceRow.sop_instance_uid, InstanceRow.store_key, InstanceRow.size_bytes
+            ).where(InstanceRow.spooled_by == listener_id)
+        ).all()
+    there = [uid for uid, key, size in rows if store.size(key) == size]
+    if there:
+        mark_in_store(engine, there)
+        _log.warning("rows_settled", instances=len(there))
+    return len(there)

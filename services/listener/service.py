@@ -19,7 +19,7 @@ from services.listener.door_events import DoorEvents
 from services.listener.intake import Intake
 from services.listener.quarantine import Quarantine
 from services.listener.receivers import Receivers
-from services.listener.recovery import recover_spool
+from services.listener.recovery import recover_spool, settle_rows
 from services.listener.registrar import Offered, Registrar, StoredInstance
 from services.listener.retention import Retention
 from services.listener.shipping import Shipping
@@ -120,6 +120,8 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
             )
         )
         recover = partial(recover_spool, quarantine=quarantine, offer=registrar.offer)
+        if shipping is None:
+            settle_rows(context.engine, context.store, settings.listener.listener_id)
         recover(settings.spool_dir)
         retention = resources.enter_context(
             Retention(context.engine, context.store, settings.retention)

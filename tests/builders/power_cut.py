@@ -87,6 +87,8 @@ def _read(log: Path) -> tuple[dict[int, _File], list[_Entry]]:
         elif verb == "S":
             files.setdefault(int(words[0]), _File()).unsynced.clear()
         elif verb in ("C", "L"):
+            if verb == "C":  # a new file, perhaps with the number of one that is no more
+                files[int(words[0])] = _File()
             pending.append(_Entry(verb, rest.partition(" ")[2]))
         elif verb == "R":
             old, _, new = rest.partition(" ")[2].partition("\t")

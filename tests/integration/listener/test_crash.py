@@ -20,17 +20,17 @@ import pytest
 import yaml
 from pydicom.uid import MRImageStorage
 from pynetdicom import AE, build_context
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
 from services.common.database import InstanceRow, RevisionRow, open_database
 from services.common.store import StudyStore
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import Spool
 from services.listener.quarantine import Quarantine
-from services.listener.recovery import recover_spool
+from services.listener.recovery import recover_spool, settle_rows
 from tests.builders.network import free_port
 from tests.builders.orchestrator_peer import orchestrator_peer
-from tests.builders.reception import OfferedInstance, offer
+from tests.builders.reception import LISTENER_ID, OfferedInstance, offer
 from tests.builders.series import PATIENT_ID, PATIENT_NAME, edit, sound_series
 from tests.integration.listener.conftest import Receiving
 
@@ -287,6 +287,29 @@ def test_recovery_registers_what_is_whole_and_puts_aside_what_is_torn(
     assert (nothing.offered, nothing.quarantined) == (0, 0)
     assert not known.exists()
     assert not unknown.exists()
+
+
+def test_rows_of_files_that_reached_the_store_unnoticed_are_settled(
+    lite_engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+) -> None:
+    reception = receiving(lite_engine, store)
+    first, second = (offer(file) for file in sound_series(tmp_path / "dicom")[:2])
+    assert reception.receive(first) == reception.receive(second) == 0
+    with lite_engine.begin() as connection:
+        connection.execute(update(InstanceRow).values(spooled_by=LISTENER_ID))
+        key = connection.execute(
+            select(InstanceRow.store_key).where(
+                InstanceRow.sop_instance_uid == second.sop_instance_uid
+            )
+        ).scalar_one()
+    store.path(key).unlink()
+    assert settle_rows(lite_engine, store, "another") == 0
+    assert settle_rows(lite_engine, store, LISTENER_ID) == 1
+    with lite_engine.connect() as connection:
+        waiting = connection.execute(
+            select(InstanceRow.sop_instance_uid).where(InstanceRow.spooled_by == LISTENER_ID)
+        ).scalars()
+        assert list(waiting) == [second.sop_instance_uid]
 
 
 def test_a_receiver_that_dies_is_replaced_and_what_it_acknowledged_is_registered(
