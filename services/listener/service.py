@@ -32,6 +32,8 @@ _log = get_logger("listener")
 # Of the grace period, the part that associations under way may take; the rest is for what
 # follows them.
 _SHARE_FOR_ASSOCIATIONS = 0.6
+# How long the start waits for what was found in the spool; a database that is away takes longer.
+_RECOVERED_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         announcer = resources.enter_context(
             Announcer(context.engine, settings.orchestrator.address)
         )
-        assembly = resources.enter_context(
-            Assembly(context.engine, settings.listener.quiet_period_s, announcer.announce)
-        )
+        assembly = Assembly(context.engine, settings.listener.quiet_period_s, announcer.announce)
         shipping = _shipping(context, announcer)
         if shipping is not None:
             resources.enter_context(shipping)
@@ -123,6 +123,9 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         if shipping is None:
             settle_rows(context.engine, context.store, settings.listener.listener_id)
         recover(settings.spool_dir)
+        # Before anything is frozen: a study that was being received is not to be cut in two.
+        registrar.flush(_RECOVERED_WITHIN_S)
+        resources.enter_context(assembly)
         retention = resources.enter_context(
             Retention(context.engine, context.store, settings.retention)
         )
