@@ -24,7 +24,7 @@ from services.common.store.objects import StoredObject
 
 # Removing the last object of a folder removes the folder. A put that had just found it is done
 # again; that it happens so often in a row is no coincidence any more.
-_ATTEMPTS_TO_ENTER = 5
+_ATTEMPTS_TO_ENTER = 20
 _COMPARED_AT_ONCE = 1 << 20
 # File systems without hard links answer with one of these.
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
@@ -147,8 +147,8 @@ class Folder:
 
     def _begin(self, temporary: Path) -> BinaryIO:
         for _ in range(_ATTEMPTS_TO_ENTER - 1):
-            self._make_folder(temporary.parent)
             with contextlib.suppress(FileNotFoundError):
+                self._make_folder(temporary.parent)
                 return temporary.open("xb")
         self._make_folder(temporary.parent)
         return temporary.open("xb")
@@ -170,7 +170,13 @@ class Folder:
             missing.append(folder)
             folder = folder.parent
         for made in reversed(missing):
-            made.mkdir(exist_ok=True)
+            try:
+                made.mkdir(exist_ok=True)
+            except FileExistsError:
+                if made.exists():
+                    raise
+                # Made by another and removed by a third, between two looks of this call.
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
             _sync_folder(made.parent)
 
     def _remove_empty(self, folder: Path) -> Path:
@@ -264,7 +270,10 @@ def _refused(verb: str, key: str, error: OSError) -> StoreError:
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return  # its last object was deleted meanwhile, by somebody who syncs what is above it
     try:
         os.fsync(descriptor)
     finally:

@@ -138,7 +138,7 @@ def test_putting_and_deleting_in_one_folder_at_once_loses_nothing(tmp_path: Path
 
     with ThreadPoolExecutor(1) as pool:
         churning = pool.submit(churn)
-        for number in range(60):
+        for number in range(200):
             spooled = tmp_path / f"{number}"
             spooled.write_bytes(b"%d" % number)
             store.put_file("studies/1/1/1.dcm", spooled)
