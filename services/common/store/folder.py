@@ -173,7 +173,7 @@ class Folder:
             try:
                 made.mkdir(exist_ok=True)
             except FileExistsError:
-                if made.exists():
+                if made.exists() and not made.is_dir():
                     raise
                 # Made by another and removed by a third, between two looks of this call.
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
