@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from services.listener.door.dimse import Command
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import Spool, SpoolError, SpoolWriter
 from services.listener.statuses import StoreStatus
+from services.listener.watermark import free_bytes
 
 # Of a data set, what is looked at for its head at first, and when that was not enough.
 _HEAD_BYTES = 64 << 10
@@ -182,9 +182,3 @@ def told(scanned: Scanned, scheme: Scheme) -> dict[str, Any]:
         "pixel_offset": scanned.pixel_offset,
         "pixel_length": scanned.pixel_length,
     }
-
-
-def free_bytes(folder: os.PathLike[str]) -> int:
-    """Space that is left for us on a folder's disk."""
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize

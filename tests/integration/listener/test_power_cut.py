@@ -18,6 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,10 @@ class Front:
                 time.sleep(0.02)
 
     def kill(self) -> None:
-        assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
 
     def cut(self, chance: random.Random) -> int:
         """Everything stops at once, and the disk has what was synced."""
@@ -177,11 +179,18 @@ def _answer(connection: socket.socket) -> bytes:
     return connection.recv(length, socket.MSG_WAITALL)
 
 
+@pytest.fixture
+def front(tmp_path: Path) -> Generator[Front]:
+    """A front that is gone after the test, however that ended."""
+    made = Front(tmp_path)
+    yield made
+    made.kill()
+
+
 @needs_compiler
-def test_no_acknowledged_instance_is_missing_after_the_power_was_cut(tmp_path: Path) -> None:
+def test_no_acknowledged_instance_is_missing_after_the_power_was_cut(front: Front) -> None:
     seed = int(os.environ.get("POWER_CUT_SEED", "1"))
     chance = random.Random(seed)
-    front = Front(tmp_path)
     acknowledged: dict[str, str] = {}
     touched = 0
     for number in range(CUTS):
@@ -199,7 +208,6 @@ def test_no_acknowledged_instance_is_missing_after_the_power_was_cut(tmp_path: P
             acknowledged.update(sender.acknowledged)
     front.start()
     _wait_for_all(front, acknowledged)
-    front.kill()
     assert len(acknowledged) > 10 * CUTS
     assert touched > CUTS, "The cuts cost nothing: they prove nothing."
     _quarantined_with_reasons(front.data / "quarantine")
