@@ -22,7 +22,7 @@ from services.common.identity import hashed
 from services.common.rpc import open_channel
 from services.common.telemetry import get_logger
 from services.listener.backoff import LONGEST_BACKOFF_S, backoff_s
-from services.listener.registry import in_store, mark_announced, unannounced_revisions
+from services.listener.revisions import in_store, mark_announced, unannounced_revisions
 from services.listener.wheel import Wheel
 
 _log = get_logger("listener")

@@ -18,7 +18,7 @@ from services.common.database import utc_now
 from services.common.identity import hashed
 from services.common.telemetry import get_logger, span
 from services.common.telemetry.metrics import REVISIONS_FROZEN
-from services.listener.registry import (
+from services.listener.revisions import (
     FrozenRevision,
     StudyActivity,
     Trigger,

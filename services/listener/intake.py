@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from services.common.rpc import rpc_errors
 from services.listener.assembly import Assembly
-from services.listener.registry import Trigger, count_revision, read_activity
+from services.listener.revisions import Trigger, count_revision, read_activity
 
 # Registering what was acknowledged takes milliseconds; this long only a database takes that is
 # away.

@@ -1,7 +1,7 @@
-"""What the listener writes into the database: instances, and revisions of them.
+"""What the listener writes into the database of instances, their series and their studies.
 
 Every function is one transaction. On PostgreSQL the study's row is the lock between registering
-and freezing; on SQLite there is one writer at a time anyway.
+and freezing (`revisions`); on SQLite there is one writer at a time anyway.
 """
 
 from __future__ import annotations
@@ -12,32 +12,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, case, delete, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, Engine, case, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import class_mapper
 
-from services.common.database import (
-    Base,
-    InstanceRow,
-    RevisionInstanceRow,
-    RevisionRow,
-    SeriesRow,
-    StudyRow,
-)
+from services.common.database import Base, InstanceRow, SeriesRow, StudyRow
 from services.common.headers import Registration
-from services.common.lifecycle import REVISION_TRANSITIONS, RevisionState, require
-from services.common.telemetry import root_traceparent
 from services.listener.door.admission import PRIORITIES
 from services.listener.errors import ListenerError
 
 _UIDS_AT_ONCE = 500
-
-
-class Trigger(StrEnum):
-    """What froze a revision."""
-
-    QUIET = "quiet"
-    TOLD = "told"
 
 
 class Outcome(StrEnum):
@@ -78,34 +62,6 @@ class KnownInstance:
     transfer_syntax_uid: str
     store_key: str
     spooled_by: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class StudyActivity:
-    """What assembly needs to know of a study."""
-
-    study_uid: str
-    last_received_at: dt.datetime
-    unfrozen_instances: int
-    newest_revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class FrozenRevision:
-    """A revision just frozen.
-
-    Attributes:
-        new_instances: those that no earlier revision had; new_bytes: theirs.
-        receiving_since: when the first of them arrived.
-    """
-
-    study_uid: str
-    number: int
-    instances: int
-    new_instances: int
-    new_bytes: int
-    receiving_since: dt.datetime
-    traceparent: str
 
 
 def find_instance(engine: Engine, sop_instance_uid: str) -> KnownInstance | None:
@@ -164,140 +120,6 @@ def mark_in_store(engine: Engine, sop_instance_uids: Sequence[str]) -> None:
                 .where(InstanceRow.sop_instance_uid.in_(some))
                 .values(spooled_by=None)
             )
-
-
-def read_activity(engine: Engine, study_uid: str) -> StudyActivity | None:
-    """The study's activity; None when no instance of it was ever acknowledged."""
-    with engine.execution_options(axial_readonly=True).connect() as connection:
-        row = connection.execute(_ACTIVITY.where(StudyRow.study_uid == study_uid)).one_or_none()
-    return None if row is None else StudyActivity(*row)
-
-
-def unfrozen_studies(engine: Engine) -> list[StudyActivity]:
-    """Studies with instances that no revision has yet."""
-    with engine.execution_options(axial_readonly=True).connect() as connection:
-        rows = connection.execute(_ACTIVITY.where(StudyRow.unfrozen_instances > 0)).all()
-    return [StudyActivity(*row) for row in rows]
-
-
-def freeze_revision(
-    engine: Engine, study_uid: str, trigger: Trigger, now: dt.datetime
-) -> FrozenRevision | None:
-    """Freezes all instances of a study as its next revision.
-
-    None when nothing arrived since the newest revision, so that freezing twice is freezing once.
-    """
-    with engine.begin() as connection:
-        study = connection.execute(
-            _ACTIVITY.where(StudyRow.study_uid == study_uid).with_for_update()
-        ).one_or_none()
-        if study is None or study.unfrozen_instances == 0:
-            return None
-        number = study.newest_revision + 1
-        instances = _add_members(connection, study_uid, number)
-        new = _new_members(connection, study_uid, number)
-        frozen = FrozenRevision(
-            study_uid=study_uid,
-            number=number,
-            instances=instances,
-            new_instances=new.instances,
-            new_bytes=int(new.size_bytes),
-            receiving_since=new.since or study.last_received_at,
-            traceparent=root_traceparent(study_uid, number),
-        )
-        _insert_revision(connection, frozen, trigger, now, study.last_received_at)
-    return frozen
-
-
-def count_revision(engine: Engine, study_uid: str, number: int) -> int:
-    """How many instances a revision has; 0 when there is no such revision."""
-    with engine.execution_options(axial_readonly=True).connect() as connection:
-        found = connection.execute(
-            select(RevisionRow.instances).where(
-                RevisionRow.study_uid == study_uid, RevisionRow.number == number
-            )
-        ).scalar()
-    return found or 0
-
-
-def unannounced_revisions(engine: Engine, study_uid: str | None = None) -> list[tuple[str, int]]:
-    """Frozen revisions, of all studies or one, that the orchestrator has not confirmed; oldest
-    first."""
-    frozen = select(RevisionRow.study_uid, RevisionRow.number).where(
-        RevisionRow.state == RevisionState.FROZEN
-    )
-    if study_uid is not None:
-        frozen = frozen.where(RevisionRow.study_uid == study_uid)
-    with engine.execution_options(axial_readonly=True).connect() as connection:
-        rows = connection.execute(frozen.order_by(RevisionRow.frozen_at, RevisionRow.number)).all()
-    return [(study_uid, number) for study_uid, number in rows]
-
-
-def in_store(engine: Engine, study_uid: str, number: int) -> bool:
-    """Whether every instance of a revision lies in the study store, and none in a spool."""
-    with engine.execution_options(axial_readonly=True).connect() as connection:
-        spooled = connection.execute(
-            select(InstanceRow.sop_instance_uid)
-            .join(
-                RevisionInstanceRow,
-                RevisionInstanceRow.sop_instance_uid == InstanceRow.sop_instance_uid,
-            )
-            .where(
-                RevisionInstanceRow.study_uid == study_uid,
-                RevisionInstanceRow.number == number,
-                InstanceRow.spooled_by.is_not(None),
-            )
-            .limit(1)
-        ).first()
-    return spooled is None
-
-
-def mark_announced(engine: Engine, study_uid: str, number: int) -> None:
-    """Notes that the orchestrator holds the revision's workflow.
-
-    Raises:
-        LifecycleError: the revision is in no state from which that may be.
-    """
-    chosen = (RevisionRow.study_uid == study_uid, RevisionRow.number == number)
-    with engine.begin() as connection:
-        state = connection.execute(select(RevisionRow.state).where(*chosen)).scalar_one()
-        subject = f"Revision {number}"
-        require(REVISION_TRANSITIONS, RevisionState(state), RevisionState.ANNOUNCED, subject)
-        connection.execute(update(RevisionRow).where(*chosen).values(state=RevisionState.ANNOUNCED))
-
-
-_ACTIVITY = select(
-    StudyRow.study_uid,
-    StudyRow.last_received_at,
-    StudyRow.unfrozen_instances,
-    StudyRow.newest_revision,
-)
-
-
-def _insert_revision(
-    connection: Connection,
-    frozen: FrozenRevision,
-    trigger: Trigger,
-    now: dt.datetime,
-    last_received_at: dt.datetime,
-) -> None:
-    connection.execute(
-        insert(RevisionRow).values(
-            study_uid=frozen.study_uid,
-            number=frozen.number,
-            state=RevisionState.FROZEN,
-            frozen_at=now,
-            last_received_at=last_received_at,
-            trigger=trigger,
-            instances=frozen.instances,
-            traceparent=frozen.traceparent,
-        )
-    )
-    connection.execute(
-        update(StudyRow)
-        .where(StudyRow.study_uid == frozen.study_uid)
-        .values(unfrozen_instances=0, newest_revision=frozen.number)
-    )
 
 
 def _study_values(received: ReceivedInstance) -> dict[str, Any]:
@@ -447,40 +269,3 @@ def _portions(uids: Sequence[str]) -> Iterator[Sequence[str]]:
     # As many parameters as every database takes in one statement.
     for start in range(0, len(uids), _UIDS_AT_ONCE):
         yield uids[start : start + _UIDS_AT_ONCE]
-
-
-def _add_members(connection: Connection, study_uid: str, number: int) -> int:
-    all_instances = select(
-        InstanceRow.study_uid, literal(number), InstanceRow.sop_instance_uid
-    ).where(InstanceRow.study_uid == study_uid, InstanceRow.deleted_at.is_(None))
-    columns = ["study_uid", "number", "sop_instance_uid"]
-    connection.execute(insert(RevisionInstanceRow).from_select(columns, all_instances))
-    members = select(func.count()).where(
-        RevisionInstanceRow.study_uid == study_uid, RevisionInstanceRow.number == number
-    )
-    return connection.execute(members).scalar_one()
-
-
-def _new_members(connection: Connection, study_uid: str, number: int) -> Any:
-    """What no earlier revision has, or had before its image was removed and sent again."""
-    earlier = (RevisionInstanceRow.study_uid == study_uid, RevisionInstanceRow.number == number - 1)
-    frozen_with = select(RevisionInstanceRow.sop_instance_uid).where(*earlier)
-    received_before = (
-        select(RevisionRow.last_received_at)
-        .where(RevisionRow.study_uid == study_uid, RevisionRow.number == number - 1)
-        .scalar_subquery()
-    )
-    return connection.execute(
-        select(
-            func.count().label("instances"),
-            func.coalesce(func.sum(InstanceRow.size_bytes), 0).label("size_bytes"),
-            func.min(InstanceRow.received_at).label("since"),
-        ).where(
-            InstanceRow.study_uid == study_uid,
-            InstanceRow.deleted_at.is_(None),
-            or_(
-                InstanceRow.sop_instance_uid.not_in(frozen_with),
-                InstanceRow.received_at > received_before,
-            ),
-        )
-    ).one()

@@ -15,12 +15,10 @@ from services.common.store import StudyStore, instance_key, job_key
 from services.listener.registry import (
     Outcome,
     ReceivedInstance,
-    Trigger,
-    freeze_revision,
-    mark_announced,
     mark_in_store,
     register_instances,
 )
+from services.listener.revisions import Trigger, freeze_revision, mark_announced
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -12,7 +12,7 @@ from services.common.database import RevisionRow
 from services.common.store import StudyStore
 from services.listener.announce import Announcer
 from services.listener.assembly import Assembly
-from services.listener.registry import Trigger, unannounced_revisions
+from services.listener.revisions import Trigger, unannounced_revisions
 from tests.builders.network import free_port
 from tests.builders.orchestrator_peer import orchestrator_peer
 from tests.builders.reception import offer

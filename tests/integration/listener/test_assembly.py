@@ -12,12 +12,7 @@ from services.common.database import RevisionInstanceRow, RevisionRow, StudyRow
 from services.common.store import StudyStore
 from services.common.telemetry import root_traceparent
 from services.listener.assembly import Assembly
-from services.listener.registry import (
-    Trigger,
-    freeze_revision,
-    read_activity,
-    unfrozen_studies,
-)
+from services.listener.revisions import Trigger, freeze_revision, read_activity, unfrozen_studies
 from tests.builders.reception import offer
 from tests.builders.series import sound_series
 from tests.integration.listener.conftest import Receiving

@@ -19,9 +19,10 @@ from services.common.settings import AuditSettings, RetentionSettings
 from services.common.store import StoreError, StudyStore
 from services.common.telemetry.audit import setup_audit
 from services.listener import removal
-from services.listener.registry import Outcome, Trigger, freeze_revision
+from services.listener.registry import Outcome
 from services.listener.removal import begin_removal
 from services.listener.retention import Retention
+from services.listener.revisions import Trigger, freeze_revision
 from tests.builders.stored_studies import (
     decided_revision,
     delivery,

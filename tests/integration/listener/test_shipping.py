@@ -16,7 +16,8 @@ from services.common.database import InstanceRow, open_database, utc_now
 from services.common.store import StudyStore, conflict_key, open_store
 from services.listener import shipping as shipping_module
 from services.listener.announce import Announcer
-from services.listener.registry import Trigger, freeze_revision, register_instances
+from services.listener.registry import register_instances
+from services.listener.revisions import Trigger, freeze_revision
 from services.listener.shipping import Item, Shipping
 from tests.builders.listener_process import ListenerProcess
 from tests.builders.orchestrator_peer import orchestrator_peer

@@ -22,7 +22,7 @@ from services.common.store import StudyStore
 from services.listener.assembly import Assembly
 from services.listener.quarantine import Quarantine
 from services.listener.recovery import recover_spool
-from services.listener.registry import Trigger
+from services.listener.revisions import Trigger
 from services.listener.statuses import StoreStatus
 from tests.builders.reception import OfferedInstance, offer, opened_reception
 from tests.builders.series import sound_series

@@ -8,7 +8,7 @@ import pytest
 
 from services.listener.assembly import remaining_quiet
 from services.listener.backoff import backoff_s
-from services.listener.registry import StudyActivity
+from services.listener.revisions import StudyActivity
 
 NOON = dt.datetime(2024, 1, 31, 12, tzinfo=dt.UTC)
 QUIET = dt.timedelta(seconds=5)
