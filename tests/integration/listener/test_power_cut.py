@@ -201,16 +201,23 @@ def test_no_acknowledged_instance_is_missing_after_the_power_was_cut(front: Fron
         ]
         for sender in senders:
             sender.start()
-        time.sleep(chance.uniform(0.02, 0.5))
+        _wait_for_some(senders, chance.randrange(5, 60))
+        time.sleep(chance.uniform(0.0, 0.02))  # at any moment of what is under way
         touched += front.cut(chance)
         for sender in senders:
             sender.join(20)
             acknowledged.update(sender.acknowledged)
     front.start()
     _wait_for_all(front, acknowledged)
-    assert len(acknowledged) > 10 * CUTS
-    assert touched > CUTS, "The cuts cost nothing: they prove nothing."
+    assert touched, "The cuts cost nothing: they prove nothing."
     _quarantined_with_reasons(front.data / "quarantine")
+
+
+def _wait_for_some(senders: list[Sender], wanted: int) -> None:
+    deadline = time.monotonic() + 60
+    while sum(len(sender.acknowledged) for sender in senders) < wanted:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def _wait_for_all(front: Front, acknowledged: dict[str, str]) -> None:
