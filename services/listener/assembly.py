@@ -34,9 +34,7 @@ _log = get_logger("listener")
 _RETRY_AFTER_S = 1.0
 
 
-def remaining_quiet(
-    activity: StudyActivity, now: dt.datetime, quiet_period: dt.timedelta
-) -> dt.timedelta | None:
+def remaining_quiet(activity: StudyActivity, now: dt.datetime) -> dt.timedelta | None:
     """How much longer a study has to be quiet: zero when it is to be frozen now.
 
     None when nothing is unfrozen. Never longer than the quiet period, also when the clock was
@@ -44,8 +42,8 @@ def remaining_quiet(
     """
     if activity.unfrozen_instances == 0:
         return None
-    remaining = activity.last_received_at + quiet_period - now
-    return min(max(remaining, dt.timedelta(0)), quiet_period)
+    remaining = activity.last_received_at + activity.quiet_period - now
+    return min(max(remaining, dt.timedelta(0)), activity.quiet_period)
 
 
 class Assembly:
@@ -59,12 +57,10 @@ class Assembly:
     def __init__(
         self,
         engine: Engine,
-        quiet_period_s: float,
         announce: Callable[[str, int], None],
         clock: Callable[[], dt.datetime] = utc_now,
     ) -> None:
         self._engine = engine
-        self._quiet_period = dt.timedelta(seconds=quiet_period_s)
         self._announce = announce
         self._clock = clock
         self._wheel: Wheel[str] = Wheel("assembly", self.examine)
@@ -72,7 +68,7 @@ class Assembly:
     def __enter__(self) -> Assembly:
         self._wheel.__enter__()
         for activity in unfrozen_studies(self._engine):
-            remaining = remaining_quiet(activity, self._clock(), self._quiet_period)
+            remaining = remaining_quiet(activity, self._clock())
             if remaining is not None:
                 self._wheel.arm(activity.study_uid, remaining.total_seconds())
         return self
@@ -84,9 +80,14 @@ class Assembly:
         """Whether deadlines are being watched."""
         return self._wheel.alive()
 
-    def instance_stored(self, study_uid: str) -> None:
-        """Begins the study's quiet period again."""
-        self._wheel.arm(study_uid, self._quiet_period.total_seconds())
+    def instance_stored(self, study_uid: str, quiet_period_s: float) -> None:
+        """Begins the study's quiet period again.
+
+        Args:
+            quiet_period_s: the sender's. Another sender's may be longer: the study's row tells
+                when the time has come.
+        """
+        self._wheel.arm(study_uid, quiet_period_s)
 
     def examine(self, study_uid: str) -> None:
         """Freezes the study if it is quiet, else looks again when it may be."""
@@ -94,7 +95,7 @@ class Assembly:
             activity = read_activity(self._engine, study_uid)
             if activity is None:
                 return
-            remaining = remaining_quiet(activity, self._clock(), self._quiet_period)
+            remaining = remaining_quiet(activity, self._clock())
             if remaining:
                 self._wheel.arm(study_uid, remaining.total_seconds())
             elif remaining is not None:

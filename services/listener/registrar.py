@@ -83,6 +83,7 @@ class StoredInstance:
     study_uid: str
     series_uid: str
     peer: str
+    quiet_period_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,10 @@ class Decided:
     def stored(self) -> StoredInstance:
         """What assembly hears of it."""
         header = self.received.registration.header
-        return StoredInstance(header.study_uid, header.series_uid, self.offered.peer)
+        quiet_period_s = self.received.quiet_period_s
+        return StoredInstance(
+            header.study_uid, header.series_uid, self.offered.peer, quiet_period_s
+        )
 
 
 class Registrar:
@@ -119,6 +123,7 @@ class Registrar:
         ship: takes (sop instance uid, key, file) of registered instances when the store is not a
             folder of this machine, and marks them when they are there; None moves them at once.
         on_stored: called with the new instances of a batch.
+        quiet_period_s: gives a peer's.
     """
 
     def __init__(
@@ -129,6 +134,8 @@ class Registrar:
         listener_id: str,
         on_stored: Callable[[Sequence[StoredInstance]], None],
         ship: Callable[[Sequence[tuple[str, str, Path]]], None] | None = None,
+        *,
+        quiet_period_s: Callable[[str], float],
     ) -> None:
         self._engine = engine
         self._store = store
@@ -136,6 +143,7 @@ class Registrar:
         self._listener_id = listener_id
         self._on_stored = on_stored
         self._ship = ship
+        self._quiet_period_s = quiet_period_s
         self._waiting: deque[Offered] = deque()
         self._unplaced: list[Decided] = []  # the thread's own
         self._changed = threading.Condition()
@@ -274,6 +282,7 @@ class Registrar:
             received_at=dt.datetime.fromtimestamp(file.received_at, dt.UTC),
             peer=file.meta.peer,
             priority=offered.priority,
+            quiet_period_s=self._quiet_period_s(offered.peer),
         )
 
     def _outcomes(self, received: list[ReceivedInstance]) -> list[Outcome | None]:

@@ -38,7 +38,7 @@ class ReceivedInstance:
 
     Attributes:
         data_digest: `door.part10.digest_text` of the data set as sent.
-        peer: the calling AE title; priority: the sender's.
+        peer: the calling AE title; priority and quiet_period_s: the sender's.
     """
 
     registration: Registration
@@ -48,6 +48,7 @@ class ReceivedInstance:
     received_at: dt.datetime
     peer: str
     priority: str = "normal"
+    quiet_period_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ def _study_values(received: ReceivedInstance) -> dict[str, Any]:
         "unfrozen_instances": 0,
         "newest_revision": 0,
         "priority": received.priority,
+        "quiet_period_s": received.quiet_period_s,
         "attributes": dict(received.registration.study_attributes),
     }
 
@@ -213,6 +215,7 @@ def _count_new(connection: Connection, new: Sequence[ReceivedInstance]) -> None:
         by_study.setdefault(one.registration.header.study_uid, []).append(one)
     for study_uid in sorted(by_study):
         arrived = by_study[study_uid]
+        quiet_period_s = max(one.quiet_period_s for one in arrived)
         priorities = PRIORITIES[: min(PRIORITIES.index(one.priority) for one in arrived) + 1]
         connection.execute(
             update(StudyRow)
@@ -223,6 +226,10 @@ def _count_new(connection: Connection, new: Sequence[ReceivedInstance]) -> None:
                 # The highest of its senders': one that is there and higher stays.
                 priority=case(
                     (StudyRow.priority.in_(priorities), StudyRow.priority), else_=priorities[-1]
+                ),
+                quiet_period_s=case(
+                    (StudyRow.quiet_period_s > quiet_period_s, StudyRow.quiet_period_s),
+                    else_=quiet_period_s,
                 ),
             )
         )

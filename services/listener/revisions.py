@@ -27,12 +27,17 @@ class Trigger(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StudyActivity:
-    """What assembly needs to know of a study."""
+    """What assembly needs to know of a study.
+
+    Attributes:
+        quiet_period: the longest of its senders'.
+    """
 
     study_uid: str
     last_received_at: dt.datetime
     unfrozen_instances: int
     newest_revision: int
+    quiet_period: dt.timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +62,14 @@ def read_activity(engine: Engine, study_uid: str) -> StudyActivity | None:
     """The study's activity; None when no instance of it was ever acknowledged."""
     with engine.execution_options(axial_readonly=True).connect() as connection:
         row = connection.execute(_ACTIVITY.where(StudyRow.study_uid == study_uid)).one_or_none()
-    return None if row is None else StudyActivity(*row)
+    return None if row is None else _activity(row)
 
 
 def unfrozen_studies(engine: Engine) -> list[StudyActivity]:
     """Studies with instances that no revision has yet."""
     with engine.execution_options(axial_readonly=True).connect() as connection:
         rows = connection.execute(_ACTIVITY.where(StudyRow.unfrozen_instances > 0)).all()
-    return [StudyActivity(*row) for row in rows]
+    return [_activity(row) for row in rows]
 
 
 def freeze_revision(
@@ -158,7 +163,18 @@ _ACTIVITY = select(
     StudyRow.last_received_at,
     StudyRow.unfrozen_instances,
     StudyRow.newest_revision,
+    StudyRow.quiet_period_s,
 )
+
+
+def _activity(row: Any) -> StudyActivity:
+    return StudyActivity(
+        study_uid=row.study_uid,
+        last_received_at=row.last_received_at,
+        unfrozen_instances=row.unfrozen_instances,
+        newest_revision=row.newest_revision,
+        quiet_period=dt.timedelta(seconds=row.quiet_period_s),
+    )
 
 
 def _insert_revision(

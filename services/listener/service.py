@@ -18,6 +18,7 @@ from services.listener.assembly import Assembly
 from services.listener.door_events import DoorEvents
 from services.listener.intake import Intake
 from services.listener.quarantine import Quarantine
+from services.listener.quiet_periods import QuietPeriods
 from services.listener.receivers import Receivers
 from services.listener.recovery import recover_spool, settle_rows
 from services.listener.registrar import Offered, Registrar, StoredInstance
@@ -104,7 +105,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         announcer = resources.enter_context(
             Announcer(context.engine, settings.orchestrator.address)
         )
-        assembly = Assembly(context.engine, settings.listener.quiet_period_s, announcer.announce)
+        assembly = Assembly(context.engine, announcer.announce)
         shipping = _shipping(context, announcer)
         if shipping is not None:
             resources.enter_context(shipping)
@@ -117,6 +118,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
                 settings.listener.listener_id,
                 partial(_arm, assembly),
                 None if shipping is None else shipping.take,
+                quiet_period_s=QuietPeriods(settings.listener).of,
             )
         )
         recover = partial(recover_spool, quarantine=quarantine, offer=registrar.offer)
@@ -207,8 +209,11 @@ def _receivers(settings: Settings, registrar: Registrar, recover: Any) -> Receiv
 
 
 def _arm(assembly: Assembly, stored: Sequence[StoredInstance]) -> None:
-    for study_uid in {one.study_uid for one in stored}:
-        assembly.instance_stored(study_uid)
+    quiet: dict[str, float] = {}
+    for one in stored:
+        quiet[one.study_uid] = max(one.quiet_period_s, quiet.get(one.study_uid, 0.0))
+    for study_uid, quiet_period_s in quiet.items():
+        assembly.instance_stored(study_uid, quiet_period_s)
 
 
 def _settle(receivers: Receivers, registrar: Registrar, timeout_s: float) -> bool:

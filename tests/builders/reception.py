@@ -112,6 +112,7 @@ def opened_reception(
     stored: Callable[[str], None] = lambda _: None,
     clock: Callable[[], dt.datetime] = _present,
     watermark_bytes: int = 0,
+    quiet_period_s: Callable[[str], float] = lambda _: 5.0,
 ) -> Generator[Reception]:
     """A reception with a spool and a quarantine in `folder`."""
 
@@ -121,7 +122,9 @@ def opened_reception(
 
     quarantine = Quarantine(folder / "quarantine")
     spool = Spool(folder / "spool" / "door-0")
-    registrar = Registrar(engine, store, quarantine, LISTENER_ID, on_stored)
+    registrar = Registrar(
+        engine, store, quarantine, LISTENER_ID, on_stored, quiet_period_s=quiet_period_s
+    )
     try:
         with registrar:
             yield Reception(registrar, spool, clock, watermark_bytes)

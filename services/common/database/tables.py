@@ -83,6 +83,8 @@ class StudyRow(Base):
     newest_revision: Mapped[int] = mapped_column(Integer, default=0)
     # high, normal or low: the highest of its senders' (listener.peers[].priority).
     priority: Mapped[str] = mapped_column(String(8), default="normal")
+    # The longest of its senders' (listener.peers[].quiet_period_s).
+    quiet_period_s: Mapped[float] = mapped_column(Float, default=0.0)
     # When images were last removed, and why (age, size, space).
     deleted_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     deletion_cause: Mapped[str | None] = mapped_column(String(16))

@@ -26,7 +26,7 @@ def frozen(engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receivi
     stored: list[str] = []
     reception = receiving(engine, store, stored.append)
     reception.receive(offer(sound_series(tmp_path / "dicom")[0]))
-    assembly = Assembly(engine, 3600, lambda _uid, _number: None)
+    assembly = Assembly(engine, lambda _uid, _number: None)
     assert assembly.freeze(stored[0], Trigger.TOLD) is not None
     return stored[0]
 
@@ -81,7 +81,7 @@ def test_announcing_takes_milliseconds_when_the_orchestrator_is_there(
     with (
         orchestrator_peer() as (peer, address),
         Announcer(engine, address) as announcer,
-        Assembly(engine, 3600, announcer.announce) as assembly,
+        Assembly(engine, announcer.announce) as assembly,
     ):
         seconds: list[float] = []
         for number, offered in enumerate(offers, start=1):

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, select
 
 from services.common.database import RevisionInstanceRow, RevisionRow, StudyRow
+from services.common.settings import ListenerSettings, Peer
 from services.common.store import StudyStore
 from services.common.telemetry import root_traceparent
-from services.listener.assembly import Assembly
+from services.listener.assembly import Assembly, remaining_quiet
+from services.listener.quiet_periods import QuietPeriods
 from services.listener.revisions import Trigger, freeze_revision, read_activity, unfrozen_studies
 from tests.builders.reception import offer
 from tests.builders.series import sound_series
 from tests.integration.listener.conftest import Receiving
 
 NOON = dt.datetime(2024, 1, 31, 12, tzinfo=dt.UTC)
+SETTINGS = ListenerSettings(
+    quiet_period_s=5.0,
+    peers=(
+        Peer(name="MR one", ae_title="MR1"),
+        Peer(name="slow PACS", ae_title="SLOW", quiet_period_s=20),
+        Peer(name="router", ae_title="HASTY", quiet_period_s=1),
+    ),
+)
 
 
 class Clock:
@@ -42,15 +53,16 @@ class Front:
         self.clock = Clock()
         self.announced: list[tuple[str, int]] = []
         self.assembly = Assembly(
-            engine, 5.0, lambda uid, number: self.announced.append((uid, number)), self.clock
+            engine, lambda uid, number: self.announced.append((uid, number)), self.clock
         )
-        self.reception = receiving(engine, store, clock=self.clock)
+        quiet_periods = QuietPeriods(SETTINGS)
+        self.reception = receiving(engine, store, clock=self.clock, quiet_period_s=quiet_periods.of)
         self.offers = [offer(file) for file in sound_series(folder / "dicom")]
         self.study_uid = ""
 
-    def receive(self, *numbers: int) -> None:
+    def receive(self, *numbers: int, peer: str = "MR1") -> None:
         for number in numbers:
-            self.reception.receive(self.offers[number])
+            self.reception.receive(replace(self.offers[number], peer=peer))
 
     def look(self, engine: Engine) -> None:
         (study,) = study_uids(engine)
@@ -111,6 +123,45 @@ def test_every_instance_begins_the_quiet_period_again(
     front.clock.advance(1)
     front.look(engine)
     assert [revision.instances for revision in revisions(engine)] == [4]
+
+
+def test_a_study_waits_for_as_long_as_its_peer_asks_for(
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+) -> None:
+    front = Front(engine, store, tmp_path, receiving)
+    front.receive(0, 1, peer="HASTY")
+    front.clock.advance(1)
+    front.look(engine)
+    assert [revision.instances for revision in revisions(engine)] == [2]
+
+
+def test_a_study_of_several_peers_waits_for_the_longest_quiet_period_of_them(
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+) -> None:
+    front = Front(engine, store, tmp_path, receiving)
+    front.receive(0, peer="SLOW")
+    front.clock.advance(10)
+    front.receive(1, peer="HASTY")
+    front.clock.advance(19)
+    front.look(engine)
+    assert revisions(engine) == []
+    front.clock.advance(1)
+    front.look(engine)
+    assert [revision.instances for revision in revisions(engine)] == [2]
+
+
+def test_a_restarted_or_other_listener_knows_the_quiet_period_of_a_study(
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+) -> None:
+    front = Front(engine, store, tmp_path, receiving)
+    front.receive(0, peer="SLOW")
+    (study_uid,) = study_uids(engine)
+    other = Assembly(engine, lambda _uid, _number: None, front.clock)
+    front.clock.advance(19)
+    other.examine(study_uid)
+    assert revisions(engine) == []
+    (activity,) = unfrozen_studies(engine)
+    assert remaining_quiet(activity, front.clock()) == dt.timedelta(seconds=1)
 
 
 def test_late_instance_starts_new_revision_that_holds_all(

@@ -52,7 +52,7 @@ def test_every_acknowledged_instance_is_in_the_newest_revision_exactly_once(
         store = StudyStore(Path(folder) / "store")
         studies: list[str] = []
         announced: list[int] = []
-        assembly = Assembly(engine, 5.0, lambda _, number: announced.append(number), lambda: NOON)
+        assembly = Assembly(engine, lambda _, number: announced.append(number), lambda: NOON)
         acknowledged: set[str] = set()
         frozen: list[set[str]] = []  # what each revision has to hold
         for action in history:

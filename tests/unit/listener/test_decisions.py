@@ -14,8 +14,8 @@ NOON = dt.datetime(2024, 1, 31, 12, tzinfo=dt.UTC)
 QUIET = dt.timedelta(seconds=5)
 
 
-def activity(unfrozen: int = 3, ago_s: float = 0.0) -> StudyActivity:
-    return StudyActivity("2.25.1", NOON - dt.timedelta(seconds=ago_s), unfrozen, 0)
+def activity(unfrozen: int = 3, ago_s: float = 0.0, quiet: dt.timedelta = QUIET) -> StudyActivity:
+    return StudyActivity("2.25.1", NOON - dt.timedelta(seconds=ago_s), unfrozen, 0, quiet)
 
 
 @pytest.mark.parametrize(
@@ -26,16 +26,16 @@ def activity(unfrozen: int = 3, ago_s: float = 0.0) -> StudyActivity:
 def test_a_study_is_quiet_when_nothing_came_for_the_quiet_period(
     ago_s: float, remaining_s: float
 ) -> None:
-    remaining = remaining_quiet(activity(ago_s=ago_s), NOON, QUIET)
+    remaining = remaining_quiet(activity(ago_s=ago_s), NOON)
     assert remaining == dt.timedelta(seconds=remaining_s)
 
 
 def test_a_study_whose_instances_are_all_frozen_waits_for_nothing() -> None:
-    assert remaining_quiet(activity(unfrozen=0, ago_s=500), NOON, QUIET) is None
+    assert remaining_quiet(activity(unfrozen=0, ago_s=500), NOON) is None
 
 
 def test_without_a_quiet_period_a_study_is_frozen_at_once() -> None:
-    assert remaining_quiet(activity(), NOON, dt.timedelta(0)) == dt.timedelta(0)
+    assert remaining_quiet(activity(quiet=dt.timedelta(0)), NOON) == dt.timedelta(0)
 
 
 def test_backoff_grows_from_50_ms_to_5_s_and_never_ends() -> None:

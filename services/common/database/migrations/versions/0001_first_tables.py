@@ -104,6 +104,7 @@ def upgrade() -> None:
         sa.Column("unfrozen_instances", sa.Integer(), nullable=False),
         sa.Column("newest_revision", sa.Integer(), nullable=False),
         sa.Column("priority", sa.String(length=8), nullable=False),
+        sa.Column("quiet_period_s", sa.Float(), nullable=False),
         sa.Column("deleted_at", UtcDateTime(), nullable=True),
         sa.Column("deletion_cause", sa.String(length=16), nullable=True),
         sa.Column("deletion_pending", sa.Boolean(), nullable=False),
