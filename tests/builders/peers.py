@@ -153,6 +153,15 @@ class Orthanc:
         with urllib.request.urlopen(url, timeout=10) as answer:
             return json.load(answer)
 
+    def call(self, method: str, path: str, content: object) -> Any:
+        """Sends its REST API bytes as they are, anything else as JSON; its answer, if any."""
+        url = f"http://127.0.0.1:{self.http_port}{path}"
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        request = urllib.request.Request(url, data, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
     def instances(self) -> list[dict[str, str]]:
         """The main attributes of every instance that it holds."""
         return [self.get(f"/instances/{each}/simplified-tags") for each in self.get("/instances")]
@@ -165,8 +174,8 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(folder: Path) -> Generator[Orthanc]:
-    """Debian's Orthanc with storage below `folder`."""
+def orthanc(folder: Path, *, nodelay: bool = True) -> Generator[Orthanc]:
+    """Debian's Orthanc with storage below `folder`; with Nagle's algorithm on unless `nodelay`."""
     running = Orthanc(free_port(), free_port())
     (folder / "orthanc").mkdir(parents=True)
     configuration = {
@@ -185,6 +194,8 @@ def orthanc(folder: Path) -> Generator[Orthanc]:
     file.write_text(json.dumps(configuration))
     # Without it every answer waits 40 ms for the sender's acknowledgement.
     environment = {**os.environ, "TCP_NODELAY": "1"}
+    if not nodelay:
+        del environment["TCP_NODELAY"]
     with _process([str(ORTHANC), str(file)], folder, folder / "orthanc.log", environment):
         wait_until(lambda: echo(running.dicom_port), 30, "Orthanc answers C-ECHO")
         yield running

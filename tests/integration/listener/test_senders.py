@@ -1,0 +1,269 @@
+"""Real senders in every way they have: each instance that arrives is compared with the one sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.uid import JPEG2000, JPEG2000Lossless
+from sqlalchemy import Engine
+
+from services.common.store import StudyStore
+from tests.builders.peers import ORTHANC, orthanc
+from tests.builders.senders import (
+    DCMSEND,
+    PYNETDICOM_STORESCU,
+    STORESCU,
+    assert_kept_as_sent,
+    kept,
+    needs_dcmtk,
+    rewritten,
+    run_together,
+    run_tool,
+    written,
+)
+from tests.conftest import Scan
+from tests.integration.listener.conftest import OpenListener
+
+pytestmark = needs_dcmtk
+
+_CALL = ("-aec", "AXIAL", "127.0.0.1")
+_EXPLICIT = "1.2.840.10008.1.2.1"
+
+# What storescu proposes -> dcmtk's tool that makes such data, and the transfer syntax.
+_PROPOSALS: dict[str, tuple[tuple[str, ...], str]] = {
+    "-x=": (("dcmconv", "+te"), _EXPLICIT),
+    "-xe": (("dcmconv", "+te"), _EXPLICIT),
+    "-xb": (("dcmconv", "+tb"), "1.2.840.10008.1.2.2"),
+    "-xi": (("dcmconv", "+ti"), "1.2.840.10008.1.2"),
+    "-xd": (("dcmconv", "+td"), "1.2.840.10008.1.2.1.99"),
+    "-xs": (("dcmcjpeg", "+e1"), "1.2.840.10008.1.2.4.70"),
+    "-xy": (("dcmcjpeg", "+eb"), "1.2.840.10008.1.2.4.50"),
+    "-xx": (("dcmcjpeg", "+ee"), "1.2.840.10008.1.2.4.51"),
+    "-xt": (("dcmcjpls", "+el"), "1.2.840.10008.1.2.4.80"),
+    "-xu": (("dcmcjpls", "+en"), "1.2.840.10008.1.2.4.81"),
+    "-xr": (("dcmcrle",), "1.2.840.10008.1.2.5"),
+}
+_VIDEO = ("-xm", "-xh", "-xn", "-xl", "-x2", "-x3", "-xo", "-x4", "-x5")
+
+
+@pytest.fixture
+def slices(scan: Scan) -> list[Path]:
+    """The 28 slices of a real CT."""
+    return sorted(scan("philips-ct-phantom-201").glob("*.dcm"))
+
+
+@pytest.mark.parametrize("option", _PROPOSALS)
+def test_storescu_sends_in_every_transfer_syntax_that_it_proposes(
+    option: str,
+    open_front_door: OpenListener,
+    lite_engine: Engine,
+    store: StudyStore,
+    slices: list[Path],
+    tmp_path: Path,
+) -> None:
+    tool, syntax = _PROPOSALS[option]
+    files = rewritten(slices[::4], tmp_path / "sent", *tool)
+    with open_front_door() as listener:
+        done = run_tool(STORESCU, option, *_CALL, listener.port, *files)
+    assert done.returncode == 0, done.stderr
+    found = kept(lite_engine, store)
+    assert {one.transfer_syntax_uid for one in found.values()} == {syntax}
+    assert_kept_as_sent(files, found)
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [("-xs", "siemens-mr-mosaic-jpeg"), ("-xv", "siemens-mr-mosaic-jpeg2000")]
+)
+def test_storescu_sends_what_a_scanner_compressed(
+    option: str,
+    name: str,
+    open_front_door: OpenListener,
+    lite_engine: Engine,
+    store: StudyStore,
+    scan: Scan,
+    tmp_path: Path,
+) -> None:
+    # Rewritten only so that lengths and paddings are dcmtk's own: the fragments stay.
+    files = rewritten(sorted(scan(name).glob("*.dcm")), tmp_path / "sent", "dcmconv")
+    with open_front_door() as listener:
+        done = run_tool(STORESCU, option, *_CALL, listener.port, *files)
+    assert done.returncode == 0, done.stderr
+    assert_kept_as_sent(files, kept(lite_engine, store))
+
+
+@pytest.mark.parametrize(("option", "syntax"), [("-xv", JPEG2000Lossless), ("-xw", JPEG2000)])
+def test_storescu_sends_jpeg_2000(
+    option: str,
+    syntax: str,
+    open_front_door: OpenListener,
+    lite_engine: Engine,
+    store: StudyStore,
+    slices: list[Path],
+    tmp_path: Path,
+) -> None:
+    compressed: list[Path] = []
+    for file in slices[::9]:
+        data = pydicom.dcmread(file)
+        how: dict[str, Any] = {"j2k_cr": [8.0]} if syntax == JPEG2000 else {}
+        data.compress(syntax, generate_instance_uid=False, **how)
+        compressed.append(written(data, tmp_path / "made" / file.name))
+    files = rewritten(compressed, tmp_path / "sent", "dcmconv")
+    with open_front_door() as listener:
+        done = run_tool(STORESCU, option, *_CALL, listener.port, *files)
+    assert done.returncode == 0, done.stderr
+    assert_kept_as_sent(files, kept(lite_engine, store))
+
+
+def test_a_sender_that_proposes_only_video_finds_no_context(
+    open_front_door: OpenListener, lite_engine: Engine, store: StudyStore, slices: list[Path]
+) -> None:
+    with open_front_door() as listener:
+        for option in _VIDEO:
+            done = run_tool(STORESCU, option, *_CALL, listener.port, slices[0])
+            assert done.returncode != 0, option
+            assert "No Acceptable Presentation Contexts" in done.stderr, option
+    assert kept(lite_engine, store) == {}
+
+
+@pytest.mark.parametrize("tool", [STORESCU, DCMSEND], ids=["storescu", "dcmsend"])
+def test_pdus_of_every_size_with_and_without_nagle(
+    tool: Path,
+    open_front_door: OpenListener,
+    lite_engine: Engine,
+    store: StudyStore,
+    slices: list[Path],
+    tmp_path: Path,
+) -> None:
+    files = rewritten(slices, tmp_path / "sent", "dcmconv", "+te")
+    ways = [(size, nodelay) for size in (4096, 16384, 65534, 131072) for nodelay in (True, False)]
+    each = len(files) // len(ways)
+    sent: list[Path] = []
+    with open_front_door() as listener:
+        for number, (size, nodelay) in enumerate(ways):
+            some = files[number * each : (number + 1) * each]
+            sizes = ("--max-pdu", size, "--max-send-pdu", size)
+            done = run_tool(tool, *sizes, *_CALL, listener.port, *some, nodelay=nodelay)
+            assert done.returncode == 0, (size, nodelay, done.stderr)
+            sent += some
+    assert_kept_as_sent(sent, kept(lite_engine, store))
+
+
+@pytest.mark.parametrize("max_pdu_bytes", [4096, 16384, 1 << 20])
+def test_our_own_longest_pdu_is_kept_to(
+    max_pdu_bytes: int,
+    open_front_door: OpenListener,
+    lite_engine: Engine,
+    store: StudyStore,
+    slices: list[Path],
+    tmp_path: Path,
+) -> None:
+    files = rewritten(slices[:6], tmp_path / "sent", "dcmconv", "+te")
+    with open_front_door(max_pdu_bytes=max_pdu_bytes) as listener:
+        done = run_tool(DCMSEND, *_CALL, listener.port, *files[:3])
+        assert done.returncode == 0, done.stderr
+        again = run_tool(*PYNETDICOM_STORESCU, *_CALL[2:], listener.port, *files[3:], *_CALL[:2])
+        assert again.returncode == 0, again.stderr
+    assert_kept_as_sent(files, kept(lite_engine, store))
+
+
+@pytest.mark.parametrize("senders", [4, 8])
+def test_several_associations_at_once_mix_nothing_up(
+    senders: int,
+    open_front_door: OpenListener,
+    lite_engine: Engine,
+    store: StudyStore,
+    slices: list[Path],
+    tmp_path: Path,
+) -> None:
+    files = rewritten(slices, tmp_path / "sent", "dcmconv", "+te")
+    with open_front_door(receivers=2) as listener:
+        codes = run_together(
+            [DCMSEND, *_CALL, listener.port, *files[number::senders]] for number in range(senders)
+        )
+    assert codes == [0] * senders
+    assert_kept_as_sent(files, kept(lite_engine, store))
+
+
+def test_the_same_instances_from_two_senders_at_once_are_kept_once(
+    open_front_door: OpenListener,
+    lite_engine: Engine,
+    store: StudyStore,
+    slices: list[Path],
+    tmp_path: Path,
+) -> None:
+    files = rewritten(slices, tmp_path / "sent", "dcmconv", "+te")
+    with open_front_door(receivers=2) as listener:
+        codes = run_together([[DCMSEND, *_CALL, listener.port, *files]] * 2)
+    assert codes == [0, 0]
+    assert_kept_as_sent(files, kept(lite_engine, store))
+
+
+@pytest.mark.parametrize(
+    ("option", "syntax"),
+    [("-xe", _EXPLICIT), ("-xi", "1.2.840.10008.1.2"), ("-xb", "1.2.840.10008.1.2.2")],
+)
+def test_pynetdicoms_storescu_sends_in_each_way_that_it_has(
+    option: str,
+    syntax: str,
+    open_front_door: OpenListener,
+    lite_engine: Engine,
+    store: StudyStore,
+    slices: list[Path],
+    tmp_path: Path,
+) -> None:
+    files = rewritten(slices[::3], tmp_path / "sent", *_PROPOSALS[option][0])
+    with open_front_door() as listener:
+        done = run_tool(
+            *PYNETDICOM_STORESCU, option, *_CALL[2:], listener.port, tmp_path / "sent", *_CALL[:2]
+        )
+    assert done.returncode == 0, done.stderr
+    found = kept(lite_engine, store)
+    assert {one.transfer_syntax_uid for one in found.values()} == {syntax}
+    assert_kept_as_sent(files, found)
+
+
+def test_what_a_sender_rewrites_on_its_way_is_kept_as_it_came(
+    open_front_door: OpenListener,
+    lite_engine: Engine,
+    store: StudyStore,
+    slices: list[Path],
+    tmp_path: Path,
+) -> None:
+    # dcmsend proposes Explicit VR Little Endian before what the files are in.
+    files = rewritten(slices[::4], tmp_path / "sent", "dcmconv", "+ti")
+    with open_front_door() as listener:
+        done = run_tool(DCMSEND, *_CALL, listener.port, *files)
+    assert done.returncode == 0, done.stderr
+    on_the_way = rewritten(files, tmp_path / "rewritten", "dcmconv", "+te")
+    assert_kept_as_sent(on_the_way, kept(lite_engine, store))
+
+
+@pytest.mark.skipif(not ORTHANC.exists(), reason="needs Orthanc (Debian: orthanc)")
+@pytest.mark.parametrize("nodelay", [True, False], ids=["nodelay", "nagle"])
+@pytest.mark.parametrize(
+    ("tool", "how_many"),
+    [(("dcmconv", "+te"), 28), (("dcmcjpeg", "+e1"), 9), (("dcmcjpls", "+el"), 9)],
+    ids=["uncompressed", "jpeg-lossless", "jpeg-ls"],
+)
+def test_orthanc_sends_a_series(
+    tool: tuple[str, ...],
+    how_many: int,
+    nodelay: bool,
+    open_front_door: OpenListener,
+    lite_engine: Engine,
+    store: StudyStore,
+    slices: list[Path],
+    tmp_path: Path,
+) -> None:
+    files = rewritten(slices[:how_many], tmp_path / "sent", *tool)
+    with open_front_door() as listener, orthanc(tmp_path, nodelay=nodelay) as sender:
+        sender.call("PUT", "/modalities/axial", ["AXIAL", "127.0.0.1", listener.port])
+        ids = [sender.call("POST", "/instances", file.read_bytes())["ID"] for file in files]
+        sent = sender.call("POST", "/modalities/axial/store", {"Resources": ids})
+        assert (sent["InstancesCount"], sent["FailedInstancesCount"]) == (len(files), 0)
+    found = kept(lite_engine, store)
+    assert {one.peer for one in found.values()} == {"PACS"}
+    assert_kept_as_sent(files, found)
