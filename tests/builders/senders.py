@@ -14,6 +14,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from sqlalchemy import Engine, select
 
@@ -130,7 +131,7 @@ def _identity(file: Path) -> str:
 
 
 def _syntax(file: Path) -> str:
-    return str(pydicom.filereader.read_file_meta_info(file).TransferSyntaxUID)
+    return str(read_file_meta_info(file).TransferSyntaxUID)
 
 
 def _inflated(data: bytes) -> bytes:
