@@ -50,7 +50,7 @@ _log = get_logger("listener")
 _BATCH = 256
 # How long the first of a batch waits for others, unless somebody waits for it: a transaction costs
 # as much CPU as registering twenty instances.
-_GATHER_S = 0.04
+_GATHER_S = 0.05
 # So many may wait before whoever offers has to: the spool, not memory, is where instances wait.
 _MOST_WAITING = 4096
 

@@ -14,7 +14,7 @@ import time
 from services.listener.door.pdu import PDU_HEAD, MalformedPduError
 
 # What one call may bring: several PDUs of the size that common senders use at most.
-_READ_AHEAD = 512 << 10
+_READ_AHEAD = 128 << 10
 # An A-ASSOCIATE-RQ with 128 contexts of 20 transfer syntaxes each has 180 KB.
 _REQUEST_LIMIT = 512 << 10
 
@@ -116,7 +116,7 @@ class Wire:
 
     def _receive(self) -> int:
         try:
-            got = self._connection.recv_into(self._view[self._end :])
+            got = self._connection.recv_into(self._view[self._end : self._end + _READ_AHEAD])
             if not self._secure:
                 # Many senders (dcmtk, Orthanc) write command and data set separately with Nagle's
                 # algorithm on, and wait 40 ms for a delayed acknowledgement in between. Linux
