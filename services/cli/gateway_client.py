@@ -30,10 +30,19 @@ class GatewayClient:
         """The answer to a POST; None for 404. Raises as `get`."""
         return self._call("POST", path, query)
 
-    def _call(self, method: str, path: str, query: dict[str, Any]) -> Any:
+    def post_document(self, path: str, document: Any) -> Any:
+        """The answer to a POST of a JSON document; None for 404. Raises as `get`."""
+        return self._call("POST", path, {}, document)
+
+    def _call(self, method: str, path: str, query: dict[str, Any], document: Any = None) -> Any:
         try:
             response = httpx.request(
-                method, self._base + path, params=query, timeout=TIMEOUT_S, trust_env=False
+                method,
+                self._base + path,
+                params=query,
+                json=document,
+                timeout=TIMEOUT_S,
+                trust_env=False,
             )
         except httpx.HTTPError as error:
             raise CommandError(

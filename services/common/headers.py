@@ -55,6 +55,13 @@ GEOMETRY_KEYWORDS = (
     "RescaleType",
     "BurnedInAnnotation",
 )
+# How much there is to come, where the sender says so (PS3.4 C.3.4): of the study's instances, of
+# its series, of the series' instances.
+COUNT_KEYWORDS = (
+    "NumberOfStudyRelatedInstances",
+    "NumberOfStudyRelatedSeries",
+    "NumberOfSeriesRelatedInstances",
+)
 # Sequences of which only the fact that they are there is kept, as PRESENT: with a modality LUT
 # stored values mean what a table says, and no slope and intercept (PS3.3 C.11.1).
 _NOTED_SEQUENCES = ("ModalityLUTSequence",)
@@ -84,7 +91,8 @@ class InstanceHeader:
 
     Attributes:
         attributes: keyword -> value as sent (several values as a list of strings); absent and
-            empty attributes are left out. Selector and geometry attributes only, no patient data.
+            empty attributes are left out. Selector and geometry attributes and counts only, no
+            patient data.
             Of ModalityLUTSequence the value is `PRESENT`.
         pixel_offset: where the pixel bytes begin in the stored file; None when there are none.
         pixel_length: their number; None for encapsulated (compressed) pixel data.
@@ -134,6 +142,7 @@ class InstanceHeader:
             return None
 
 
+_HEADER_KEYWORDS = tuple(sorted({*GEOMETRY_KEYWORDS, *COUNT_KEYWORDS, *SELECTOR_ATTRIBUTES}))
 _HEADER_FIELDS = tuple(field.name for field in fields(InstanceHeader))
 
 
@@ -148,7 +157,7 @@ class Registration:
 
 def scheme() -> Scheme:
     """What `header_scan.scan` has to take out of a head for a `Registration`."""
-    header = {*GEOMETRY_KEYWORDS, *SELECTOR_ATTRIBUTES, *_NOTED_SEQUENCES}
+    header = {*_HEADER_KEYWORDS, *_NOTED_SEQUENCES}
     series = {*_SERIES_KEYWORDS, *SELECTOR_ATTRIBUTES}
     wanted: dict[int, tuple[str, str]] = {}
     for keyword in sorted({*header, *series, *_STUDY_KEYWORDS, *_UID_KEYWORDS}):
@@ -188,14 +197,13 @@ def _header(dataset: Dataset, stream: BinaryIO) -> InstanceHeader:
         raise HeaderError(f"The object has no {', '.join(missing)}.")
     syntax = str(cast(Any, dataset).file_meta.TransferSyntaxUID)
     offset, length = _pixel_place(stream, implicit=syntax == ImplicitVRLittleEndian)
-    keywords = sorted({*GEOMETRY_KEYWORDS, *SELECTOR_ATTRIBUTES})
     return InstanceHeader(
         sop_instance_uid=uids["SOPInstanceUID"],
         sop_class_uid=uids["SOPClassUID"],
         series_uid=uids["SeriesInstanceUID"],
         study_uid=uids["StudyInstanceUID"],
         transfer_syntax_uid=syntax,
-        attributes={**_pick(dataset, keywords), **_note_sequences(dataset)},
+        attributes={**_pick(dataset, _HEADER_KEYWORDS), **_note_sequences(dataset)},
         pixel_offset=offset,
         pixel_length=length,
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 STUDY_UID = "2.25.301735816338404711839460245163820195284"
 SERIES_UID = "2.25.88731040582264911637250918273645091827"
 JOB_UID = "2.25.40218840193377462910485736251908374651"
+_MOST_INSTANCES = 10_000_000
+_Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]
+_FEW = Field(max_length=10_000)
 _WHEN = "2026-01-15T09:30:12.250000Z"
 
 
@@ -189,6 +192,7 @@ class Revision(_Answer):
 
     number: int
     trigger: str
+    """counted, wanted, told or quiet: what said that the study may be taken as it is."""
     instances: int
     last_received_at: dt.datetime
     frozen_at: dt.datetime
@@ -219,6 +223,32 @@ class Completed(_Answer):
     frozen_now: bool
     """False when nothing new had arrived since that revision."""
     instances: int
+
+
+class Expectation(_Answer):
+    """What a study consists of, as far as somebody knows."""
+
+    instances: Annotated[int, Field(ge=0, le=_MOST_INSTANCES)] = 0
+    """Instances of the whole study; 0: as many as the series have together."""
+    series: Annotated[dict[_Uid, Annotated[int, Field(ge=1, le=_MOST_INSTANCES)]], _FEW] = {}
+    """Series UID -> its instances; as many series as are known."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"instances": 179, "series": {SERIES_UID: 175}}]},
+    )
+
+
+class Expected(_Answer):
+    """Answer to "this is what the study consists of"."""
+
+    study_uid: str
+    received: int
+    """Instances that are there."""
+    revision: int
+    """The newest revision; 0 while there is none."""
+    frozen_now: bool
+    """True when all of it was there already, and work begins."""
 
 
 class Count(_Answer):

@@ -160,6 +160,23 @@ def _add_actions(app: FastAPI, owners: Owners) -> None:
         )
 
     @app.post(
+        "/api/v1/studies/{study_uid}/expectation",
+        tags=["actions"],
+        summary="What the study consists of: begin when all of it is there",
+        responses=responses(422, 503),
+    )
+    def expectation(  # pyright: ignore[reportUnusedFunction]
+        study_uid: StudyUid, expected: answers.Expectation
+    ) -> answers.Expected:
+        noted = owners.expect_study(study_uid, expected.instances, expected.series)
+        return answers.Expected(
+            study_uid=study_uid,
+            received=noted.received,
+            revision=noted.revision,
+            frozen_now=noted.frozen_now,
+        )
+
+    @app.post(
         "/api/v1/studies/{study_uid}/retry",
         tags=["actions"],
         summary="Run the study's failed jobs again",

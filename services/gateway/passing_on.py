@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import grpc
@@ -38,6 +38,16 @@ class Owners:
         with _problems("listener"):
             return self._intake.CompleteStudy(request, timeout=DEADLINE_S)
 
+    def expect_study(
+        self, study_uid: str, instances: int, series: Mapping[str, int]
+    ) -> intake_pb2.ExpectStudyResponse:
+        """Says what the study consists of."""
+        request = intake_pb2.ExpectStudyRequest(
+            study_uid=study_uid, instances=instances, series=series
+        )
+        with _problems("listener"):
+            return self._intake.ExpectStudy(request, timeout=DEADLINE_S)
+
     def retry_study(self, study_uid: str) -> int:
         """Puts the study's failed jobs back on the queue; returns their number."""
         request = orchestrator_pb2.RetryStudyRequest(study_uid=study_uid)
@@ -58,6 +68,8 @@ def _problems(service: str) -> Generator[None]:
     except grpc.RpcError as error:
         if error.code() == grpc.StatusCode.NOT_FOUND:
             raise GatewayError(404, "not-found", str(error.details())) from error
+        if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
+            raise GatewayError(422, "invalid-request", str(error.details())) from error
         if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             detail = f"The {service} does not answer. Try again when it runs."
             raise GatewayError(503, f"{service}-unavailable", detail) from error

@@ -1,6 +1,7 @@
-"""When a study is taken as it is: quiet for long enough, or told so.
+"""When a study is taken as it is: all of it is there by count, or told so, or quiet for long
+enough. (What the models want is looked after by `wanting`.)
 
-Each new instance moves its study's deadline. When the deadline comes, the study's row decides, not
+Each new instance has its study counted, and moves its study's deadline. The database decides, not
 this process's memory: with several listeners on one database another one may just have received
 something. What was not frozen when the process stopped is taken up at the next start.
 """
@@ -18,6 +19,7 @@ from services.common.database import utc_now
 from services.common.identity import hashed
 from services.common.telemetry import get_logger, span
 from services.common.telemetry.metrics import REVISIONS_FROZEN
+from services.listener.expectations import count_received, is_met, read_expectation
 from services.listener.revisions import (
     FrozenRevision,
     StudyActivity,
@@ -63,14 +65,14 @@ class Assembly:
         self._engine = engine
         self._announce = announce
         self._clock = clock
-        self._wheel: Wheel[str] = Wheel("assembly", self.examine)
+        self._wheel: Wheel[tuple[str, Trigger]] = Wheel("assembly", self._look)
 
     def __enter__(self) -> Assembly:
         self._wheel.__enter__()
         for activity in unfrozen_studies(self._engine):
             remaining = remaining_quiet(activity, self._clock())
             if remaining is not None:
-                self._wheel.arm(activity.study_uid, remaining.total_seconds())
+                self.instance_stored(activity.study_uid, remaining.total_seconds())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -81,33 +83,40 @@ class Assembly:
         return self._wheel.alive()
 
     def instance_stored(self, study_uid: str, quiet_period_s: float) -> None:
-        """Begins the study's quiet period again.
+        """Has the study counted, and begins its quiet period again.
 
         Args:
             quiet_period_s: the sender's. Another sender's may be longer: the study's row tells
                 when the time has come.
         """
-        self._wheel.arm(study_uid, quiet_period_s)
+        self._wheel.arm((study_uid, Trigger.COUNTED), 0.0)
+        self._wheel.arm((study_uid, Trigger.QUIET), quiet_period_s)
 
     def examine(self, study_uid: str) -> None:
-        """Freezes the study if it is quiet, else looks again when it may be."""
-        try:
-            activity = read_activity(self._engine, study_uid)
-            if activity is None:
-                return
-            remaining = remaining_quiet(activity, self._clock())
-            if remaining:
-                self._wheel.arm(study_uid, remaining.total_seconds())
-            elif remaining is not None:
-                self.freeze(study_uid, Trigger.QUIET)
-        except SQLAlchemyError as error:
-            _log.error(
-                "freezing_failed",
-                study_uid_hash=hashed(study_uid),
-                problem=type(error).__name__,
-                retry_after_s=_RETRY_AFTER_S,
-            )
-            self._wheel.arm(study_uid, _RETRY_AFTER_S)
+        """Freezes the study if it is quiet, else looks again when it may be.
+
+        Raises:
+            SQLAlchemyError: the database does not answer.
+        """
+        activity = read_activity(self._engine, study_uid)
+        if activity is None:
+            return
+        remaining = remaining_quiet(activity, self._clock())
+        if remaining:
+            self._wheel.arm((study_uid, Trigger.QUIET), remaining.total_seconds())
+        elif remaining is not None:
+            self.freeze(study_uid, Trigger.QUIET)
+
+    def count(self, study_uid: str) -> FrozenRevision | None:
+        """Freezes the study if what it is to consist of is there, no less and no more; else None.
+
+        Raises:
+            SQLAlchemyError: the database does not answer.
+        """
+        expected = read_expectation(self._engine, study_uid)
+        if expected is None or not is_met(expected, count_received(self._engine, study_uid)):
+            return None
+        return self.freeze(study_uid, Trigger.COUNTED)
 
     def freeze(self, study_uid: str, trigger: Trigger) -> FrozenRevision | None:
         """Freezes the study's next revision now; None when nothing is unfrozen."""
@@ -136,3 +145,19 @@ class Assembly:
             new_bytes=revision.new_bytes,
         )
         return revision
+
+    def _look(self, due: tuple[str, Trigger]) -> None:
+        study_uid, trigger = due
+        try:
+            if trigger is Trigger.COUNTED:
+                self.count(study_uid)
+            else:
+                self.examine(study_uid)
+        except SQLAlchemyError as error:
+            _log.error(
+                "freezing_failed",
+                study_uid_hash=hashed(study_uid),
+                problem=type(error).__name__,
+                retry_after_s=_RETRY_AFTER_S,
+            )
+            self._wheel.arm(due, _RETRY_AFTER_S)

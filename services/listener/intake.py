@@ -1,4 +1,4 @@
-"""The gRPC door: other processes may tell the listener that a study is complete."""
+"""The gRPC door: other processes may tell the listener that a study is complete, or when it is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import grpc
 from axial.v1 import intake_pb2, intake_pb2_grpc
 from sqlalchemy import Engine
 
+from services.common.identity import is_uid
 from services.common.rpc import rpc_errors
 from services.listener.assembly import Assembly
+from services.listener.expectations import count_received, expect_study
 from services.listener.revisions import Trigger, count_revision, read_activity
 
 # Registering what was acknowledged takes milliseconds; this long only a database takes that is
@@ -58,3 +60,35 @@ class Intake(intake_pb2_grpc.IntakeServicer):
             return intake_pb2.CompleteStudyResponse(
                 revision=activity.newest_revision, frozen_now=False, instances=instances
             )
+
+    def ExpectStudy(  # noqa: N802 - the name in the contract
+        self, request: intake_pb2.ExpectStudyRequest, context: grpc.ServicerContext
+    ) -> intake_pb2.ExpectStudyResponse:
+        """Notes what a study consists of, and freezes it if all of that is there."""
+        with rpc_errors(context):
+            problem = _contradiction(request)
+            if problem is not None:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
+            instances = request.instances or sum(request.series.values())
+            expect_study(self._engine, request.study_uid, instances, dict(request.series))
+            # Whatever is registered after this finds the expectation by itself.
+            frozen = self._assembly.count(request.study_uid)
+            activity = read_activity(self._engine, request.study_uid)
+            return intake_pb2.ExpectStudyResponse(
+                received=sum(count_received(self._engine, request.study_uid).values()),
+                revision=0 if activity is None else activity.newest_revision,
+                frozen_now=frozen is not None,
+            )
+
+
+def _contradiction(request: intake_pb2.ExpectStudyRequest) -> str | None:
+    """Why what is said of a study cannot be meant; None when it can."""
+    wrong = [uid for uid in (request.study_uid, *request.series) if not is_uid(uid)]
+    if wrong:
+        return f"'{wrong[0]}' is no UID."
+    together = sum(request.series.values())
+    if not all(request.series.values()) or not (request.instances or together):
+        return "A study and each of its series have at least one instance."
+    if request.instances and together > request.instances:
+        return f"The series have {together} instances together, the study {request.instances}."
+    return None

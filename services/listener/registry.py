@@ -20,6 +20,7 @@ from services.common.database import Base, InstanceRow, SeriesRow, StudyRow
 from services.common.headers import Registration
 from services.listener.door.admission import PRIORITIES
 from services.listener.errors import ListenerError
+from services.listener.expectations import note_declared
 
 _UIDS_AT_ONCE = 500
 
@@ -108,6 +109,7 @@ def register_instances(
         _delete(connection, StudyRow, new_studies - {header.study_uid for header in arrived})
         new |= _take_again(connection, [one for one in rows if _uid(one) not in new], spooled_by)
         _count_new(connection, [first[uid] for uid in new])
+        note_declared(connection, [first[uid].registration.header for uid in new])
         known = _find(connection, [uid for uid in first if uid not in new])
     return [_outcome(one, first, new, known) for one in batch]
 

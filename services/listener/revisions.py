@@ -21,8 +21,10 @@ from services.common.telemetry import root_traceparent
 class Trigger(StrEnum):
     """What froze a revision."""
 
-    QUIET = "quiet"
+    COUNTED = "counted"
+    WANTED = "wanted"
     TOLD = "told"
+    QUIET = "quiet"
 
 
 @dataclass(frozen=True, slots=True)

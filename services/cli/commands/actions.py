@@ -1,4 +1,4 @@
-"""``axial complete``, ``retry`` and ``resend``: things a person asks to be done."""
+"""``axial complete``, ``expect``, ``retry`` and ``resend``: what a person asks to be done."""
 
 from __future__ import annotations
 
@@ -29,6 +29,47 @@ def complete(
     else:
         how = "frozen now" if answer["frozen_now"] else "was frozen before; nothing new arrived"
         console.print(f"Revision {answer['revision']} ({answer['instances']} instances) {how}.")
+
+
+@reports_errors
+def expect(
+    study_uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    instances: Annotated[
+        int, typer.Option(min=0, help="Instances of the whole study; 0: those of its series.")
+    ] = 0,
+    series: Annotated[
+        list[str] | None, typer.Option(help="UID=N: instances of a series; may be repeated.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a study consists of: work begins when all of it is there.
+
+    It may be said before the first instance arrives. What is said again replaces what was said.
+
+    Examples: `axial expect 1.2.840.1 --instances 175`; `axial expect 1.2.840.1 --instances 180
+    --series 1.2.840.1.2=175`
+    """
+    by_series = dict(_series_count(text) for text in series or [])
+    if not instances and not by_series:
+        raise CommandError("Give --instances N, or --series UID=N for each series.")
+    answer = GatewayClient(load_settings().settings).post_document(
+        f"/api/v1/studies/{study_uid}/expectation", {"instances": instances, "series": by_series}
+    )
+    if as_json:
+        print_json(answer)
+        return
+    there = f"{answer['received']} instance(s) are there"
+    if answer["frozen_now"]:
+        console.print(f"{there}: revision {answer['revision']} frozen now.")
+    else:
+        console.print(f"Noted; {there}.")
+
+
+def _series_count(text: str) -> tuple[str, int]:
+    uid, _, count = text.partition("=")
+    if not uid or not count.isdecimal():
+        raise CommandError(f"'{text}' is no count of a series. Give --series UID=N.")
+    return uid, int(count)
 
 
 @reports_errors

@@ -2,7 +2,7 @@
 
 | table | written by |
 |---|---|
-| study, series, instance, revision, revision_instance | listener |
+| study, series, instance, revision, revision_instance, expectation | listener |
 | job, job_stage, fate, executor | orchestrator |
 | result, delivery | reporting |
 
@@ -147,7 +147,8 @@ class RevisionRow(Base):
     frozen_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     # When the last instance of this revision was acknowledged.
     last_received_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
-    # quiet (nothing new for the quiet period) or told (by API call).
+    # counted (what was declared is there), wanted (a model's inputs are there), told (by API call)
+    # or quiet (nothing new for the quiet period).
     trigger: Mapped[str] = mapped_column(String(16))
     instances: Mapped[int] = mapped_column(Integer)
     # W3C trace context of the revision: one trace per revision, through all services.
@@ -165,6 +166,22 @@ class RevisionInstanceRow(Base):
     sop_instance_uid: Mapped[str] = mapped_column(
         ForeignKey("instance.sop_instance_uid"), primary_key=True
     )
+
+
+class ExpectationRow(Base):
+    """What a study or a series is to consist of; the study need not be known yet."""
+
+    __tablename__ = "expectation"
+    __table_args__ = ({"info": {"writer": "listener"}},)
+
+    study_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    # Empty for the whole study.
+    series_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    # instances (they declare it) or told (by API call).
+    source: Mapped[str] = mapped_column(String(16), primary_key=True)
+    instances: Mapped[int | None] = mapped_column(Integer)
+    # Of a whole study: the number of its series.
+    series: Mapped[int | None] = mapped_column(Integer)
 
 
 class JobRow(Base):

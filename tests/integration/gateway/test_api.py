@@ -98,13 +98,30 @@ def test_silent_service_is_a_problem_and_no_traceback(gateway: SeededGateway) ->
     assert answer.json()["type"] == "listener-unavailable"
 
 
+@pytest.mark.parametrize(
+    ("document", "status", "kind"),
+    [
+        ({"instances": 175, "series": {"1.2.3.1": 170}}, 503, "listener-unavailable"),
+        ({"instances": -1}, 422, "invalid-request"),
+        ({"series": {"no uid": 3}}, 422, "invalid-request"),
+        ({"series": {"1.2.3.1": 0}}, 422, "invalid-request"),
+        ({"images": 175}, 422, "invalid-request"),
+    ],
+)
+def test_an_expectation_is_checked_and_passed_on(
+    gateway: SeededGateway, document: dict[str, Any], status: int, kind: str
+) -> None:
+    answer = gateway.client.post("/api/v1/studies/1.2.3/expectation", json=document)
+    assert (answer.status_code, answer.json()["type"]) == (status, kind)
+
+
 def test_every_route_is_described_with_examples(gateway: SeededGateway) -> None:
     description = gateway.client.get("/openapi.json").json()
     for path, operations in description["paths"].items():
         for method, operation in operations.items():
             assert operation.get("summary"), f"{method} {path}"
     schemas = description["components"]["schemas"]
-    for name in ("StudySummary", "SeriesFate", "Problem"):
+    for name in ("StudySummary", "SeriesFate", "Expectation", "Problem"):
         assert schemas[name]["examples"], name
     assert "example" in json.dumps(description["paths"]["/api/v1/studies/{study_uid}"])
 

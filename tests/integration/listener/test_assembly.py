@@ -3,93 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 
-from services.common.database import RevisionInstanceRow, RevisionRow, StudyRow
-from services.common.settings import ListenerSettings, Peer
 from services.common.store import StudyStore
 from services.common.telemetry import root_traceparent
 from services.listener.assembly import Assembly, remaining_quiet
-from services.listener.quiet_periods import QuietPeriods
 from services.listener.revisions import Trigger, freeze_revision, read_activity, unfrozen_studies
-from tests.builders.reception import offer
-from tests.builders.series import sound_series
+from tests.builders.assembling import NOON, Front, members, revisions, study_uids
 from tests.integration.listener.conftest import Receiving
-
-NOON = dt.datetime(2024, 1, 31, 12, tzinfo=dt.UTC)
-SETTINGS = ListenerSettings(
-    quiet_period_s=5.0,
-    peers=(
-        Peer(name="MR one", ae_title="MR1"),
-        Peer(name="slow PACS", ae_title="SLOW", quiet_period_s=20),
-        Peer(name="router", ae_title="HASTY", quiet_period_s=1),
-    ),
-)
-
-
-class Clock:
-    """A clock that stands still until it is set."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> dt.datetime:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += dt.timedelta(seconds=seconds)
-
-
-class Front:
-    """Reception and assembly on one frozen clock; the deadlines' thread is not started."""
-
-    def __init__(
-        self, engine: Engine, store: StudyStore, folder: Path, receiving: Receiving
-    ) -> None:
-        self.clock = Clock()
-        self.announced: list[tuple[str, int]] = []
-        self.assembly = Assembly(
-            engine, lambda uid, number: self.announced.append((uid, number)), self.clock
-        )
-        quiet_periods = QuietPeriods(SETTINGS)
-        self.reception = receiving(engine, store, clock=self.clock, quiet_period_s=quiet_periods.of)
-        self.offers = [offer(file) for file in sound_series(folder / "dicom")]
-        self.study_uid = ""
-
-    def receive(self, *numbers: int, peer: str = "MR1") -> None:
-        for number in numbers:
-            self.reception.receive(replace(self.offers[number], peer=peer))
-
-    def look(self, engine: Engine) -> None:
-        (study,) = study_uids(engine)
-        self.study_uid = study
-        self.assembly.examine(study)
-
-
-def study_uids(engine: Engine) -> list[str]:
-    with engine.connect() as connection:
-        return list(connection.execute(select(StudyRow.study_uid)).scalars())
-
-
-def revisions(engine: Engine) -> list[Any]:
-    with engine.connect() as connection:
-        table = RevisionRow.__table__
-        return list(connection.execute(select(table).order_by(table.c.number)).all())
-
-
-def members(engine: Engine, number: int) -> set[str]:
-    with engine.connect() as connection:
-        return set(
-            connection.execute(
-                select(RevisionInstanceRow.sop_instance_uid).where(
-                    RevisionInstanceRow.number == number
-                )
-            ).scalars()
-        )
 
 
 def test_a_quiet_study_is_frozen_with_all_its_instances(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import socket
 import subprocess
 import threading
@@ -16,9 +17,9 @@ from axial.v1 import intake_pb2, intake_pb2_grpc
 from prometheus_client import REGISTRY
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, MRImageStorage, RLELossless
 from pynetdicom import AE, build_context
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
-from services.common.database import InstanceRow, RevisionRow
+from services.common.database import InstanceRow, RevisionRow, StudyRow
 from services.common.rpc import open_channel
 from services.common.settings import Peer
 from services.common.store import StudyStore
@@ -255,18 +256,74 @@ def test_a_sent_study_becomes_a_revision_by_itself_when_it_is_quiet(
 
 
 def test_a_study_left_unfrozen_by_a_stopped_listener_is_frozen_by_the_next(
-    open_front_door: OpenListener, tmp_path: Path
+    open_front_door: OpenListener, lite_engine: Engine, tmp_path: Path
 ) -> None:
     file = sound_series(tmp_path / "dicom")[0]
-    with open_front_door(quiet_period_s=3600) as listener:
+    with open_front_door() as listener:
         association = associate(listener)
         association.send_c_store(pydicom.dcmread(file))
         association.release()
+    with lite_engine.begin() as connection:
+        long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+        connection.execute(update(StudyRow).values(last_received_at=long_ago))
     with (
         orchestrator_peer() as (peer, address),
-        open_front_door(quiet_period_s=0.1, orchestrator=address),
+        open_front_door(orchestrator=address),
     ):
         assert len(peer.wait_for(1)) == 1
+
+
+def test_a_study_is_frozen_when_what_it_was_said_to_consist_of_is_there(
+    open_front_door: OpenListener, lite_engine: Engine, tmp_path: Path
+) -> None:
+    files = sound_series(tmp_path / "dicom")
+    first = pydicom.dcmread(files[0])
+    study_uid, series_uid = str(first.StudyInstanceUID), str(first.SeriesInstanceUID)
+    with (
+        orchestrator_peer() as (peer, address),
+        open_front_door(orchestrator=address) as listener,
+        open_channel(f"127.0.0.1:{listener.intake_port}") as channel,
+    ):
+        intake = intake_pb2_grpc.IntakeStub(channel)
+        request = intake_pb2.ExpectStudyRequest(
+            study_uid=study_uid, instances=len(files), series={series_uid: len(files)}
+        )
+        noted = intake.ExpectStudy(request, timeout=10)
+        assert (noted.received, noted.revision, noted.frozen_now) == (0, 0, False)
+        association = associate(listener)
+        for file in files:
+            association.send_c_store(pydicom.dcmread(file))
+        assert peer.wait_for(1) == [(study_uid, 1)]  # the association is still open
+        association.release()
+        noted = intake.ExpectStudy(request, timeout=10)
+        assert (noted.received, noted.revision, noted.frozen_now) == (len(files), 1, False)
+    with lite_engine.connect() as connection:
+        assert connection.execute(select(RevisionRow.trigger)).scalar_one() == "counted"
+
+
+@pytest.mark.parametrize(
+    "contradiction",
+    [
+        {"study_uid": "1.2", "instances": 0},
+        {"study_uid": "1.2", "instances": 3, "series": {"1.2.1": 2, "1.2.2": 2}},
+        {"study_uid": "1.2", "instances": 3, "series": {"1.2.1": 0}},
+        {"study_uid": "../1", "instances": 3},
+        {"study_uid": "1.2", "instances": 3, "series": {"": 3}},
+    ],
+    ids=["nothing", "series exceed the study", "empty series", "no UID", "no UID of a series"],
+)
+def test_counts_that_cannot_be_meant_are_not_taken(
+    open_front_door: OpenListener, contradiction: dict[str, Any]
+) -> None:
+    request = intake_pb2.ExpectStudyRequest(**contradiction)
+    with (
+        open_front_door() as listener,
+        open_channel(f"127.0.0.1:{listener.intake_port}") as channel,
+    ):
+        intake = intake_pb2_grpc.IntakeStub(channel)
+        with pytest.raises(grpc.RpcError) as refused:
+            intake.ExpectStudy(request, timeout=10)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_a_study_is_frozen_at_once_when_the_intake_is_told(

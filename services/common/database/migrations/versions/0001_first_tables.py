@@ -26,6 +26,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("executor_id"),
     )
     op.create_table(
+        "expectation",
+        sa.Column("study_uid", sa.String(length=64), nullable=False),
+        sa.Column("series_uid", sa.String(length=64), nullable=False),
+        sa.Column("source", sa.String(length=16), nullable=False),
+        sa.Column("instances", sa.Integer(), nullable=True),
+        sa.Column("series", sa.Integer(), nullable=True),
+        sa.PrimaryKeyConstraint("study_uid", "series_uid", "source"),
+    )
+    op.create_table(
         "fate",
         sa.Column("study_uid", sa.String(length=64), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
@@ -260,3 +269,4 @@ def downgrade() -> None:
 
     op.drop_table("fate")
     op.drop_table("executor")
+    op.drop_table("expectation")

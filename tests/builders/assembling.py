@@ -1,0 +1,111 @@
+"""Reception and assembly of one study on a clock that stands still until it is set."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, select
+
+from services.common.database import RevisionInstanceRow, RevisionRow, StudyRow
+from services.common.settings import ListenerSettings, Peer
+from services.common.store import StudyStore
+from services.listener.assembly import Assembly
+from services.listener.quiet_periods import QuietPeriods
+from tests.builders.reception import Reception, offer
+from tests.builders.series import sound_series
+
+NOON = dt.datetime(2024, 1, 31, 12, tzinfo=dt.UTC)
+SETTINGS = ListenerSettings(
+    quiet_period_s=5.0,
+    peers=(
+        Peer(name="MR one", ae_title="MR1"),
+        Peer(name="slow PACS", ae_title="SLOW", quiet_period_s=20),
+        Peer(name="router", ae_title="HASTY", quiet_period_s=1),
+    ),
+)
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> dt.datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += dt.timedelta(seconds=seconds)
+
+
+class Front:
+    """Reception and assembly; the deadlines' thread is not started.
+
+    Args:
+        receiving: opens a reception (the fixture of that name).
+        files: the instances that are received, by their numbers; a sound series without them.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: StudyStore,
+        folder: Path,
+        receiving: Callable[..., Reception],
+        files: Sequence[Path] | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.engine = engine
+        self.announced: list[tuple[str, int]] = []
+        self.assembly = Assembly(
+            engine, lambda uid, number: self.announced.append((uid, number)), self.clock
+        )
+        self.reception = receiving(
+            engine, store, clock=self.clock, quiet_period_s=QuietPeriods(SETTINGS).of
+        )
+        self.offers = [offer(file) for file in files or sound_series(folder / "dicom")]
+        self.study_uid = ""
+
+    def receive(self, *numbers: int, peer: str = "MR1") -> None:
+        """Has instances received and registered."""
+        for number in numbers:
+            self.reception.receive(replace(self.offers[number], peer=peer))
+
+    def look(self, engine: Engine) -> None:
+        """What happens when the study's quiet period may be over."""
+        (self.study_uid,) = study_uids(engine)
+        self.assembly.examine(self.study_uid)
+
+    def count(self) -> None:
+        """What happens when instances were registered."""
+        (self.study_uid,) = study_uids(self.engine)
+        self.assembly.count(self.study_uid)
+
+
+def study_uids(engine: Engine) -> list[str]:
+    """All studies."""
+    with engine.connect() as connection:
+        return list(connection.execute(select(StudyRow.study_uid)).scalars())
+
+
+def revisions(engine: Engine) -> list[Any]:
+    """All revisions' rows."""
+    with engine.connect() as connection:
+        table = RevisionRow.__table__
+        return list(connection.execute(select(table).order_by(table.c.number)).all())
+
+
+def members(engine: Engine, number: int) -> set[str]:
+    """The SOP instance UIDs of a revision of the one study."""
+    with engine.connect() as connection:
+        return set(
+            connection.execute(
+                select(RevisionInstanceRow.sop_instance_uid).where(
+                    RevisionInstanceRow.number == number
+                )
+            ).scalars()
+        )
