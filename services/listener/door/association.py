@@ -70,8 +70,10 @@ class Association:
         Raises:
             OSError: the main process is gone.
         """
+        associated = False
         try:
-            if self._negotiate():
+            associated = self._negotiate()
+            if associated:
                 self._wire.set_patience(self._config.idle_timeout_s)
                 while self._take(*self._wire.read()):
                     pass
@@ -79,12 +81,12 @@ class Association:
             self._abort(error)
         except SilentPeerError:
             self.tally.ended = "silent"
-            self._last_word(pdu.abort(0))
+            if associated:  # who asked for nothing is told nothing (PS3.8 table 9-10, AA-2)
+                self._last_word(pdu.abort(0))
         except ConnectionLostError:
             pass
         finally:
-            if self._store is not None:
-                self._store[0].discard()
+            self._discard()
 
     def _negotiate(self) -> bool:
         deadline = time.monotonic() + self._config.request_timeout_s
@@ -218,11 +220,17 @@ class Association:
 
     def _last_word(self, data: bytes) -> None:
         # The peer closes the connection (PS3.8 9.1.5); ARTIM bounds how long we wait for it.
+        # What is half here does not wait for that.
+        self._discard()
         try:
             self._wire.send(data)
         except ConnectionLostError:
             return
         self._wire.drain(time.monotonic() + self._config.request_timeout_s)
+
+    def _discard(self) -> None:
+        if self._store is not None:
+            self._store[0].discard()
 
     def _tell(self, event: str, **values: Any) -> None:
         who = {"ae_title": self.tally.ae_title, "address": self._address}

@@ -38,8 +38,8 @@ from services.listener.door.store import Taking
 from services.listener.door.tls import TlsContexts, TlsError, TlsFiles, peer_certificate, wrap
 from services.listener.door.wire import Wire
 
-# Connections that have not asked for an association yet: beyond these the oldest is closed, so
-# that silent ones cannot keep others out.
+# Connections without an association, that have not asked for one yet or were rejected and linger:
+# beyond these the oldest is closed, so that they cannot keep others out.
 _MOST_PENDING = 64
 # How long an association's thread may hold the interpreter before another gets it: its work
 # between two system calls is far shorter.
@@ -118,9 +118,7 @@ class Receiver:
             return  # it was closed again, or another receiver was faster
         connection.setblocking(True)
         with self._changed:
-            if len(self._pending) >= _MOST_PENDING:
-                _break(self._pending.popleft())
-            self._pending.append(connection)
+            self._hold(connection)
             self._serving.add(connection)
         thread = threading.Thread(
             target=self._serve, args=(connection, address[0], secure), daemon=True
@@ -210,7 +208,10 @@ class Receiver:
         decided = identify(asked, self._config.admission)
         if isinstance(decided, PeerRule):
             decided = self._give_room(decided, asked)
-        if isinstance(decided, PeerRule):
+        if isinstance(decided, Rejection):
+            with self._changed:
+                self._hold(served)  # until it closes the connection
+        else:
             self._report(
                 "association_opened",
                 {
@@ -235,6 +236,11 @@ class Receiver:
                 return full
             take(peer.name)
         return peer
+
+    def _hold(self, connection: socket.socket) -> None:
+        if len(self._pending) >= _MOST_PENDING:
+            _break(self._pending.popleft())
+        self._pending.append(connection)
 
     def _end(self, connection: socket.socket, served: socket.socket) -> None:
         served.close()
