@@ -22,16 +22,18 @@ STATUS_MEANINGS: Mapping[StoreStatus, tuple[str, str]] = MappingProxyType(
     {
         StoreStatus.SUCCESS: (
             "Success",
-            "The instance is on disk, synced and registered; or it was already; or another data "
-            "set is registered under its UID, and it is on disk, synced, beside that one.",
+            "The instance is on disk, its data and its directory entry synced; it is registered "
+            "within milliseconds. The same data set again is counted once; another one under its "
+            "UID never replaces it and is kept beside it.",
         ),
         StoreStatus.PROCESSING_FAILURE: (
             "Processing failure",
-            "The database did not take the registration. Sending again can help.",
+            "The instance could not be processed. Sending again can help.",
         ),
         StoreStatus.OUT_OF_RESOURCES: (
             "Refused: out of resources",
-            "The disk did not take the file. Sending again can help.",
+            "The disk is nearly full or did not take the file, or the instance is larger than "
+            "`listener.max_instance_bytes`. The sender keeps its copy.",
         ),
         StoreStatus.DATA_SET_MISMATCH: (
             "Error: data set does not match SOP class",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -34,7 +35,7 @@ class ListenerProcess:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        self.folder = folder
         self._file = folder / "axial.yaml"
         listener = {
             "port": free_port(),
@@ -53,20 +54,25 @@ class ListenerProcess:
     @contextmanager
     def running(self) -> Generator[subprocess.Popen[bytes]]:
         """The running process; killed when the context is left."""
-        environment = {**os.environ, "AXIAL_CONFIG": str(self._file)}
-        with (self._folder / "log").open("ab") as log:
+        with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "services.listener"],
                 cwd=CHECKOUT,
-                env=environment,
+                env=self.environment(),
                 stderr=log,
+                start_new_session=True,
             )
             try:
                 self._wait_alive(process)
                 yield process
             finally:
-                process.kill()
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+    def environment(self) -> dict[str, str]:
+        """What the process finds in its environment."""
+        return {**os.environ, "AXIAL_CONFIG": str(self._file)}
 
     def send(self, folder: Path) -> SendReport:
         """Sends the instances of a folder once."""
@@ -89,7 +95,7 @@ class ListenerProcess:
 
     def log(self) -> str:
         """What it wrote down so far."""
-        return (self._folder / "log").read_text(encoding="utf-8", errors="replace")
+        return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
 
     def _wait_alive(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _READY_WITHIN_S

@@ -9,7 +9,6 @@ journal orders by itself is not relied on, but for one thing: a rename is never 
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 from collections.abc import Iterator
@@ -27,10 +26,9 @@ def build_shim(folder: Path) -> Path:
     return library
 
 
-def environment(shim: Path, log: Path, *roots: Path) -> dict[str, str]:
+def watched(shim: Path, log: Path, *roots: Path) -> dict[str, str]:
     """What a process needs in its environment to be watched below the roots."""
     return {
-        **os.environ,
         "LD_PRELOAD": str(shim),
         "POWER_CUT_LOG": str(log),
         "POWER_CUT_ROOT": ":".join(str(root) for root in roots),

@@ -99,7 +99,12 @@ class StoreOperation:
         Raises:
             OSError: the main process is gone; the sender must not hear of success.
         """
-        status, comment = self._finish()
+        try:
+            status, comment = self._finish()
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the sender must hear of it, whatever happened
+            status, comment = StoreStatus.PROCESSING_FAILURE, type(error).__name__
         if status is not StoreStatus.SUCCESS:
             self.discard()
             self._taking.tell(

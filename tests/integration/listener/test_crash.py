@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pydicom
 import pytest
-import yaml
 from pydicom.uid import MRImageStorage
 from pynetdicom import AE, build_context
 from sqlalchemy import Engine, select, update
@@ -28,63 +20,36 @@ from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import Spool
 from services.listener.quarantine import Quarantine
 from services.listener.recovery import recover_spool, settle_rows
+from tests.builders.listener_process import ListenerProcess
 from tests.builders.network import free_port
 from tests.builders.orchestrator_peer import orchestrator_peer
 from tests.builders.reception import LISTENER_ID, OfferedInstance, offer
 from tests.builders.series import PATIENT_ID, PATIENT_NAME, edit, sound_series
 from tests.integration.listener.conftest import Receiving
 
-CHECKOUT = Path(__file__).resolve().parents[3]
 
-
-class Process:
-    """A listener in a process of its own, started again on the same data as often as wanted."""
+class Process(ListenerProcess):
+    """A listener that can be told where to die."""
 
     def __init__(self, folder: Path, orchestrator: str, quiet_period_s: float) -> None:
-        self.folder = folder
-        self.port, self._health = free_port(), free_port()
+        super().__init__(
+            folder,
+            listener={"quiet_period_s": quiet_period_s},
+            orchestrator={"address": orchestrator},
+            telemetry={"traces": "file"},
+        )
         self.crash_file = folder / "crash"
-        settings: dict[str, Any] = {
-            "data_dir": str(folder / "data"),
-            "listener": {
-                "port": self.port,
-                "health_port": self._health,
-                "intake_address": "127.0.0.1:0",
-                "listener_id": "listener",
-                "receivers": 1,
-                "accept_unknown_peers": True,
-                "quiet_period_s": quiet_period_s,
-            },
-            "orchestrator": {"address": orchestrator},
-            "telemetry": {"traces": "file"},
-        }
-        (folder / "axial.yaml").write_text(yaml.safe_dump(settings))
 
-    @contextmanager
-    def running(self) -> Generator[subprocess.Popen[bytes]]:
-        environment = {
-            **os.environ,
-            "AXIAL_CONFIG": str(self.folder / "axial.yaml"),
-            "AXIAL_CRASH_FILE": str(self.crash_file),
-        }
-        with (self.folder / "log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "services.listener"],
-                cwd=CHECKOUT,
-                env=environment,
-                stderr=log,
-            )
-            try:
-                self._wait_ready(process)
-                yield process
-            finally:
-                process.kill()
-                process.wait(10)
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "AXIAL_CRASH_FILE": str(self.crash_file)}
 
-    def send(self, files: list[Path]) -> int:
+    def send_some(self, files: list[Path]) -> int:
         """Sends until the listener stops answering; returns how many were acknowledged."""
         association = AE(ae_title="MR1").associate(
-            "127.0.0.1", self.port, ae_title="AXIAL", contexts=[build_context(MRImageStorage)]
+            "127.0.0.1",
+            self.settings.listener.port,
+            ae_title="AXIAL",
+            contexts=[build_context(MRImageStorage)],
         )
         assert association.is_established
         acknowledged = 0
@@ -102,17 +67,6 @@ class Process:
     def engine(self) -> Engine:
         return open_database(f"sqlite:///{self.folder / 'data' / 'axial.sqlite'}")
 
-    def _wait_ready(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self._health}/readyz", timeout=5):
-                    return
-            except (urllib.error.URLError, ConnectionError):
-                assert process.poll() is None, (self.folder / "log").read_text()
-                assert time.monotonic() < deadline, (self.folder / "log").read_text()
-                time.sleep(0.05)
-
 
 def registered(engine: Engine) -> set[str]:
     with engine.connect() as connection:
@@ -127,10 +81,10 @@ def test_a_receiver_killed_before_its_answer_leaves_what_is_on_disk_to_the_liste
         listener = Process(tmp_path, address, quiet_period_s=0.5)
         listener.crash_file.write_text("listener.file.synced")
         with listener.running():
-            assert listener.send(files) == 0
+            assert listener.send_some(files) == 0
             # Never acknowledged, but on disk: registered.
             wait_until(lambda: len(registered(listener.engine())) == 1)
-            assert listener.send(files) == len(files)
+            assert listener.send_some(files) == len(files)
             peer.wait_for(1)
             wait_until(lambda: sum_of_newest(listener.engine()) == len(files))
 
@@ -143,11 +97,11 @@ def test_killed_while_registering_it_registers_all_it_acknowledged_after_the_sta
         listener = Process(tmp_path, address, quiet_period_s=0.5)
         listener.crash_file.write_text("listener.instance.registered")
         with listener.running() as process:
-            acknowledged = listener.send(files)
+            acknowledged = listener.send_some(files)
             process.wait(20)
         with listener.running():
             wait_until(lambda: len(registered(listener.engine())) >= max(acknowledged, 1))
-            assert listener.send(files) == len(files)
+            assert listener.send_some(files) == len(files)
             peer.wait_for(1)
             wait_until(lambda: sum_of_newest(listener.engine()) == len(files))
     assert len(registered(listener.engine())) == len(files)
@@ -165,7 +119,7 @@ def test_killed_while_freezing_the_revision_is_announced_after_the_start(
         listener = Process(tmp_path, address, quiet_period_s=0.3)
         listener.crash_file.write_text(point)
         with listener.running() as process:
-            assert listener.send(files) == len(files)
+            assert listener.send_some(files) == len(files)
             process.wait(20)
         with listener.running():
             announced = peer.wait_for(1)
@@ -179,7 +133,7 @@ def test_killed_in_the_quiet_period_the_study_is_frozen_after_the_start(tmp_path
     with orchestrator_peer() as (peer, address):
         listener = Process(tmp_path, address, quiet_period_s=2.0)
         with listener.running() as process:
-            assert listener.send(files) == len(files)
+            assert listener.send_some(files) == len(files)
             process.kill()
         with listener.running():
             assert len(peer.wait_for(1)) == 1
@@ -193,7 +147,7 @@ def test_sigterm_ends_it_soon_with_success_and_telemetry_without_patient_data(
     with orchestrator_peer() as (peer, address):
         listener = Process(tmp_path, address, quiet_period_s=0.2)
         with listener.running() as process:
-            assert listener.send(files) == len(files)
+            assert listener.send_some(files) == len(files)
             peer.wait_for(1)
             begun = time.monotonic()
             process.terminate()
@@ -224,13 +178,13 @@ def test_no_line_of_the_log_holds_a_uid(tmp_path: Path) -> None:
     leftover.write_bytes(b"cut off")
     log = tmp_path / "log"
     with listener.running() as process:
-        assert listener.send(files) == len(files)
+        assert listener.send_some(files) == len(files)
         for file in files:
             edit(file, InstanceNumber=77)
-        assert listener.send(files) == len(files)
+        assert listener.send_some(files) == len(files)
         edit(files[0], SeriesInstanceUID=None)
         edit(files[1], StudyInstanceUID="1.2.0840.4711/")
-        assert listener.send(files[:2]) == 0
+        assert listener.send_some(files[:2]) == 0
         deadline = time.monotonic() + 20
         while "revision_not_announced" not in log.read_text():
             assert time.monotonic() < deadline
@@ -318,14 +272,14 @@ def test_a_receiver_that_dies_is_replaced_and_what_it_acknowledged_is_registered
     files = sound_series(tmp_path / "dicom")
     listener = Process(tmp_path, f"127.0.0.1:{free_port()}", quiet_period_s=3600)
     with listener.running() as process:
-        assert listener.send(files[:3]) == 3
+        assert listener.send_some(files[:3]) == 3
         (receiver,) = psutil.Process(process.pid).children()
         receiver.kill()
         deadline = time.monotonic() + 20
         while not (found := psutil.Process(process.pid).children()) or found[0] == receiver:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        assert listener.send(files[3:]) == len(files) - 3
+        assert listener.send_some(files[3:]) == len(files) - 3
         process.terminate()
         assert process.wait(20) == 0
     assert len(registered(listener.engine())) == len(files)

@@ -10,32 +10,23 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from sqlalchemy import select
 
 from services.common.database import InstanceRow, open_database
 from services.common.identity import derived_uid
 from services.listener.door.part10 import META_BYTES
 from services.listener.door.pdu import A_RELEASE_RQ, PDU_HEAD, pdu
-from tests.builders.network import free_port
-from tests.builders.power_cut import build_shim, cut, environment
+from tests.builders.listener_process import ListenerProcess
+from tests.builders.power_cut import build_shim, cut, watched
 from tests.fuzz.dicom_door import CT
 from tests.fuzz.make_corpus import C_STORE_RQ, command, data_set, request, values
 
-CHECKOUT = Path(__file__).resolve().parents[3]
 CUTS = int(os.environ.get("POWER_CUTS", "6"))
 EXPLICIT = "1.2.840.10008.1.2.1"
 # The second of the request's contexts.
@@ -45,67 +36,19 @@ ASSOCIATIONS = 3
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler (gcc)")
 
 
-class Front:
+class Front(ListenerProcess):
     """A listener whose power can be cut."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder, listener={"quiet_period_s": 3600, "receivers": 2})
         self.data = folder / "data"
-        self.port, self._health = free_port(), free_port()
         self._shim = build_shim(folder)
-        self._log = folder / "syscalls"
-        settings: dict[str, Any] = {
-            "data_dir": str(self.data),
-            "listener": {
-                "port": self.port,
-                "health_port": self._health,
-                "intake_address": "127.0.0.1:0",
-                "accept_unknown_peers": True,
-                "quiet_period_s": 3600,
-                "listener_id": "front",
-                "request_timeout_s": 5,
-            },
-        }
-        (folder / "axial.yaml").write_text(yaml.safe_dump(settings))
-        self._process: subprocess.Popen[bytes] | None = None
+        self.calls = folder / "calls"
 
-    def start(self) -> None:
-        self._log.write_bytes(b"")
+    def environment(self) -> dict[str, str]:
+        self.calls.write_bytes(b"")
         roots = [self.data / name for name in ("spool", "store", "quarantine")]
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "services.listener",
-                "--config",
-                str(self.folder / "axial.yaml"),
-            ],
-            cwd=CHECKOUT,
-            env=environment(self._shim, self._log, *roots),
-            stderr=(self.folder / "log").open("ab"),
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self._health}/readyz", timeout=5):
-                    return
-            except (urllib.error.URLError, ConnectionError):
-                said = (self.folder / "log").read_text()
-                assert self._process.poll() is None, said
-                assert time.monotonic() < deadline, said
-                time.sleep(0.02)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-    def cut(self, chance: random.Random) -> int:
-        """Everything stops at once, and the disk has what was synced."""
-        self.kill()
-        return cut(self._log, chance)
+        return {**super().environment(), **watched(self._shim, self.calls, *roots)}
 
     def kept(self) -> dict[str, str]:
         """SHA-256 of the data set of every instance that is registered and in the store."""
@@ -179,36 +122,28 @@ def _answer(connection: socket.socket) -> bytes:
     return connection.recv(length, socket.MSG_WAITALL)
 
 
-@pytest.fixture
-def front(tmp_path: Path) -> Generator[Front]:
-    """A front that is gone after the test, however that ended."""
-    made = Front(tmp_path)
-    yield made
-    made.kill()
-
-
 @needs_compiler
-def test_no_acknowledged_instance_is_missing_after_the_power_was_cut(front: Front) -> None:
-    seed = int(os.environ.get("POWER_CUT_SEED", "1"))
-    chance = random.Random(seed)
+def test_no_acknowledged_instance_is_missing_after_the_power_was_cut(tmp_path: Path) -> None:
+    chance = random.Random(int(os.environ.get("POWER_CUT_SEED", "1")))
+    front = Front(tmp_path)
     acknowledged: dict[str, str] = {}
     touched = 0
     for number in range(CUTS):
-        front.start()
         senders = [
-            Sender(front.port, f"{number}-{n}", random.Random(chance.random()))
+            Sender(front.settings.listener.port, f"{number}-{n}", random.Random(chance.random()))
             for n in range(ASSOCIATIONS)
         ]
-        for sender in senders:
-            sender.start()
-        _wait_for_some(senders, chance.randrange(5, 60))
-        time.sleep(chance.uniform(0.0, 0.02))  # at any moment of what is under way
-        touched += front.cut(chance)
+        with front.running():  # and killed, with its receivers, when this is left
+            for sender in senders:
+                sender.start()
+            _wait_for_some(senders, chance.randrange(5, 60))
+            time.sleep(chance.uniform(0.0, 0.02))  # at any moment of what is under way
+        touched += cut(front.calls, chance)
         for sender in senders:
             sender.join(20)
             acknowledged.update(sender.acknowledged)
-    front.start()
-    _wait_for_all(front, acknowledged)
+    with front.running():
+        _wait_for_all(front, acknowledged)
     assert touched, "The cuts cost nothing: they prove nothing."
     _quarantined_with_reasons(front.data / "quarantine")
 
