@@ -40,7 +40,7 @@ from services.listener.door.wire import Wire
 
 # Connections without an association, that have not asked for one yet or were rejected and linger:
 # beyond these the oldest is closed, so that they cannot keep others out.
-_MOST_PENDING = 64
+MOST_PENDING = 64
 # How long an association's thread may hold the interpreter before another gets it: its work
 # between two system calls is far shorter.
 _SWITCH_INTERVAL_S = 0.001
@@ -238,7 +238,7 @@ class Receiver:
         return peer
 
     def _hold(self, connection: socket.socket) -> None:
-        if len(self._pending) >= _MOST_PENDING:
+        if len(self._pending) >= MOST_PENDING:
             _break(self._pending.popleft())
         self._pending.append(connection)
 
