@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import itertools
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.listener.door.pdu import P_DATA_TF, MalformedPduError, pdu
+from services.listener.door.tls import make_context, wrap
 from services.listener.door.wire import ConnectionLostError, SilentPeerError, Wire
+from tests.builders.certificates import Authority
 
 _MAX_PDU = 131072
 
@@ -69,6 +74,48 @@ def test_every_read_is_acknowledged_at_once_and_answers_are_not_held_back(
         theirs.sendall(pdu(P_DATA_TF, bytes([number])))
         assert wire.read() == (P_DATA_TF, bytes([number]))
     assert ours.done[1:] == ["read", "quick 1"] * 20
+
+
+class _WatchedTls(ssl.SSLSocket):
+    """The same over TLS, where the library wants a socket of its own kind."""
+
+    done: list[str]
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        got = super().recv_into(buffer, nbytes, flags)
+        self.done.append("read")
+        return got
+
+    def setsockopt(self, *how: Any) -> None:
+        super().setsockopt(*how)
+        if how[:2] == (socket.IPPROTO_TCP, socket.TCP_QUICKACK):
+            self.done.append(f"quick {how[2]}")
+
+
+def test_over_tls_every_read_is_acknowledged_at_once_too(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    context = make_context(authority.door())
+    context.sslsocket_class = _WatchedTls
+    own = authority.sign("CT 1")
+    client = ssl.create_default_context(cafile=authority.certificate)
+    client.check_hostname = False
+    client.load_cert_chain(own.certificate, own.key)
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        plain = socket.create_connection(door.getsockname(), timeout=20)
+        accepted, _ = door.accept()
+    with ThreadPoolExecutor(1) as thread:
+        connecting = thread.submit(client.wrap_socket, plain)
+        ours = wrap(context, accepted, 20)
+        theirs = connecting.result(20)
+    with ours, theirs:
+        assert isinstance(ours, _WatchedTls)
+        ours.done = []
+        wire = Wire(ours, _MAX_PDU)
+        wire.set_patience(20)
+        for number in range(20):
+            theirs.sendall(pdu(P_DATA_TF, bytes([number])))
+            assert wire.read() == (P_DATA_TF, bytes([number]))
+        assert ours.done == ["read", "quick 1"] * 20
 
 
 def test_parts_of_a_pdu_are_acknowledged_at_once(ends: tuple[_Watched, socket.socket]) -> None:
