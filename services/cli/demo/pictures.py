@@ -13,9 +13,8 @@ from services.cli.demo.montage import Overlay, draw_montage
 from services.cli.demo.received import ReceivedObject, find_results, read_segments
 from services.cli.output import CommandError
 from services.common.fates import Refusal
-from services.common.headers import InstanceHeader, read_registration
-from services.common.store import StudyStore
-from services.imaging import GeometryLimits, Volume, examine_series, load_volume
+from services.common.headers import read_registration
+from services.imaging import GeometryLimits, Volume, read_series
 from services.listener.sender import find_instances
 
 
@@ -59,7 +58,7 @@ def _copy(found: list[ReceivedObject], model: str, results: Path) -> list[Path]:
 
 def _montage(job: dict[str, Any], seg: ReceivedObject, source: Path, results: Path) -> Path:
     series_uid = next(iter(job["series"].values()))
-    volume = _source_volume(source, series_uid, results.parent / "data" / "store")
+    volume = _source_volume(source, series_uid)
     overlays = [
         Overlay(segment.label, segment.colour, _stacked(volume, segment.masks))
         for segment in read_segments(seg.dataset)
@@ -78,18 +77,13 @@ def _montage(job: dict[str, Any], seg: ReceivedObject, source: Path, results: Pa
     return file
 
 
-def _source_volume(source: Path, series_uid: str, store_root: Path) -> Volume:
-    headers: list[InstanceHeader] = []
+def _source_volume(source: Path, series_uid: str) -> Volume:
+    files: list[Path] = []
     for item in find_instances(source):
         with item.file.open("rb") as file:
-            header = read_registration(file).header
-        if header.series_uid == series_uid:
-            headers.append(header)
-    geometry = examine_series(headers, GeometryLimits(model="montage"))
-    if isinstance(geometry, Refusal):
-        raise CommandError(f"Series {series_uid} cannot be drawn: {geometry.sentence}")
-    # The pixels as they lie in the study store: what the model saw.
-    volume = load_volume(geometry, headers, StudyStore(store_root))
+            if read_registration(file).header.series_uid == series_uid:
+                files.append(item.file)
+    volume = read_series(files, GeometryLimits(model="montage"))
     if isinstance(volume, Refusal):
         raise CommandError(f"Series {series_uid} cannot be drawn: {volume.sentence}")
     return volume
