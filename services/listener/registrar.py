@@ -232,6 +232,8 @@ class Registrar:
         if trouble is None:
             self._trouble = None
             return
+        if self._ship is not None and isinstance(trouble, StoreError):
+            return  # a store that is away is shipping's to tell; instances are received all the same
         # The text may hold values of the header: its kind only.
         self._trouble = f"Instances wait in the spool: {type(trouble).__name__}."
         if failures == 1:
@@ -372,7 +374,10 @@ class Registrar:
         # The sender may drop its copy after the success, so that this one is kept beside it.
         received, header = one.received, one.received.registration.header
         key = conflict_key(one.uid, received.data_digest)
-        self._store.put_files([(key, one.path)], replace=True)
+        if self._ship is not None:
+            self._ship([(one.uid, key, one.path)])
+        else:
+            self._store.put_files([(key, one.path)], replace=True)
         _log.warning(
             "instance_conflicting",
             instance_uid_hash=hashed(one.uid),
