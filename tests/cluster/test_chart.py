@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from services.common.settings import load_settings
+from services.common.settings import ListenerSettings, load_settings
 
 CHART = Path(__file__).parents[2] / "helm" / "axial"
 KUBERNETES = "1.34"
@@ -20,6 +20,11 @@ VARIANTS: dict[str, list[str]] = {
     "cpu": ["--set=triton.target=cpu,triton.gpus=0"],
     "registry": ["--set=imageRegistry=registry.example/axial,listener.replicas=3"],
     "s3": ["--set=s3.url=s3://hospital/axial,s3.endpoint=https://s3.example,s3.existingSecret=k"],
+    "doors": [
+        "--set=listener.tls.enabled=true,listener.tls.existingSecret=pem,listener.receivers=4",
+        "--set=listener.tls.revocationList=true,listener.tls.profile=bcp195_extended",
+        "--set=listener.stow.enabled=true,listener.stow.tls=true,listener.stow.tokensSecret=t",
+    ],
     "claims": ["--set=store.existingClaim=s,models.existingClaim=m,networkPolicy.enabled=false"],
 }
 
@@ -133,6 +138,107 @@ def test_only_axials_own_pods_reach_what_is_not_for_everybody(
     labels = [peer["podSelector"]["matchLabels"] for peer in first["from"]]
     assert labels == [{"app.kubernetes.io/name": "axial", "app.kubernetes.io/instance": "ax"}]
     assert {port["port"] for rule in rest for port in rule["ports"]} == anybody
+
+
+def _listener_service(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    (found,) = [
+        o for o in objects if (o["kind"], o["metadata"]["name"]) == ("Service", "ax-listener")
+    ]
+    return cast(dict[str, Any], found["spec"])
+
+
+def _settings(objects: list[dict[str, Any]], folder: Path) -> ListenerSettings:
+    (config,) = [o for o in objects if o["kind"] == "ConfigMap"]
+    file = folder / "axial.yaml"
+    file.write_text(config["data"]["axial.yaml"], encoding="utf-8")
+    return load_settings(file, {}).settings.listener
+
+
+def test_only_dicom_is_open_unless_more_is_asked_for(helm: Path, tmp_path: Path) -> None:
+    objects = _render(helm)
+    assert [port["name"] for port in _listener_service(objects)["ports"]] == ["dicom"]
+    settings = _settings(objects, tmp_path)
+    assert (settings.tls.port, settings.stow.port, settings.receivers) == (None, None, 2)
+
+
+def test_every_door_that_is_asked_for_is_open_from_service_to_settings(
+    helm: Path, tmp_path: Path
+) -> None:
+    objects = _render(helm, *VARIANTS["doors"])
+    settings = _settings(objects, tmp_path)
+    assert settings.receivers == 4
+    spec = _workloads(objects)["ax-listener"]["spec"]
+    (container,) = spec["containers"]
+    pods = {port["name"]: port["containerPort"] for port in container["ports"]}
+    doors = {"dicom": settings.port, "dicom-tls": settings.tls.port, "stow": settings.stow.port}
+    assert pods.items() >= doors.items()
+    service = _listener_service(objects)
+    outside = {port["targetPort"]: port["port"] for port in service["ports"]}
+    assert outside == {"dicom": 11112, "dicom-tls": 2762, "stow": 8080}
+    (policy,) = [
+        o for o in objects if (o["kind"], o["metadata"]["name"]) == ("NetworkPolicy", "ax-listener")
+    ]
+    opened = {port["port"] for port in policy["spec"]["ingress"][1]["ports"]}
+    assert opened == {*doors.values(), settings.health_port}
+    assert (settings.stow.host, settings.stow.tls) == ("0.0.0.0", True)
+
+
+def test_certificates_are_mounted_where_the_settings_look(helm: Path, tmp_path: Path) -> None:
+    objects = _render(helm, *VARIANTS["doors"])
+    tls = _settings(objects, tmp_path).tls
+    assert tls.profile == "bcp195_extended"
+    spec = _workloads(objects)["ax-listener"]["spec"]
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    (container,) = spec["containers"]
+    (mount,) = [m for m in container["volumeMounts"] if m["name"] == "tls"]
+    assert mount["readOnly"] is True
+    # Readable by the pod's group, not by everybody.
+    assert volumes["tls"]["secret"] == {"secretName": "pem", "defaultMode": 0o440}
+    files = (tls.certificate, tls.key, tls.trusted_certificates, tls.revocation_list)
+    found = {str(file.relative_to(mount["mountPath"])) for file in files if file is not None}
+    assert found == {"tls.crt", "tls.key", "ca.crt", "ca.crl"}
+    for name in SERVICES[1:]:
+        mounts = _workloads(objects)[f"ax-{name}"]["spec"]["containers"][0]["volumeMounts"]
+        assert "tls" not in [m["name"] for m in mounts], name
+
+
+def test_stow_tokens_come_from_a_secret(helm: Path) -> None:
+    template = _workloads(_render(helm, *VARIANTS["doors"]))["ax-listener"]
+    env = {item["name"]: item for item in template["spec"]["containers"][0]["env"]}
+    name = "AXIAL_LISTENER__STOW__TOKENS"
+    assert env[name]["valueFrom"]["secretKeyRef"] == {"name": "t", "key": "tokens"}
+    settings = load_settings(None, {name: '["one", "two"]'}).settings
+    assert len(settings.listener.stow.tokens) == 2
+
+
+@pytest.mark.parametrize("door", ["listener.tls", "listener.stow"])
+def test_tls_without_a_secret_is_refused(helm: Path, door: str) -> None:
+    asked = f"--set={door}.enabled=true,listener.stow.tls=true"
+    ended = _helm(helm, "template", "ax", str(CHART), asked)
+    assert ended.returncode != 0
+    assert "listener.tls.existingSecret" in ended.stderr
+
+
+@pytest.mark.parametrize("kind", ["LoadBalancer", "NodePort", "ClusterIP"])
+def test_listeners_see_the_addresses_that_peers_are_known_by(helm: Path, kind: str) -> None:
+    service = _listener_service(_render(helm, f"--set=listener.service.type={kind}"))
+    assert service.get("externalTrafficPolicy") == (None if kind == "ClusterIP" else "Local")
+
+
+def test_a_listeners_spool_lies_on_the_volume_of_the_store(helm: Path, tmp_path: Path) -> None:
+    # Files go from the spool into the store by renaming, which no other volume allows; the
+    # listener's name, by which it finds its spool again, is its pod's.
+    for variant in ("defaults", "s3"):
+        objects = _render(helm, *VARIANTS[variant])
+        _settings(objects, tmp_path)
+        settings = load_settings(tmp_path / "axial.yaml", {}).settings
+        template = _workloads(objects)["ax-listener"]
+        mounts = template["spec"]["containers"][0]["volumeMounts"]
+        (store,) = [Path(m["mountPath"]) for m in mounts if m["name"] == "store"]
+        assert settings.spool_dir.is_relative_to(store), variant
+        assert any(
+            o["kind"] == "StatefulSet" and o["metadata"]["name"] == "ax-listener" for o in objects
+        )
 
 
 def test_gateway_is_opened_to_whom_the_site_names(helm: Path) -> None:

@@ -122,6 +122,9 @@ spec:
         {{- if .models }}
         - {name: models, mountPath: /models, readOnly: true}
         {{- end }}
+        {{- if .tlsSecret }}
+        - {name: tls, mountPath: /etc/axial-tls, readOnly: true}
+        {{- end }}
   volumes:
     - name: config
       configMap:
@@ -142,5 +145,11 @@ spec:
       persistentVolumeClaim:
         claimName: {{ include "axial.claim" (dict "root" .root "name" "models" "volume" .root.Values.models) }}
         readOnly: true
+    {{- end }}
+    {{- with .tlsSecret }}
+    - name: tls
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
     {{- end }}
 {{- end }}
