@@ -13,36 +13,22 @@ import datetime as dt
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from services.common.crashpoints import crashpoint
-from services.common.headers import (
-    HeaderError,
-    InstanceHeader,
-    Registration,
-    read_registration,
-)
-from services.common.identity import hashed
-from services.common.store import StoreError, StudyStore, conflict_key, instance_key
+from services.common.headers import HeaderError, Registration, read_registration
+from services.common.store import StoreError, StudyStore, instance_key
 from services.common.telemetry import get_logger
-from services.common.telemetry.audit import AuditEvent, audit
 from services.common.telemetry.metrics import BYTES_RECEIVED, INSTANCES_RECEIVED, QUEUE_DEPTH
+from services.listener.arrivals import Decided, Offered, StoredInstance
 from services.listener.backoff import backoff_s
 from services.listener.door.part10 import META_BYTES
-from services.listener.door.spool import SpooledFile
+from services.listener.placing import Placing, Ship
 from services.listener.quarantine import Quarantine
-from services.listener.registry import (
-    Outcome,
-    ReceivedInstance,
-    find_instance,
-    mark_in_store,
-    register_instances,
-)
+from services.listener.registry import Outcome, ReceivedInstance, register_instances
 
 _log = get_logger("listener")
 
@@ -53,65 +39,6 @@ _BATCH = 256
 _GATHER_S = 0.05
 # So many may wait before whoever offers has to: the spool, not memory, is where instances wait.
 _MOST_WAITING = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Offered:
-    """An instance in a spool.
-
-    Attributes:
-        registration: its head; None has it read from the file (character sets beyond the door).
-        peer: the peer's name in the settings; priority: the peer's.
-    """
-
-    file: SpooledFile
-    registration: Registration | None
-    peer: str
-    priority: str = "normal"
-
-    @classmethod
-    def from_message(cls, told: dict[str, Any]) -> Offered:
-        """From what a receiver tells of an instance."""
-        file = SpooledFile.from_json(told["file"])
-        return cls(file, registration_of(file, told["scanned"]), told["peer"], told["priority"])
-
-
-@dataclass(frozen=True, slots=True)
-class StoredInstance:
-    """An instance that was registered just now."""
-
-    study_uid: str
-    series_uid: str
-    peer: str
-    quiet_period_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """An instance whose row was decided; its file is to be brought where it belongs."""
-
-    offered: Offered
-    received: ReceivedInstance
-    outcome: Outcome
-
-    @property
-    def uid(self) -> str:
-        """Its SOP instance UID."""
-        return self.received.registration.header.sop_instance_uid
-
-    @property
-    def path(self) -> Path:
-        """Its file in the spool."""
-        return Path(self.offered.file.path)
-
-    @property
-    def stored(self) -> StoredInstance:
-        """What assembly hears of it."""
-        header = self.received.registration.header
-        quiet_period_s = self.received.quiet_period_s
-        return StoredInstance(
-            header.study_uid, header.series_uid, self.offered.peer, quiet_period_s
-        )
 
 
 class Registrar:
@@ -133,7 +60,7 @@ class Registrar:
         quarantine: Quarantine,
         listener_id: str,
         on_stored: Callable[[Sequence[StoredInstance]], None],
-        ship: Callable[[Sequence[tuple[str, str, Path]]], None] | None = None,
+        ship: Ship | None = None,
         *,
         quiet_period_s: Callable[[str], float],
     ) -> None:
@@ -145,7 +72,7 @@ class Registrar:
         self._ship = ship
         self._quiet_period_s = quiet_period_s
         self._waiting: deque[Offered] = deque()
-        self._unplaced: list[Decided] = []  # the thread's own
+        self._placing = Placing(engine, store, ship)  # the thread's own
         self._changed = threading.Condition()
         self._offered = 0
         self._done = 0
@@ -201,7 +128,7 @@ class Registrar:
         failures = 0
         while True:
             with self._changed:
-                while not self._waiting and not self._stopped and not self._unplaced:
+                while not self._waiting and not self._stopped and not self._placing.waiting():
                     self._changed.wait()
                 if self._stopped and (failures or not self._waiting):
                     return
@@ -213,7 +140,7 @@ class Registrar:
                 self._register(batch)
             except SQLAlchemyError as error:
                 trouble, batch = error, []
-            trouble = self._place() or trouble
+            trouble = self._placing.place() or trouble
             with self._changed:
                 for _ in batch:
                     self._waiting.popleft()
@@ -229,11 +156,10 @@ class Registrar:
         return self._urgent or self._stopped or len(self._waiting) >= _BATCH
 
     def _note(self, trouble: Exception | None, failures: int) -> None:
-        if trouble is None:
+        # Of a store that is away shipping tells; instances are received all the same.
+        if trouble is None or (self._ship is not None and isinstance(trouble, StoreError)):
             self._trouble = None
             return
-        if self._ship is not None and isinstance(trouble, StoreError):
-            return  # a store that is away is shipping's to tell; instances are received all the same
         # The text may hold values of the header: its kind only.
         self._trouble = f"Instances wait in the spool: {type(trouble).__name__}."
         if failures == 1:
@@ -243,8 +169,8 @@ class Registrar:
         received = [one for one in map(self._received, batch) if one is not None]
         try:
             outcomes = self._outcomes([one for _, one in received])
-        except (DBAPIError, ValueError) as error:
-            if isinstance(error, DBAPIError) and not _is_about_values(error):
+        except Exception as error:
+            if isinstance(error, SQLAlchemyError) and not _is_about_values(error):
                 raise
             outcomes = self._one_by_one(received)
         crashpoint("listener.instance.registered")
@@ -253,7 +179,7 @@ class Registrar:
             for (offered, one), outcome in zip(received, outcomes, strict=True)
             if outcome is not None
         ]
-        self._unplaced += decided
+        self._placing.add(decided)
         self._count(decided)
 
     def _count(self, decided: Sequence[Decided]) -> None:
@@ -296,8 +222,8 @@ class Registrar:
         for offered, one in received:
             try:
                 outcomes += self._outcomes([one])
-            except (DBAPIError, ValueError) as error:
-                if isinstance(error, DBAPIError) and not _is_about_values(error):
+            except Exception as error:
+                if isinstance(error, SQLAlchemyError) and not _is_about_values(error):
                     raise
                 self._put_aside(Path(offered.file.path), type(error).__name__)
                 outcomes.append(None)
@@ -307,129 +233,12 @@ class Registrar:
         self._quarantine.put(file, "unreadable_instance", problem)
         INSTANCES_RECEIVED.labels("quarantined").inc()
 
-    def _place(self) -> Exception | None:
-        """Brings registered instances into the store; those it refuses stay for the next time."""
-        refused: list[Decided] = []
-        trouble: Exception | None = None
-        stored: list[Decided] = []
-        for one in self._unplaced:
-            try:
-                if one.outcome is Outcome.STORED or self._is_on_its_way(one):
-                    stored.append(one)
-            except (StoreError, SQLAlchemyError, OSError) as error:
-                refused.append(one)
-                trouble = error
-        try:
-            self._bring(stored)
-        except (StoreError, SQLAlchemyError, OSError) as error:
-            refused += stored
-            trouble = error
-        self._unplaced = refused
-        return trouble
-
-    def _bring(self, stored: list[Decided]) -> None:
-        there = [one for one in stored if one.path.exists()]
-        if self._ship is not None:
-            self._ship([(one.uid, one.received.store_key, one.path) for one in there])
-        elif stored:
-            # The row decided that these bytes are the instance: they replace what a crash left.
-            files = [(one.received.store_key, one.path) for one in there]
-            self._store.put_files(files, replace=True)
-            mark_in_store(self._engine, [one.uid for one in stored])
-
-    def _is_on_its_way(self, one: Decided) -> bool:
-        """Whether an instance that was registered before is to be brought into the store.
-
-        It is when that one is not there yet: this is its file, found after a crash, or the same
-        once more; whichever reaches the store stands for both. Else it is dealt with here: the
-        same bytes are removed, other bytes kept beside the first.
-        """
-        if not one.path.exists():
-            return False
-        outcome = one.outcome
-        if outcome is Outcome.REPEATED:
-            known = find_instance(self._engine, one.uid)
-            if known is None or known.spooled_by is not None:
-                INSTANCES_RECEIVED.labels(Outcome.REPEATED).inc()
-                return True
-            outcome = self._compared(one, known.store_key)
-        if outcome is Outcome.CONFLICTING:
-            self._keep_beside(one)
-        INSTANCES_RECEIVED.labels(outcome).inc()
-        return False
-
-    def _compared(self, one: Decided, kept_key: str) -> Outcome:
-        """What an instance is whose digest is that of the one in the store: bytes decide."""
-        if self._store.size(kept_key) is None:  # somebody lost it
-            self._store.put_file(kept_key, one.path)
-            return Outcome.REPEATED
-        with self._store.local([kept_key]) as kept:
-            if not _same_data(kept[kept_key], one.path):
-                return Outcome.CONFLICTING
-        one.path.unlink(missing_ok=True)
-        return Outcome.REPEATED
-
-    def _keep_beside(self, one: Decided) -> None:
-        # PS3.4 B.2.3 leaves duplicates to us: the first one received stays the one that is used.
-        # The sender may drop its copy after the success, so that this one is kept beside it.
-        received, header = one.received, one.received.registration.header
-        key = conflict_key(one.uid, received.data_digest)
-        if self._ship is not None:
-            self._ship([(one.uid, key, one.path)])
-        else:
-            self._store.put_files([(key, one.path)], replace=True)
-        _log.warning(
-            "instance_conflicting",
-            instance_uid_hash=hashed(one.uid),
-            digest=received.data_digest,
-            peer=received.peer,
-        )
-        audit(
-            AuditEvent.INSTANCE_CONFLICTING,
-            peer=one.offered.peer,
-            ae_title=received.peer,
-            study_uid=header.study_uid,
-            instances={header.sop_class_uid: 1},
-        )
-
-
-def registration_of(file: SpooledFile, scanned: dict[str, Any]) -> Registration | None:
-    """The records that a receiver scanned; None where it left them to the library."""
-    records = scanned["records"]
-    if records is None:
-        return None
-    uids, offset = scanned["uids"], scanned["pixel_offset"]
-    header = InstanceHeader(
-        sop_instance_uid=uids["SOPInstanceUID"],
-        sop_class_uid=uids["SOPClassUID"],
-        series_uid=uids["SeriesInstanceUID"],
-        study_uid=uids["StudyInstanceUID"],
-        transfer_syntax_uid=file.meta.transfer_syntax_uid,
-        attributes=records["header"],
-        pixel_offset=None if offset is None else META_BYTES + offset,
-        pixel_length=scanned["pixel_length"],
-    )
-    return Registration(header, records["study"], records["series"])
-
 
 def _read(path: Path) -> Registration:
     with path.open("rb") as file:
         return read_registration(file)
 
 
-def _same_data(kept: Path, file: Path) -> bool:
-    # What stands before the data set may differ: another peer sent it.
-    if kept.stat().st_size != file.stat().st_size:
-        return False
-    with kept.open("rb") as one, file.open("rb") as other:
-        one.seek(META_BYTES)
-        other.seek(META_BYTES)
-        while chunk := one.read(1 << 20):
-            if chunk != other.read(1 << 20):
-                return False
-    return True
-
-
-def _is_about_values(error: DBAPIError) -> bool:
+def _is_about_values(error: SQLAlchemyError) -> bool:
     # Data and integrity errors are about what is written; operational ones about the database.
     return isinstance(error, (DataError, IntegrityError))
