@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.common.settings import StowSettings
+from services.listener.stow.progress import LEAST_BYTES
 from services.listener.stow.response import JSON_TYPE, REASON_MEANINGS, XML_TYPE
 
 # Statuses and when they are given; the tests of the door provoke each of them.
@@ -15,7 +16,11 @@ STATUSES: tuple[tuple[int, str], ...] = (
     (404, "another path"),
     (405, "another method than POST"),
     (406, "the answer is wanted in another media type"),
-    (408, "the body stood still for `listener.stow.idle_timeout_s`"),
+    (
+        408,
+        f"less than {LEAST_BYTES >> 10} KiB of the body came, and not its end, while it was waited "
+        "for during `listener.stow.idle_timeout_s`",
+    ),
     (409, "no instance is stored; the reasons are in the answer"),
     (413, "the body is larger than `listener.stow.max_request_bytes`"),
     (415, "the body is not of the type above, or is encoded"),

@@ -283,6 +283,7 @@ def _config(settings: Settings) -> DoorConfig:
         max_instance_bytes=door.max_instance_bytes,
         request_timeout_s=door.request_timeout_s,
         idle_timeout_s=door.idle_timeout_s,
+        handshake_timeout_s=door.tls.handshake_timeout_s,
         tls=None if door.tls.port is None else tls_files(settings.listener.tls).as_json(),
     )
 

@@ -141,7 +141,8 @@ class StowSettings(Group):
     max_request_bytes: Annotated[int, Field(ge=1 << 20)] = 1 << 40
     """The largest request, for the whole of a study; a larger one is answered with 413."""
     idle_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """A request whose body stands still for this long is given up."""
+    """A request of whose body less than 64 KiB comes while it is waited for this long is given
+    up."""
     tokens: tuple[SecretStr, ...] = ()
     """Bearer tokens of which a request must carry one. Empty: address and certificate decide."""
     public_url: str | None = None

@@ -22,6 +22,7 @@ class DoorConfig:
         request_timeout_s: until the association is asked for, and until a connection that is
             over is closed (ARTIM, PS3.8 9.1.5).
         idle_timeout_s: an association without traffic for this long is aborted.
+        handshake_timeout_s: a TLS handshake that takes longer is given up.
         tls: what `tls.TlsFiles` is made of; None without TLS.
     """
 
@@ -34,6 +35,7 @@ class DoorConfig:
     max_instance_bytes: int
     request_timeout_s: float
     idle_timeout_s: float
+    handshake_timeout_s: float = 10.0
     tls: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -48,6 +50,7 @@ class DoorConfig:
             "max_instance_bytes": self.max_instance_bytes,
             "request_timeout_s": self.request_timeout_s,
             "idle_timeout_s": self.idle_timeout_s,
+            "handshake_timeout_s": self.handshake_timeout_s,
             "tls": None if self.tls is None else dict(self.tls),
         }
 

@@ -175,7 +175,7 @@ class Receiver:
 
     def _secured(self, connection: socket.socket) -> socket.socket:
         assert self._tls is not None, "a secure door is opened with TLS files only"
-        secured = wrap(self._tls.current(), connection, self._config.request_timeout_s)
+        secured = wrap(self._tls.current(), connection, self._config.handshake_timeout_s)
         with self._changed:  # `connection` has handed its descriptor over
             self._serving.discard(connection)
             self._serving.add(secured)

@@ -32,6 +32,7 @@ from services.listener.door.admission import (
 from services.listener.door.store import Taking, free_bytes
 from services.listener.stow.instance import DICOM_TYPE, StowTaking
 from services.listener.stow.multipart import MultipartError, MultipartParser, parse_media_type
+from services.listener.stow.progress import Progress
 from services.listener.stow.request import StowRequest
 from services.listener.stow.response import Outcome, Stored, negotiate, render, status_of
 
@@ -45,6 +46,7 @@ _CHUNK_BYTES = 1 << 20
 # Of the body of a refused request, what is read and thrown away so that the sender, who may look
 # at the answer only when it has sent everything, hears why. A longer one finds the door shut.
 _READ_OF_REFUSED_BYTES = 16 << 20
+_READ_OF_REFUSED_S = 5.0
 _RETRY_AFTER_S = 5
 
 Message = dict[str, Any]
@@ -172,15 +174,18 @@ class StowApp:
         gathered = bytearray()
         total = 0
         ended: _Body | None = None
+        progress = Progress(settings.idle_timeout_s)
         while ended is None:
+            asked = time.monotonic()
             try:
-                async with asyncio.timeout(settings.idle_timeout_s):
+                async with asyncio.timeout(progress.left_s):
                     message = await receive()
             except TimeoutError:
                 ended = _Body.TOO_SLOW
                 message = {}
             if message.get("type") == "http.disconnect":
                 raise _SenderGone
+            progress.came(time.monotonic() - asked, len(message.get("body", b"")))
             gathered += message.get("body", b"")
             total += len(message.get("body", b""))
             if total > settings.max_request_bytes:
@@ -320,17 +325,17 @@ async def _refuse(
 async def _read_away(receive: Receive) -> bool:
     """Whether the body came to its end soon."""
     read = 0
-    while read <= _READ_OF_REFUSED_BYTES:
-        try:
-            async with asyncio.timeout(_RETRY_AFTER_S):
+    try:
+        async with asyncio.timeout(_READ_OF_REFUSED_S):
+            while read <= _READ_OF_REFUSED_BYTES:
                 message = await receive()
-        except TimeoutError:
-            return False
-        if message["type"] == "http.disconnect":
-            return False
-        read += len(message.get("body", b""))
-        if not message.get("more_body", False):
-            return True
+                if message["type"] == "http.disconnect":
+                    return False
+                read += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return True
+    except TimeoutError:
+        return False
     return False
 
 
