@@ -48,6 +48,10 @@ class Association:
     Args:
         address: where it came from.
         admit: decides on the request, and takes a slot where it admits.
+
+    Attributes:
+        over: called when the association is over, before the peer hears of it: at once it may ask
+            for the next one.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Association:
         self._config = config
         self._taking = taking
         self._admit = admit
+        self.over: Callable[[], None] = lambda: None
         self._syntaxes: dict[int, tuple[str, str]] = {}
         self._sender = Sender("", "", "")
         self._command = b""
@@ -220,8 +225,9 @@ class Association:
 
     def _last_word(self, data: bytes) -> None:
         # The peer closes the connection (PS3.8 9.1.5); ARTIM bounds how long we wait for it.
-        # What is half here does not wait for that.
+        # Neither what is half here nor our place waits for that.
         self._discard()
+        self.over()
         try:
             self._wire.send(data)
         except ConnectionLostError:

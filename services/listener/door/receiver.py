@@ -8,6 +8,7 @@ acknowledged is on disk, and is found there at the next start.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -38,9 +39,11 @@ from services.listener.door.store import Taking
 from services.listener.door.tls import TlsContexts, TlsError, TlsFiles, peer_certificate, wrap
 from services.listener.door.wire import Wire
 
-# Connections without an association, that have not asked for one yet or were rejected and linger:
+# Connections without an association, that have not asked for one yet or linger after its end:
 # beyond these the oldest is closed, so that they cannot keep others out.
 MOST_PENDING = 64
+# How long the door waits for a connection to end when the system gives no more of them.
+_ROOM_WITHIN_S = 0.1
 # How long an association's thread may hold the interpreter before another gets it: its work
 # between two system calls is far shorter.
 _SWITCH_INTERVAL_S = 0.001
@@ -114,8 +117,10 @@ class Receiver:
     def _accept(self, door: socket.socket, secure: bool) -> None:
         try:
             connection, address = door.accept()
-        except OSError:
-            return  # it was closed again, or another receiver was faster
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._make_room()
+            return  # else it was closed again
         connection.setblocking(True)
         with self._changed:
             self._hold(connection)
@@ -131,6 +136,7 @@ class Receiver:
     def _serve(self, connection: socket.socket, address: str, secure: bool) -> None:
         served = connection
         peer: PeerRule | None = None
+        open_for: PeerRule | None = None  # as long as it has a slot
         opened_at = time.monotonic()
         try:
             if secure:
@@ -138,12 +144,21 @@ class Receiver:
             wire = Wire(served, self._config.max_pdu_bytes)
 
             def decide(request: AssociateRequest) -> PeerRule | Rejection:
-                nonlocal peer
+                nonlocal peer, open_for
                 decided = self._admit(request, served, address, connection)
-                peer = decided if isinstance(decided, PeerRule) else None
+                peer = open_for = decided if isinstance(decided, PeerRule) else None
                 return decided
 
+            def give_back() -> None:
+                nonlocal open_for
+                if open_for is not None:
+                    self._slots.give_back(open_for.name)
+                    open_for = None
+                    with self._changed:
+                        self._hold(served)  # until the peer closes the connection
+
             association = Association(wire, self._config, self._taking, address, decide)
+            association.over = give_back
             association.serve()
             tally = association.tally
             if peer is not None:
@@ -169,8 +184,8 @@ class Receiver:
             # The main process is gone: nothing may be acknowledged any more.
             os._exit(1)
         finally:
-            if peer is not None:
-                self._slots.give_back(peer.name)
+            if open_for is not None:
+                self._slots.give_back(open_for.name)
             self._end(connection, served)
 
     def _secured(self, connection: socket.socket) -> socket.socket:
@@ -241,6 +256,13 @@ class Receiver:
         if len(self._pending) >= MOST_PENDING:
             _break(self._pending.popleft())
         self._pending.append(connection)
+
+    def _make_room(self) -> None:
+        # No descriptor is left for who knocks: the oldest that has no association goes.
+        with self._changed:
+            if self._pending:
+                _break(self._pending.popleft())
+            self._changed.wait(_ROOM_WITHIN_S)
 
     def _end(self, connection: socket.socket, served: socket.socket) -> None:
         served.close()

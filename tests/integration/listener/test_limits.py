@@ -113,6 +113,43 @@ def test_more_rejected_connections_than_are_held_do_not_linger(
         _send_all(listener, files)
 
 
+def test_a_place_is_free_before_the_release_is_answered(
+    open_front_door: OpenListener, tmp_path: Path
+) -> None:
+    # A sender with one association at a time asks for the next before we see its connection end.
+    with (
+        open_front_door(max_associations=1, request_timeout_s=600) as listener,
+        raw_senders(listener.port, 0) as lingering,
+    ):
+        for _ in range(MOST_PENDING + 20):
+            lingering.append(RawSender(listener.port).associate())
+            lingering[-1].release()
+        assert all(sender.is_closed() for sender in lingering[:20])
+
+
+def test_who_does_not_take_the_answers_loses_the_place(open_front_door: OpenListener) -> None:
+    with open_front_door(idle_timeout_s=0.5, max_associations=1) as listener:
+        with RawSender(listener.port).associate() as deaf:
+            with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                _ask_without_end(deaf)
+        wait_until_free(listener.port)
+        _echoes(listener.port)
+
+
+def test_a_receiver_without_descriptors_lets_senders_in_again(
+    open_front_door: OpenListener, tmp_path: Path
+) -> None:
+    files = sound_series(tmp_path / "dicom")
+    with open_front_door(request_timeout_s=600) as listener:
+        _stores(listener.port)
+        (receiver,) = receiver_processes()
+        most = receiver.num_fds() + 10
+        receiver.rlimit(psutil.RLIMIT_NOFILE, (most, most))
+        with raw_senders(listener.port, 30) as silent:
+            assert silent[0].is_closed()
+            _send_all(listener, files[:1])
+
+
 def test_an_instance_that_is_too_large_is_refused_and_the_next_is_taken(
     open_front_door: OpenListener, lite_engine: Engine, store: StudyStore, tmp_path: Path
 ) -> None:
@@ -250,6 +287,12 @@ def test_hundreds_of_associations_leave_no_descriptor_and_no_thread(
 
 def _held(receiver: psutil.Process, spool: Path) -> tuple[int, int]:
     return descriptors(receiver, spool)[1], receiver.num_threads()
+
+
+def _ask_without_end(sender: RawSender) -> None:
+    echoes = values(11, 3, command(C_ECHO_RQ)) * 1000
+    while True:
+        sender.send(echoes)  # waits when the door, whose answers nobody reads, reads no more
 
 
 def _stores(port: int) -> None:

@@ -103,7 +103,7 @@ def test_before_an_association_it_is_aborted(case: str, open_front_door: OpenLis
 def test_who_is_aborted_and_does_not_close_is_closed_by_artim(
     open_front_door: OpenListener,
 ) -> None:
-    with open_front_door(request_timeout_s=0.5) as listener, RawSender(listener.port) as sender:
+    with open_front_door(request_timeout_s=1.5) as listener, RawSender(listener.port) as sender:
         sender.send(b"GET / HTTP/1.1\r\n\r\n")
         assert sender.answer()[0] == pdu.A_ABORT
         assert sender.is_closed()
