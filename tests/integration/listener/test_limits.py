@@ -129,9 +129,11 @@ def test_a_place_is_free_before_the_release_is_answered(
 
 def test_who_does_not_take_the_answers_loses_the_place(open_front_door: OpenListener) -> None:
     with open_front_door(idle_timeout_s=0.5, max_associations=1) as listener:
-        with RawSender(listener.port).associate() as deaf:
-            with pytest.raises((BrokenPipeError, ConnectionResetError)):
-                _ask_without_end(deaf)
+        with (
+            RawSender(listener.port).associate() as deaf,
+            pytest.raises((BrokenPipeError, ConnectionResetError)),
+        ):
+            _ask_without_end(deaf)
         wait_until_free(listener.port)
         _echoes(listener.port)
 
