@@ -9,7 +9,7 @@ something. What was not frozen when the process stopped is taken up at the next 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -118,9 +118,15 @@ class Assembly:
             return None
         return self.freeze(study_uid, Trigger.COUNTED)
 
-    def freeze(self, study_uid: str, trigger: Trigger) -> FrozenRevision | None:
-        """Freezes the study's next revision now; None when nothing is unfrozen."""
-        revision = freeze_revision(self._engine, study_uid, trigger, self._clock())
+    def freeze(
+        self, study_uid: str, trigger: Trigger, leaving_out: Collection[str] = ()
+    ) -> FrozenRevision | None:
+        """Freezes the study's next revision now; None when nothing is unfrozen.
+
+        Args:
+            leaving_out: series UIDs of which nothing new is taken.
+        """
+        revision = freeze_revision(self._engine, study_uid, trigger, self._clock(), leaving_out)
         if revision is None:
             return None
         crashpoint("listener.revision.frozen")

@@ -7,11 +7,24 @@ Every function is one transaction. On PostgreSQL the study's row is the lock bet
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    and_,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from services.common.database import InstanceRow, RevisionInstanceRow, RevisionRow, StudyRow
 from services.common.lifecycle import REVISION_TRANSITIONS, RevisionState, require
@@ -75,11 +88,19 @@ def unfrozen_studies(engine: Engine) -> list[StudyActivity]:
 
 
 def freeze_revision(
-    engine: Engine, study_uid: str, trigger: Trigger, now: dt.datetime
+    engine: Engine,
+    study_uid: str,
+    trigger: Trigger,
+    now: dt.datetime,
+    leaving_out: Collection[str] = (),
 ) -> FrozenRevision | None:
-    """Freezes all instances of a study as its next revision.
+    """Freezes the instances of a study as its next revision.
 
     None when nothing arrived since the newest revision, so that freezing twice is freezing once.
+
+    Args:
+        leaving_out: series UIDs of which nothing new is taken; what an earlier revision has of
+            them stays, so that each revision holds all of the one before.
     """
     with engine.begin() as connection:
         study = connection.execute(
@@ -88,8 +109,11 @@ def freeze_revision(
         if study is None or study.unfrozen_instances == 0:
             return None
         number = study.newest_revision + 1
-        instances = _add_members(connection, study_uid, number)
-        new = _new_members(connection, study_uid, number)
+        taken = _taken(study_uid, number, leaving_out)
+        new = _new_members(connection, study_uid, number, taken)
+        if leaving_out and new.instances == 0:
+            return None
+        instances = _add_members(connection, study_uid, number, taken)
         frozen = FrozenRevision(
             study_uid=study_uid,
             number=number,
@@ -99,8 +123,28 @@ def freeze_revision(
             receiving_since=new.since or study.last_received_at,
             traceparent=root_traceparent(study_uid, number),
         )
-        _insert_revision(connection, frozen, trigger, now, study.last_received_at)
+        last = new.until if leaving_out else study.last_received_at
+        left = _count_instances(connection, study_uid) - instances if leaving_out else 0
+        _insert_revision(connection, frozen, trigger, now, last, left)
     return frozen
+
+
+def has_new_instances(
+    engine: Engine, study_uid: str, newest_revision: int, series_uids: Collection[str]
+) -> bool:
+    """Whether one of these series has an instance that the newest revision does not have."""
+    members = _members(study_uid, newest_revision)
+    with engine.execution_options(axial_readonly=True).connect() as connection:
+        new = connection.execute(
+            select(InstanceRow.sop_instance_uid)
+            .where(
+                InstanceRow.series_uid.in_(sorted(series_uids)),
+                InstanceRow.deleted_at.is_(None),
+                InstanceRow.sop_instance_uid.not_in(members),
+            )
+            .limit(1)
+        ).first()
+    return new is not None
 
 
 def count_revision(engine: Engine, study_uid: str, number: int) -> int:
@@ -185,6 +229,7 @@ def _insert_revision(
     trigger: Trigger,
     now: dt.datetime,
     last_received_at: dt.datetime,
+    left: int,
 ) -> None:
     connection.execute(
         insert(RevisionRow).values(
@@ -201,26 +246,51 @@ def _insert_revision(
     connection.execute(
         update(StudyRow)
         .where(StudyRow.study_uid == frozen.study_uid)
-        .values(unfrozen_instances=0, newest_revision=frozen.number)
+        .values(unfrozen_instances=left, newest_revision=frozen.number)
     )
 
 
-def _add_members(connection: Connection, study_uid: str, number: int) -> int:
-    all_instances = select(
-        InstanceRow.study_uid, literal(number), InstanceRow.sop_instance_uid
-    ).where(InstanceRow.study_uid == study_uid, InstanceRow.deleted_at.is_(None))
-    columns = ["study_uid", "number", "sop_instance_uid"]
-    connection.execute(insert(RevisionInstanceRow).from_select(columns, all_instances))
-    members = select(func.count()).where(
+def _members(study_uid: str, number: int) -> Select[str]:
+    return select(RevisionInstanceRow.sop_instance_uid).where(
         RevisionInstanceRow.study_uid == study_uid, RevisionInstanceRow.number == number
     )
+
+
+def _taken(study_uid: str, number: int, leaving_out: Collection[str]) -> ColumnElement[bool]:
+    """Which instances become a revision's members."""
+    there = and_(InstanceRow.study_uid == study_uid, InstanceRow.deleted_at.is_(None))
+    if not leaving_out:
+        return there
+    return and_(
+        there,
+        or_(
+            InstanceRow.series_uid.not_in(sorted(leaving_out)),
+            InstanceRow.sop_instance_uid.in_(_members(study_uid, number - 1)),
+        ),
+    )
+
+
+def _count_instances(connection: Connection, study_uid: str) -> int:
+    there = select(func.count()).where(_taken(study_uid, 0, ()))
+    return connection.execute(there).scalar_one()
+
+
+def _add_members(
+    connection: Connection, study_uid: str, number: int, taken: ColumnElement[bool]
+) -> int:
+    instances = select(InstanceRow.study_uid, literal(number), InstanceRow.sop_instance_uid).where(
+        taken
+    )
+    columns = ["study_uid", "number", "sop_instance_uid"]
+    connection.execute(insert(RevisionInstanceRow).from_select(columns, instances))
+    members = select(func.count()).select_from(_members(study_uid, number).subquery())
     return connection.execute(members).scalar_one()
 
 
-def _new_members(connection: Connection, study_uid: str, number: int) -> Any:
+def _new_members(
+    connection: Connection, study_uid: str, number: int, taken: ColumnElement[bool]
+) -> Any:
     """What no earlier revision has, or had before its image was removed and sent again."""
-    earlier = (RevisionInstanceRow.study_uid == study_uid, RevisionInstanceRow.number == number - 1)
-    frozen_with = select(RevisionInstanceRow.sop_instance_uid).where(*earlier)
     received_before = (
         select(RevisionRow.last_received_at)
         .where(RevisionRow.study_uid == study_uid, RevisionRow.number == number - 1)
@@ -231,11 +301,11 @@ def _new_members(connection: Connection, study_uid: str, number: int) -> Any:
             func.count().label("instances"),
             func.coalesce(func.sum(InstanceRow.size_bytes), 0).label("size_bytes"),
             func.min(InstanceRow.received_at).label("since"),
+            func.max(InstanceRow.received_at).label("until"),
         ).where(
-            InstanceRow.study_uid == study_uid,
-            InstanceRow.deleted_at.is_(None),
+            taken,
             or_(
-                InstanceRow.sop_instance_uid.not_in(frozen_with),
+                InstanceRow.sop_instance_uid.not_in(_members(study_uid, number - 1)),
                 InstanceRow.received_at > received_before,
             ),
         )

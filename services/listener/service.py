@@ -14,18 +14,21 @@ from services.common.service import ServiceContext
 from services.common.settings import Settings
 from services.common.telemetry import get_logger
 from services.listener.announce import Announcer
+from services.listener.arrivals import Offered, StoredInstance
 from services.listener.assembly import Assembly
 from services.listener.door_events import DoorEvents
+from services.listener.examination import Examiner
 from services.listener.intake import Intake
 from services.listener.quarantine import Quarantine
 from services.listener.quiet_periods import QuietPeriods
 from services.listener.receivers import Receivers
 from services.listener.recovery import recover_spool, settle_rows
-from services.listener.registrar import Offered, Registrar, StoredInstance
+from services.listener.registrar import Registrar
 from services.listener.retention import Retention
 from services.listener.shipping import Shipping
 from services.listener.stow.opening import open_stow_door
 from services.listener.stow.server import StowServer
+from services.listener.wanting import Wanting
 from services.listener.watermark import Watermark
 
 _log = get_logger("listener")
@@ -56,6 +59,7 @@ class Listener:
     _retention: Retention
     _watermark: Watermark
     _stow: StowServer | None
+    _wanting: Wanting | None
 
     @property
     def stow_port(self) -> int | None:
@@ -71,6 +75,9 @@ class Listener:
             "Instances are not being registered.": self._registrar.alive(),
             "Studies are not being frozen.": self._assembly.alive(),
             "Revisions are not being announced.": self._announcer.alive(),
+            "Studies are not examined for models.": (
+                self._wanting is None or self._wanting.alive()
+            ),
             "STOW-RS requests are not being served.": self._stow is None or self._stow.alive(),
             "Instances are not being sent to the store.": (
                 self._shipping is None or self._shipping.alive()
@@ -131,11 +138,12 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         retention = resources.enter_context(
             Retention(context.engine, context.store, settings.retention)
         )
-        receivers = resources.enter_context(_receivers(settings, registrar, recover))
+        wanting = _wanting(context, assembly, registrar, resources)
+        receivers = resources.enter_context(_receivers(settings, registrar, recover, wanting))
         stow = resources.enter_context(
             open_stow_door(
                 settings,
-                lambda message: registrar.offer(Offered.from_message(message)),
+                partial(_take_from_stow, registrar, wanting),
                 finish_within_s=settings.grace_period_s * _SHARE_FOR_ASSOCIATIONS,
             )
         )
@@ -162,6 +170,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
             retention,
             _watermark(context),
             stow,
+            wanting,
         )
 
 
@@ -185,9 +194,43 @@ def _watermark(context: ServiceContext) -> Watermark:
     return Watermark(watched, context.settings.store.min_free_bytes)
 
 
-def _receivers(settings: Settings, registrar: Registrar, recover: Any) -> Receivers:
-    def on_stored(message: Mapping[str, Any]) -> None:
-        registrar.offer(Offered.from_message(dict(message)))
+def _wanting(
+    context: ServiceContext, assembly: Assembly, registrar: Registrar, resources: ExitStack
+) -> Wanting | None:
+    """What looks after series that models want; None where studies are to be whole first."""
+    settings = context.settings
+    if not settings.listener.start_when_wanted:
+        return None
+    examiner = resources.enter_context(Examiner(settings.orchestrator.address))
+    return resources.enter_context(
+        Wanting(
+            context.engine,
+            assembly,
+            examiner.ask,
+            registrar.flush,
+            settings.listener.settle_period_s,
+        )
+    )
+
+
+def _take_from_stow(
+    registrar: Registrar, wanting: Wanting | None, message: Mapping[str, Any]
+) -> None:
+    if message["type"] == "stored":
+        _take_stored(registrar, wanting, message)
+    elif wanting is not None:
+        wanting.closed(message["association"], orderly=message["orderly"])
+
+
+def _take_stored(registrar: Registrar, wanting: Wanting | None, message: Mapping[str, Any]) -> None:
+    if wanting is not None:
+        wanting.stored(message)
+    registrar.offer(Offered.from_message(dict(message)))
+
+
+def _receivers(
+    settings: Settings, registrar: Registrar, recover: Any, wanting: Wanting | None
+) -> Receivers:
 
     events = DoorEvents(settings.listener.ae_title)
 
@@ -195,13 +238,18 @@ def _receivers(settings: Settings, registrar: Registrar, recover: Any) -> Receiv
         events.take(message)
         if message["event"] == "association_closed":
             registrar.hurry()  # no more of it is on its way
+            if wanting is not None:
+                orderly = message["ended"] == "released"
+                wanting.closed(message["association"], orderly=orderly)
 
     def on_lost(spool: Path) -> None:
         recover(spool)
+        if wanting is not None:
+            wanting.lost(spool.name)
 
     return Receivers(
         settings,
-        on_stored,
+        partial(_take_stored, registrar, wanting),
         on_event,
         on_lost,
         finish_within_s=settings.grace_period_s * _SHARE_FOR_ASSOCIATIONS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
@@ -71,27 +71,35 @@ def read_revision(engine: Engine, study_uid: str, number: int) -> Revision:
             .where(RevisionInstanceRow.study_uid == study_uid, RevisionInstanceRow.number == number)
             .order_by(InstanceRow.sop_instance_uid)
         ).all()
-        by_series: dict[str, list[InstanceRow]] = {}
-        for instance in instances:
-            by_series.setdefault(instance.series_uid, []).append(instance)
-        ours = set(
-            session.scalars(select(ResultRow.series_uid).where(ResultRow.series_uid.in_(by_series)))
-        )
-        rows = {
-            series.series_uid: series
-            for series in session.scalars(
-                select(SeriesRow).where(SeriesRow.series_uid.in_(by_series))
-            )
-        }
-        return Revision(
-            study_uid,
-            number,
-            row.traceparent,
-            tuple(
-                _series(rows[uid], members, made_by_axial=uid in ours)
-                for uid, members in sorted(by_series.items())
-            ),
-        )
+        return Revision(study_uid, number, row.traceparent, _by_series(session, instances))
+
+
+def read_registered(engine: Engine, study_uid: str) -> tuple[SeriesOfRevision, ...]:
+    """What is registered of a study at present and was not removed, in a revision or not."""
+    with Session(engine.execution_options(axial_readonly=True)) as session:
+        instances = session.scalars(
+            select(InstanceRow)
+            .where(InstanceRow.study_uid == study_uid, InstanceRow.deleted_at.is_(None))
+            .order_by(InstanceRow.sop_instance_uid)
+        ).all()
+        return _by_series(session, instances)
+
+
+def _by_series(session: Session, instances: Sequence[InstanceRow]) -> tuple[SeriesOfRevision, ...]:
+    by_series: dict[str, list[InstanceRow]] = {}
+    for instance in instances:
+        by_series.setdefault(instance.series_uid, []).append(instance)
+    ours = set(
+        session.scalars(select(ResultRow.series_uid).where(ResultRow.series_uid.in_(by_series)))
+    )
+    rows = {
+        series.series_uid: series
+        for series in session.scalars(select(SeriesRow).where(SeriesRow.series_uid.in_(by_series)))
+    }
+    return tuple(
+        _series(rows[uid], members, made_by_axial=uid in ours)
+        for uid, members in sorted(by_series.items())
+    )
 
 
 def _series(row: SeriesRow, members: list[InstanceRow], *, made_by_axial: bool) -> SeriesOfRevision:

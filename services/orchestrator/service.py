@@ -14,6 +14,7 @@ from dbos import DBOS, DBOSConfig
 from services.common.identity import hashed
 from services.common.rpc import rpc_errors, serve_rpc
 from services.common.service import ServiceContext
+from services.orchestrator.examining import examine_study
 from services.orchestrator.executors import Heartbeat
 from services.orchestrator.inference import InferenceClient
 from services.orchestrator.job_queue import JobQueue
@@ -62,14 +63,19 @@ def open_orchestrator(context: ServiceContext) -> Generator[Orchestrator]:
         resources.callback(queue.close)
         heartbeat = resources.enter_context(Heartbeat(context.engine, settings.orchestrator))
         resources.enter_context(
-            serve_rpc(settings.orchestrator.address, lambda server: _register(server, workflows))
+            serve_rpc(settings.orchestrator.address, _Door(workflows, stages).register)
         )
         yield Orchestrator(inference, queue, heartbeat)
 
 
 class _Door(orchestrator_pb2_grpc.OrchestratorServicer):
-    def __init__(self, workflows: Workflows) -> None:
+    def __init__(self, workflows: Workflows, stages: StageContext) -> None:
         self._workflows = workflows
+        self._stages = stages
+
+    def register(self, server: grpc.Server) -> None:
+        """Adds this servicer to a server."""
+        orchestrator_pb2_grpc.add_OrchestratorServicer_to_server(self, server)
 
     def BeginRevision(  # noqa: N802 - the name in the contract
         self, request: orchestrator_pb2.BeginRevisionRequest, context: grpc.ServicerContext
@@ -85,9 +91,19 @@ class _Door(orchestrator_pb2_grpc.OrchestratorServicer):
             count = self._workflows.retry(request.study_uid)
         return orchestrator_pb2.RetryStudyResponse(jobs=count)
 
-
-def _register(server: grpc.Server, workflows: Workflows) -> None:
-    orchestrator_pb2_grpc.add_OrchestratorServicer_to_server(_Door(workflows), server)
+    def ExamineStudy(  # noqa: N802 - the name in the contract
+        self, request: orchestrator_pb2.ExamineStudyRequest, context: grpc.ServicerContext
+    ) -> orchestrator_pb2.ExamineStudyResponse:
+        with rpc_errors(context):
+            ready = examine_study(self._stages, request.study_uid)
+        return orchestrator_pb2.ExamineStudyResponse(
+            ready=[
+                orchestrator_pb2.ReadySelection(
+                    model_name=one.model_name, series_uids=one.series_uids
+                )
+                for one in ready
+            ]
+        )
 
 
 def _configure_dbos(context: ServiceContext) -> None:

@@ -68,7 +68,7 @@ def select_stage(context: StageContext, study_uid: str, number: int) -> jobs.Rec
     revision = read_revision(context.engine, study_uid, number)
     with span("orchestrator.select", parent=revision.traceparent, series=len(revision.series)):
         selections: list[tuple[ModelSelection, str]] = []
-        open_images = _opened_once(context.store)
+        open_images = opened_once(context.store)
         for manifest in load_catalogue(context.settings.catalogue_dir):
             selections.append(_select(context, manifest, revision, open_images))
         crashpoint("orchestrator.select.begin")
@@ -80,7 +80,7 @@ def select_stage(context: StageContext, study_uid: str, number: int) -> jobs.Rec
     return recorded
 
 
-def _opened_once(store: StudyStore) -> OpenImages:
+def opened_once(store: StudyStore) -> OpenImages:
     """Opens multi-frame objects and mosaics for the first model that asks, and for no other."""
     opened: dict[str, Sequence[InstanceHeader] | Refusal] = {}
 

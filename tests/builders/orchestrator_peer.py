@@ -22,11 +22,14 @@ class OrchestratorPeer(orchestrator_pb2_grpc.OrchestratorServicer):
     Attributes:
         announced: (study UID, revision) in the order of the calls that were answered.
         refusals_left: so many calls are answered UNAVAILABLE first.
+        wanted: the series that a model wants to work on; asked about: `examined`.
     """
 
     def __init__(self, refusals: int = 0) -> None:
         self.announced: list[Announced] = []
         self.refusals_left = refusals
+        self.wanted: list[str] = []
+        self.examined: list[str] = []
         self._changed = threading.Condition()
 
     def BeginRevision(  # noqa: N802 - the name in the contract
@@ -45,6 +48,16 @@ class OrchestratorPeer(orchestrator_pb2_grpc.OrchestratorServicer):
         self, request: orchestrator_pb2.RetryStudyRequest, context: grpc.ServicerContext
     ) -> orchestrator_pb2.RetryStudyResponse:
         return orchestrator_pb2.RetryStudyResponse(jobs=0)
+
+    def ExamineStudy(  # noqa: N802 - the name in the contract
+        self, request: orchestrator_pb2.ExamineStudyRequest, context: grpc.ServicerContext
+    ) -> orchestrator_pb2.ExamineStudyResponse:
+        self.examined.append(request.study_uid)
+        ready = [
+            orchestrator_pb2.ReadySelection(model_name="tested", series_uids=[uid])
+            for uid in self.wanted
+        ]
+        return orchestrator_pb2.ExamineStudyResponse(ready=ready)
 
     def wait_for(self, count: int, timeout_s: float = 20.0) -> list[Announced]:
         """The announcements once there are so many; fails when they do not come."""

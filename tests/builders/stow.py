@@ -29,12 +29,13 @@ class OpenDoor:
     """A door that is open: where it is, and what was told of what came.
 
     Attributes:
-        told: the ``stored`` messages, in their order.
+        told: the ``stored`` messages, in their order; ended: the ``request_ended`` ones.
     """
 
     url: str
     spool: Path
     told: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    ended: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def stored(self) -> dict[str, bytes]:
         """The data sets that were told of, by SOP instance UID, as they lie on the disk."""
@@ -69,7 +70,7 @@ def open_door(
 
     def tell(message: dict[str, Any]) -> None:
         with lock:
-            opened.told.append(message)
+            (opened.told if message["type"] == "stored" else opened.ended).append(message)
 
     contexts = {one.sop_class_uid: one.transfer_syntaxes for one in accepted_contexts()}
     taking = Taking(spool, scheme(), watermark_bytes, tell)

@@ -101,7 +101,9 @@ class StowUnderTest:
         ElementTree.fromstring(render(outcomes, XML_TYPE))
         status_of(outcomes)
         left = {str(file) for file in self._spool.folder.iterdir() if file.stat().st_size}
-        stored = {str(message["file"]["path"]) for message in self._told}
+        stored = {
+            str(message["file"]["path"]) for message in self._told if message["type"] == "stored"
+        }
         if left != stored:
             raise StowFailure("A file is left of an instance that was not stored.")
         for path in left:

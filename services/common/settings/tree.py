@@ -30,6 +30,11 @@ class ListenerSettings(Group):
     """Accept associations from anyone. Closed by default: a study is patient data."""
     quiet_period_s: Annotated[float, Field(ge=0)] = 5.0
     """A study with no new instance for this long is frozen as a revision."""
+    start_when_wanted: bool = True
+    """Freeze a revision as soon as a model has all that it wants, while other series arrive."""
+    settle_period_s: Annotated[float, Field(ge=0)] = 0.5
+    """A series whose senders went on or ended is examined for models when nothing of it came for
+    this long."""
     max_associations: Annotated[int, Field(ge=1)] = 16
     """Associations served at once; the next one is rejected as 'local limit exceeded'."""
     max_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072

@@ -47,6 +47,7 @@ class Association:
 
     Args:
         address: where it came from.
+        name: its own among all that are open.
         admit: decides on the request, and takes a slot where it admits.
 
     Attributes:
@@ -55,7 +56,13 @@ class Association:
     """
 
     def __init__(
-        self, wire: Wire, config: DoorConfig, taking: Taking, address: str, admit: Admit
+        self,
+        wire: Wire,
+        config: DoorConfig,
+        taking: Taking,
+        address: str,
+        admit: Admit,
+        name: str = "",
     ) -> None:
         self._wire = wire
         self._address = address
@@ -63,6 +70,7 @@ class Association:
         self._taking = taking
         self._admit = admit
         self.over: Callable[[], None] = lambda: None
+        self._name = name
         self._syntaxes: dict[int, tuple[str, str]] = {}
         self._sender = Sender("", "", "")
         self._command = b""
@@ -111,7 +119,7 @@ class Association:
         decided = self._admit(request)
         if isinstance(decided, Rejection):
             return self._reject(request, decided.reason, decided.code)
-        self._sender = Sender(request.calling_ae_title, decided.name, decided.priority)
+        self._sender = Sender(request.calling_ae_title, decided.name, decided.priority, self._name)
         answers = answer_contexts(request, self._config.contexts, decided.may_negotiate)
         proposed = {context.context_id: context.abstract_syntax for context in request.contexts}
         self._syntaxes = {

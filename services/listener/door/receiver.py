@@ -9,6 +9,7 @@ acknowledged is on disk, and is found there at the next start.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import select
 import signal
@@ -78,6 +79,7 @@ class Receiver:
         self._tls = (
             None if config.tls is None else TlsContexts(TlsFiles(**config.tls), self._report)
         )
+        self._numbers = itertools.count(1)  # of associations
         self._changed = threading.Condition()
         self._serving: set[socket.socket] = set()
         self._pending: deque[socket.socket] = deque()
@@ -157,7 +159,8 @@ class Receiver:
                     with self._changed:
                         self._hold(served)  # until the peer closes the connection
 
-            association = Association(wire, self._config, self._taking, address, decide)
+            name = f"{Path(self._config.spool).name}.{next(self._numbers)}"
+            association = Association(wire, self._config, self._taking, address, decide, name)
             association.over = give_back
             association.serve()
             tally = association.tally
@@ -166,6 +169,7 @@ class Receiver:
                     {
                         "type": "event",
                         "event": "association_closed",
+                        "association": name,
                         "peer": peer.name,
                         "ae_title": tally.ae_title,
                         "address": address,

@@ -39,11 +39,13 @@ class Taking:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sends: its calling AE title, the peer's name, and its priority."""
+    """Who sends: its calling AE title, the peer's name, its priority, and the association's name
+    among all that are open."""
 
     ae_title: str
     peer: str
     priority: str
+    association: str = ""
 
 
 class StoreOperation:
@@ -151,6 +153,7 @@ class StoreOperation:
                 "scanned": told(scanned, self._taking.scheme),
                 "peer": self._sender.peer,
                 "priority": self._sender.priority,
+                "association": self._sender.association,
             }
         )
         return StoreStatus.SUCCESS, ""

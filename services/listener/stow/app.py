@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -109,6 +110,7 @@ class StowApp:
     def __init__(self, door: StowDoor) -> None:
         self._door = door
         self._working = 0
+        self._numbers = itertools.count(1)  # of requests
         self._threads = ThreadPoolExecutor(door.settings.max_requests, "stow")
 
     def close(self) -> None:
@@ -140,7 +142,8 @@ class StowApp:
     async def _serve(self, asked: _Asked, receive: Receive, send: Send) -> None:
         begun = time.monotonic()
         peer = asked.peer
-        taking = StowTaking(self._door.taking, self._door.contexts, peer, asked.study_uid)
+        name = f"stow.{next(self._numbers)}"
+        taking = StowTaking(self._door.taking, self._door.contexts, peer, asked.study_uid, name)
         request = StowRequest(taking, asked.boundary, asked.address)
         try:
             body = await self._read(request, receive)

@@ -35,12 +35,14 @@ class StowTaking:
         contexts: SOP class -> transfer syntaxes that are accepted for it.
         peer: who sends.
         study_uid: the study that the path names; empty when it names none.
+        request: the request's name among all that are served.
     """
 
     taking: Taking
     contexts: Mapping[str, tuple[str, ...]]
     peer: PeerRule
     study_uid: str = ""
+    request: str = ""
 
 
 class PartReception:
@@ -170,6 +172,7 @@ class PartReception:
                 "scanned": told(scanned, stow.taking.scheme),
                 "peer": stow.peer.name,
                 "priority": stow.peer.priority,
+                "association": stow.request,
             }
         )
         return Stored(*named, series, study, size)

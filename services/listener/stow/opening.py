@@ -27,7 +27,8 @@ def open_stow_door(
     """Runs the door until the context is left; yields None where it is not asked for.
 
     Args:
-        tell: called with each ``stored`` message before its sender hears of success.
+        tell: called with each ``stored`` message before its sender hears of success, and with
+            ``request_ended`` at the end of each request.
         finish_within_s: how long requests under way may go on after it is left.
 
     Raises:

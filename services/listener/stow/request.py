@@ -72,6 +72,7 @@ class StowRequest:
                 except MultipartError as error:
                     self._give_up(str(error))
             self._tell_of_transfers()
+            self._tell_of_end(orderly=not self.malformed)
             return self._outcomes
 
     def abandon(self) -> None:
@@ -79,6 +80,7 @@ class StowRequest:
         with self._lock:
             self._discard()
             self._tell_of_transfers()
+            self._tell_of_end(orderly=False)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, PartBegun):
@@ -136,3 +138,8 @@ class StowRequest:
                 study_uid=study_uid,
                 instances=instances,
             )
+
+    def _tell_of_end(self, *, orderly: bool) -> None:
+        self._taking.taking.tell(
+            {"type": "request_ended", "association": self._taking.request, "orderly": orderly}
+        )

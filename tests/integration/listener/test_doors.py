@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from services.common.settings import Peer
 from services.common.store import StudyStore
 from services.listener.errors import ListenerError
 from services.listener.service import Listener
+from tests.builders.head_like import write_head_like
 from tests.builders.orchestrator_peer import orchestrator_peer
 from tests.builders.series import edit, small_volume, sound_series
 from tests.integration.listener.conftest import OpenListener
@@ -40,6 +42,18 @@ VERIFICATION = "1.2.840.10008.1.1"
 def instances(engine: Engine) -> list[Any]:
     with engine.connect() as connection:
         return list(connection.execute(select(InstanceRow.__table__)).all())
+
+
+def frozen_by(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.execute(select(RevisionRow.trigger)).scalars())
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def associate(listener: Listener, called: str = "AXIAL", calling: str = "MR1", **how: Any) -> Any:
@@ -299,6 +313,51 @@ def test_a_study_is_frozen_when_what_it_was_said_to_consist_of_is_there(
         assert (noted.received, noted.revision, noted.frozen_now) == (len(files), 1, False)
     with lite_engine.connect() as connection:
         assert connection.execute(select(RevisionRow.trigger)).scalar_one() == "counted"
+
+
+def test_a_wanted_series_is_announced_while_its_association_sends_the_next(
+    open_front_door: OpenListener, lite_engine: Engine, tmp_path: Path
+) -> None:
+    wanted = write_head_like(tmp_path / "dicom", series="wanted", slices=5)
+    other = write_head_like(tmp_path / "dicom", series="other", slices=5)
+    first = pydicom.dcmread(wanted[0])
+    with (
+        orchestrator_peer() as (peer, address),
+        open_front_door(orchestrator=address, settle_period_s=0.05) as listener,
+    ):
+        peer.wanted = [str(first.SeriesInstanceUID)]
+        association = associate(listener)
+        for file in [*wanted, other[0]]:
+            assert association.send_c_store(pydicom.dcmread(file)).Status == 0x0000
+        assert peer.wait_for(1) == [(str(first.StudyInstanceUID), 1)]
+        for file in other[1:]:
+            assert association.send_c_store(pydicom.dcmread(file)).Status == 0x0000
+        association.release()
+    with lite_engine.connect() as connection:
+        rows = connection.execute(select(RevisionRow.trigger, RevisionRow.instances)).all()
+    assert [tuple(row) for row in rows] == [("wanted", len(wanted))]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"orchestrator": "127.0.0.1:9"}, {"start_when_wanted": False}],
+    ids=["the orchestrator is away", "switched off"],
+)
+def test_without_an_answer_from_models_the_quiet_period_decides(
+    open_front_door: OpenListener, lite_engine: Engine, tmp_path: Path, how: dict[str, Any]
+) -> None:
+    files = sound_series(tmp_path / "dicom")
+    with orchestrator_peer() as (peer, address):
+        peer.wanted = [str(pydicom.dcmread(files[0]).SeriesInstanceUID)]
+        given = {"orchestrator": address, "settle_period_s": 0, "quiet_period_s": 0.5, **how}
+        with open_front_door(**given) as listener:
+            association = associate(listener)
+            for file in files:
+                association.send_c_store(pydicom.dcmread(file))
+            association.release()
+            wait_until(lambda: frozen_by(lite_engine) != [])
+        assert peer.examined == []
+    assert frozen_by(lite_engine) == ["quiet"]
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,10 @@ def test_dicomweb_client_stores_a_study(files: list[Path], tmp_path: Path) -> No
     assert referenced == {str(dataset.SOPInstanceUID) for dataset in datasets} == set(stored)
     assert "FailedSOPSequence" not in answer
     assert len(again.ReferencedSOPSequence) == 1
+    first, second = door.ended
+    assert first["orderly"]
+    assert {message["association"] for message in door.told[:-1]} == {first["association"]}
+    assert door.told[-1]["association"] == second["association"] != first["association"]
 
 
 def test_data_sets_are_kept_as_sent_behind_meta_information_of_ours(
@@ -252,6 +256,7 @@ def test_what_came_before_a_malformed_part_is_answered_for(
         assert response.status_code == 202
         assert len(answered(response).ReferencedSOPSequence) == 1
         assert reasons(response) == [0xC000]
+        assert [message["orderly"] for message in door.ended] == [False]
 
 
 def test_strangers_are_turned_away_and_learn_nothing(files: list[Path], tmp_path: Path) -> None:
@@ -350,6 +355,7 @@ def test_a_connection_that_breaks_within_a_part_leaves_what_was_whole(
         assert list(door.stored()) == [uid_of(files[0])]
         assert door.stored()[uid_of(files[0])] == data_set_of(first)
         assert post(door, body([first])).status_code == 200
+        assert [message["orderly"] for message in door.ended] == [False, True]
 
 
 def test_a_body_that_stands_still_is_given_up(files: list[Path], tmp_path: Path) -> None:

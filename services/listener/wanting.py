@@ -1,0 +1,116 @@
+"""When a study is taken for what the models want of it, while other series still arrive.
+
+When a series was let go and has settled (`under_way`), the orchestrator is asked what its
+models could work on. Where that needs instances that no revision has, and no series of it is being
+received, the study's next revision is frozen without the series that are being received. Whoever
+does not answer, and whatever does not pass the gate, changes nothing: the quiet period remains.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Engine
+
+from services.listener.assembly import Assembly
+from services.listener.revisions import Trigger, has_new_instances, read_activity
+from services.listener.under_way import Series, SeriesUnderWay
+from services.listener.wheel import Wheel
+
+# Registering what was acknowledged takes milliseconds; this long only while the database is away.
+_REGISTERED_WITHIN_S = 5.0
+_RETRY_AFTER_S = 1.0
+
+
+class Wanting:
+    """Freezes studies for models; a context manager that owns the thread with the deadlines.
+
+    Args:
+        ask: gives the series of each selection of a study that could be worked on now.
+        registered: waits until everything acknowledged so far is registered, at most so many
+            seconds; False when it is not.
+        settle_period_s: how long after a series was let go nothing of it may come.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        assembly: Assembly,
+        ask: Callable[[str], Sequence[frozenset[str]]],
+        registered: Callable[[float], bool],
+        settle_period_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._assembly = assembly
+        self._ask = ask
+        self._registered = registered
+        self._settle_period_s = settle_period_s
+        self._under_way = SeriesUnderWay(settle_period_s, self._begin_to_settle, clock)
+        self._wheel: Wheel[Series] = Wheel("wanting", self.look)
+
+    def __enter__(self) -> Wanting:
+        self._wheel.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wheel.__exit__()
+
+    def alive(self) -> bool:
+        """Whether settled series are being looked at."""
+        return self._wheel.alive()
+
+    def stored(self, message: Mapping[str, Any]) -> None:
+        """A door tells of an instance (its ``stored`` message)."""
+        uids = message["scanned"]["uids"]
+        self._under_way.stored(
+            message["association"], uids["StudyInstanceUID"], uids["SeriesInstanceUID"]
+        )
+
+    def closed(self, association: str, *, orderly: bool) -> None:
+        """A door tells that an association or a request has ended; see `SeriesUnderWay.closed`."""
+        self._under_way.closed(association, orderly=orderly)
+
+    def lost(self, receiver: str) -> None:
+        """A receiver died, and its associations with it."""
+        self._under_way.lost(f"{receiver}.")
+
+    def look(self, series: Series) -> None:
+        """Has the study examined once the series has settled.
+
+        Raises:
+            SQLAlchemyError: the database does not answer; to be called again.
+        """
+        remaining_s = self._under_way.remaining_s(series)
+        if remaining_s is None:
+            return  # more of it comes
+        if remaining_s > 0:
+            self._wheel.arm(series, remaining_s)
+            return
+        study_uid, series_uid = series
+        # What settled at the same time is examined once, with the last of them.
+        if self._under_way.settled(study_uid) == {series_uid}:
+            if not self._registered(_REGISTERED_WITHIN_S):
+                self._wheel.arm(series, _RETRY_AFTER_S)
+                return
+            self._examine(study_uid)
+        self._under_way.settle(series)
+
+    def _begin_to_settle(self, series: Series) -> None:
+        self._wheel.arm(series, self._settle_period_s)
+
+    def _examine(self, study_uid: str) -> None:
+        activity = read_activity(self._engine, study_uid)
+        if activity is None or activity.unfrozen_instances == 0:
+            return
+        selections = self._ask(study_uid)
+        under_way = self._under_way.of_study(study_uid)
+        for wanted in selections:
+            if wanted.isdisjoint(under_way) and has_new_instances(
+                self._engine, study_uid, activity.newest_revision, wanted
+            ):
+                self._assembly.freeze(study_uid, Trigger.WANTED, leaving_out=under_way)
+                return
