@@ -17,10 +17,10 @@ from sqlalchemy import Engine, select
 from services.common.database import InstanceRow
 from services.common.store import StudyStore
 from services.common.telemetry import get_logger
+from services.listener.arrivals import Offered
 from services.listener.door.part10 import TornFileError, read_sealed
 from services.listener.door.spool import SUFFIX, SpooledFile
 from services.listener.quarantine import Quarantine
-from services.listener.registrar import Offered
 from services.listener.registry import mark_in_store
 
 _log = get_logger("listener")

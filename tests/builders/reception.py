@@ -16,12 +16,13 @@ from sqlalchemy import Engine
 
 from services.common.headers import scheme
 from services.common.store import StudyStore
+from services.listener.arrivals import Offered, StoredInstance
 from services.listener.door.dimse import C_STORE_RQ, Command
 from services.listener.door.part10 import digest_text
 from services.listener.door.spool import Spool
 from services.listener.door.store import Sender, StoreOperation, Taking
 from services.listener.quarantine import Quarantine
-from services.listener.registrar import Offered, Registrar, StoredInstance
+from services.listener.registrar import Registrar
 from services.listener.statuses import StoreStatus
 
 LISTENER_ID = "tested"
