@@ -104,6 +104,10 @@ certificate) unless `listener.accept_unknown_peers` is set |
 `max_associations` where it has one |
 | Largest PDU received | `listener.max_pdu_bytes`, default {pdu} bytes |
 | Idle association | aborted after `listener.idle_timeout_s`, default {idle:g} s |
+| Connection without a request, or not closed after the end | closed after \
+`listener.request_timeout_s`, default {request:g} s (ARTIM) |
+| PDU or command that is malformed or not expected | A-ABORT by the service provider with the \
+reason of PS3.8 table 9-26; nothing is kept of an instance that was under way |
 
 Rejections (PS3.8 table 9-21):
 
@@ -127,21 +131,24 @@ offers is accepted. Objects are stored as sent: nothing is decoded, compressed o
 ### Storage (PS3.4 B)
 
 Level 2 (full): every attribute is kept, private ones too. An instance is acknowledged when its file
-and its directory entry are synced to disk and it is registered in the database.
+and its directory entry are synced to disk; it is registered in the database a moment later, after a
+crash at the next start.
 
 An instance that was received before is acknowledged and counted once. Should its data set or its
 transfer syntax differ from the first one's, the first one stays the one that is used; the other is
-kept too, as `conflicts/<SOP instance UID>/<SHA-256 of the data set>.dcm` in the study store, synced
-before the status, which is success. Each such event is logged (`instance_conflicting`) and counted
+kept too, as `conflicts/<SOP instance UID>/<CRC-32 and length of the data set>.dcm` in the study
+store. Both are acknowledged with success. Each such event is logged (`instance_conflicting`) and counted
 (`axial_instances_received_total{{outcome="conflicting"}}`).
 
 | status | meaning | when |
 |---|---|---|
 {statuses}
 
-Stored instances are grouped by study. A study without new instances for `listener.quiet_period_s`
-(default {quiet:g} s) is analysed; instances that come later start a new analysis whose results
-replace the earlier ones.
+Stored instances are grouped by study. A study is analysed when all that its instances declare
+(NumberOfStudyRelatedInstances, NumberOfStudyRelatedSeries, NumberOfSeriesRelatedInstances) is there;
+or when a series that an analysis needs is complete and its association went on to another series or
+was released; else when nothing of it came for `listener.quiet_period_s` (default {quiet:g} s).
+Instances that come later start a new analysis whose results replace the earlier ones.
 """
 
 _SCU = """\
@@ -190,6 +197,7 @@ def _render_scp(settings: ListenerSettings) -> str:
         associations=settings.max_associations,
         pdu=settings.max_pdu_bytes,
         idle=settings.idle_timeout_s,
+        request=settings.request_timeout_s,
         quiet=settings.quiet_period_s,
         rejections=_rows(_rejection(item) for item in Rejection),
         syntaxes=_rows(_syntax(uid) for uid in TRANSFER_SYNTAXES),
