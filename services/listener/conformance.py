@@ -137,16 +137,16 @@ crash at the next start.
 An instance that was received before is acknowledged and counted once. Should its data set or its
 transfer syntax differ from the first one's, the first one stays the one that is used; the other is
 kept too, as `conflicts/<SOP instance UID>/<CRC-32 and length of the data set>.dcm` in the study
-store. Both are acknowledged with success. Each such event is logged (`instance_conflicting`) and counted
-(`axial_instances_received_total{{outcome="conflicting"}}`).
+store. Both are acknowledged with success. Each such event is logged (`instance_conflicting`) and
+counted (`axial_instances_received_total{{outcome="conflicting"}}`).
 
 | status | meaning | when |
 |---|---|---|
 {statuses}
 
 Stored instances are grouped by study. A study is analysed when all that its instances declare
-(NumberOfStudyRelatedInstances, NumberOfStudyRelatedSeries, NumberOfSeriesRelatedInstances) is there;
-or when a series that an analysis needs is complete and its association went on to another series or
+(NumberOfStudyRelatedInstances, NumberOfStudyRelatedSeries, NumberOfSeriesRelatedInstances) is
+there; or when a series that an analysis needs is complete and its association went on to another series or
 was released; else when nothing of it came for `listener.quiet_period_s` (default {quiet:g} s).
 Instances that come later start a new analysis whose results replace the earlier ones.
 """
