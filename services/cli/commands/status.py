@@ -45,6 +45,12 @@ def show_study(study: dict[str, Any]) -> None:
         f"{study['series']} series, {study['instances']} instances",
         highlight=False,
     )
+    for revision in study["revisions"]:
+        console.print(
+            f"  revision {revision['number']}: {revision['trigger']}, "
+            f"{revision['instances']} instances",
+            highlight=False,
+        )
     show_fates(study["fate"])
     for job in study["jobs"]:
         _show_job(job)
