@@ -144,9 +144,9 @@ counted (`axial_instances_received_total{{outcome="conflicting"}}`).
 |---|---|---|
 {statuses}
 
-Stored instances are grouped by study. A study is analysed when all that its instances declare
-(NumberOfStudyRelatedInstances, NumberOfStudyRelatedSeries, NumberOfSeriesRelatedInstances) is
-there; or when a series that an analysis needs is complete and its association went on to another series or
+Stored instances are grouped by study. A study is analysed when all that its instances declare is
+there (NumberOfStudyRelatedInstances, NumberOfStudyRelatedSeries, NumberOfSeriesRelatedInstances);
+or when a series that an analysis needs is complete and its association went on to another series or
 was released; else when nothing of it came for `listener.quiet_period_s` (default {quiet:g} s).
 Instances that come later start a new analysis whose results replace the earlier ones.
 """
