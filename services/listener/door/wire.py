@@ -6,6 +6,7 @@ moved only when what is left of the buffer cannot hold the rest of a PDU.
 
 from __future__ import annotations
 
+import mmap
 import socket
 import ssl
 import struct
@@ -33,7 +34,8 @@ class Wire:
     def __init__(self, connection: socket.socket, max_pdu_bytes: int) -> None:
         self._connection = connection
         self._limit = max(max_pdu_bytes, _REQUEST_LIMIT)
-        self._buffer = bytearray(_READ_AHEAD + self._limit + PDU_HEAD.size)
+        # Of the system, not of the heap: what is not used takes no memory.
+        self._buffer = mmap.mmap(-1, _READ_AHEAD + self._limit + PDU_HEAD.size)
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
