@@ -1,0 +1,33 @@
+"""`axial status STUDY` also tells what froze each revision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli.app import app
+from services.cli.gateway_client import GatewayClient
+
+STUDY: dict[str, Any] = {
+    "study_uid": "1.2",
+    "state": "done",
+    "revision": 2,
+    "series": 2,
+    "instances": 350,
+    "revisions": [
+        {"number": 1, "trigger": "wanted", "instances": 175},
+        {"number": 2, "trigger": "quiet", "instances": 350},
+    ],
+    "fate": [],
+    "jobs": [],
+}
+
+
+def test_status_says_what_froze_each_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GatewayClient, "get", lambda *_: STUDY)
+    result = CliRunner().invoke(app, ["status", "1.2"])
+    assert result.exit_code == 0
+    assert "revision 1: wanted, 175 instances" in result.output
+    assert "revision 2: quiet, 350 instances" in result.output
