@@ -56,9 +56,14 @@ def _show_times(study: dict[str, Any], job: dict[str, Any], report: SendReport) 
     stages = {stage["stage"]: stage["seconds"] for stage in job["stages"]}
     networks = {n: s for n, s in stages.items() if n.startswith("infer.network")}
     table.add_row("receive", f"{report.seconds:.2f}", f"{report.sent} instances")
-    quiet = _between(study["last_received_at"], _frozen_at(study, job))
-    table.add_row("quiet period", f"{quiet:.2f}", "configured; `axial complete` skips it")
-    table.add_row("begin", f"{_between(_frozen_at(study, job), _started(job, 'select')):.2f}", "")
+    # Of the study only what the job's revision holds counts: the rest may have arrived since.
+    revision = next(r for r in study["revisions"] if r["number"] == job["revision"])
+    waited = _between(revision["last_received_at"], revision["frozen_at"])
+    if revision["trigger"] == "quiet":
+        table.add_row("quiet period", f"{waited:.2f}", "configured; `axial complete` skips it")
+    else:
+        table.add_row("until complete", f"{waited:.2f}", revision["trigger"])
+    table.add_row("begin", f"{_between(revision['frozen_at'], _started(job, 'select')):.2f}", "")
     for name in ("select", "load", "infer", "report", "deliver"):
         if name in stages:
             detail = ""
@@ -70,10 +75,10 @@ def _show_times(study: dict[str, Any], job: dict[str, Any], report: SendReport) 
     if arrived and job["ended_at"]:
         at_pacs = max(_between(job["ended_at"], when) for when in arrived)
         table.add_row("until stored at the PACS", f"{max(0.0, at_pacs):.2f}", "")
-        total = max(_between(study["last_received_at"], when) for when in arrived)
-        rest = total - quiet - sum(networks.values())
+        total = max(_between(revision["last_received_at"], when) for when in arrived)
+        rest = total - waited - sum(networks.values())
         table.add_row("[bold]last image to stored result[/bold]", f"[bold]{total:.2f}[/bold]", "")
-        table.add_row("of it neither network nor quiet period", f"{rest:.2f}", "")
+        table.add_row("of it neither network nor waiting for images", f"{rest:.2f}", "")
     console.print(table)
 
 
@@ -88,10 +93,6 @@ def _show_deliveries(job: dict[str, Any]) -> None:
             item["sop_instance_uid"],
         )
     console.print(table)
-
-
-def _frozen_at(study: dict[str, Any], job: dict[str, Any]) -> str:
-    return next(r["frozen_at"] for r in study["revisions"] if r["number"] == job["revision"])
 
 
 def _started(job: dict[str, Any], stage: str) -> str:
