@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,9 +35,11 @@ _log = get_logger("listener")
 
 # One transaction's worth; more wait for the next one.
 _BATCH = 256
-# How long the first of a batch waits for others, unless somebody waits for it: a transaction costs
-# as much CPU as registering twenty instances.
+# A transaction costs as much CPU as registering twenty instances, and CPU is what receiving needs:
+# a batch is gathered while more keeps coming within this time of each other, and no longer than
+# that; at once where somebody waits for it or an association has ended.
 _GATHER_S = 0.05
+_GATHER_AT_MOST_S = 0.5
 # So many may wait before whoever offers has to: the spool, not memory, is where instances wait.
 _MOST_WAITING = 4096
 
@@ -132,8 +135,7 @@ class Registrar:
                     self._changed.wait()
                 if self._stopped and (failures or not self._waiting):
                     return
-                self._changed.wait_for(self._is_urgent, _GATHER_S)
-                self._urgent = False
+                self._gather()
                 batch = [self._waiting[n] for n in range(min(_BATCH, len(self._waiting)))]
             trouble: Exception | None = None
             try:
@@ -151,6 +153,16 @@ class Registrar:
                 self._note(trouble, failures)
                 if trouble is not None:
                     self._changed.wait_for(lambda: self._stopped, backoff_s(failures, 0.5))
+
+    def _gather(self) -> None:
+        """Waits, with the lock held, while a batch is growing."""
+        until = time.monotonic() + _GATHER_AT_MOST_S
+        seen = -1
+        while seen != self._offered and time.monotonic() < until:
+            seen = self._offered
+            if self._changed.wait_for(self._is_urgent, _GATHER_S):
+                break
+        self._urgent = False
 
     def _is_urgent(self) -> bool:
         return self._urgent or self._stopped or len(self._waiting) >= _BATCH

@@ -1,4 +1,7 @@
-"""Messages between the main process and a receiver: JSON documents, each after its length.
+"""Messages between the main process and a receiver: plain values, each after its length.
+
+Python's own `marshal` writes them: both ends are one program of one version, and it takes a tenth
+of the time of JSON. Nothing that a stranger wrote is read with it.
 
 Receiver to main: ``stored`` (before the sender hears of success), ``event`` (for log, counters and
 the audit trail), ``pong``. Main to receiver: ``ping`` (all that was sent before its ``pong`` has
@@ -8,7 +11,7 @@ been read when that is read), ``stop``.
 from __future__ import annotations
 
 import contextlib
-import json
+import marshal
 import socket
 import struct
 import threading
@@ -31,7 +34,7 @@ class Channel:
         Raises:
             OSError: the other end is gone.
         """
-        data = json.dumps(message, separators=(",", ":")).encode()
+        data = marshal.dumps(message)
         with self._lock:
             self._connection.sendall(_LENGTH.pack(len(data)) + data)
 
@@ -45,7 +48,7 @@ class Channel:
             data = self._reader.read(length)
         except OSError:
             return None
-        return json.loads(data) if len(data) == length else None
+        return marshal.loads(data) if len(data) == length else None  # noqa: S302 - our own process
 
     def close(self) -> None:
         """Ends it; the other end's `receive` returns None."""

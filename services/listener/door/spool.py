@@ -101,6 +101,13 @@ class Spool:
             raise _refused(error) from error
         return SpoolWriter(path, descriptor, self._limit)
 
+    def free_bytes(self) -> int:
+        """Bytes that may still be written on its disk; 0 where it does not answer.
+
+        Asked before every instance: a system call on what is open already.
+        """
+        return self._ready.free_bytes()
+
     def close(self) -> None:
         """Ends the use of the folder; files that nothing was written to are removed."""
         self._ready.close()
@@ -209,6 +216,13 @@ class _ReadyFiles:
                     raise self._failure
                 self._changed.wait()
             return self._ready.popleft()
+
+    def free_bytes(self) -> int:
+        try:
+            found = os.fstatvfs(self._descriptor)
+        except OSError:
+            return 0
+        return found.f_bavail * found.f_frsize
 
     def close(self) -> None:
         with self._changed:

@@ -12,7 +12,6 @@ from services.listener.door.dimse import Command
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import Spool, SpoolError, SpoolWriter
 from services.listener.statuses import StoreStatus
-from services.listener.watermark import free_bytes
 
 # Of a data set, what is looked at for its head at first, and when that was not enough.
 _HEAD_BYTES = 64 << 10
@@ -72,7 +71,7 @@ class StoreOperation:
         self._writer: SpoolWriter | None = None
         self.study_uid = ""
         try:
-            if free_bytes(taking.spool.folder) < taking.watermark_bytes:
+            if taking.spool.free_bytes() < taking.watermark_bytes:
                 self._fail(StoreStatus.OUT_OF_RESOURCES, "The disk is nearly full.")
             else:
                 self._writer = taking.spool.begin()

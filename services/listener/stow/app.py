@@ -30,7 +30,7 @@ from services.listener.door.admission import (
     Rejection,
     admit_http,
 )
-from services.listener.door.store import Taking, free_bytes
+from services.listener.door.store import Taking
 from services.listener.stow.instance import DICOM_TYPE, StowTaking
 from services.listener.stow.multipart import MultipartError, MultipartParser, parse_media_type
 from services.listener.stow.progress import Progress
@@ -216,7 +216,7 @@ class StowApp:
         if length.isdigit() and int(length) > self._door.settings.max_request_bytes:
             raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large.")
         taking = self._door.taking
-        if free_bytes(taking.spool.folder) < taking.watermark_bytes:
+        if taking.spool.free_bytes() < taking.watermark_bytes:
             raise _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The disk is nearly full.", _LATER)
         return _Asked(peer, address, study_uid, boundary, answer_type)
 

@@ -14,7 +14,7 @@ from services.common.identity import is_uid
 from services.listener.door.admission import PeerRule
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import SpoolError, SpoolWriter
-from services.listener.door.store import Taking, free_bytes, told
+from services.listener.door.store import Taking, told
 from services.listener.stow.multipart import MultipartError, parse_media_type
 from services.listener.stow.part10_head import HeadError, Part10Head, read_head
 from services.listener.stow.response import Failed, FailureReason, Outcome, Stored
@@ -113,7 +113,7 @@ class PartReception:
             return self._fail(FailureReason.CANNOT_UNDERSTAND, problem)
         spool = self._stow.taking.spool
         try:
-            if free_bytes(spool.folder) < self._stow.taking.watermark_bytes:
+            if spool.free_bytes() < self._stow.taking.watermark_bytes:
                 return self._fail(FailureReason.OUT_OF_RESOURCES, "The disk is nearly full.")
             self._writer = spool.begin()
         except (OSError, SpoolError) as error:
