@@ -29,7 +29,7 @@ from tests.benchmarks.rows import Row, budget
 
 _INSTANCES, _SIDE = 300, 512
 _ASSOCIATIONS = (1, 4, 8)
-_REPEATS = 2
+_REPEATS = 5
 _VS_FLOOR, _VS_STORESCP, _VS_ORTHANC, _VS_NODELAY = 0.75, 0.9, 3.0, 0.9
 _CPU_S_PER_GB, _RSS_MB = 2.5, 60.0
 # Peers that are only reported.
