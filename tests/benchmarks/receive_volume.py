@@ -117,9 +117,9 @@ def _where_installed() -> dict[str, Read]:
 
 
 def _simpleitk(files: list[Path]) -> Any:
-    import SimpleITK
+    itk: Any = importlib.import_module("SimpleITK")  # only where it is installed
 
-    reader = SimpleITK.ImageSeriesReader()
+    reader = itk.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(files[0].parent)))
     return reader.Execute()
 
