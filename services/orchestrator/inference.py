@@ -7,6 +7,7 @@ memory (one copy into the region, no serialisation); across machines in the gRPC
 from __future__ import annotations
 
 import shutil
+import time
 import uuid
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -23,8 +24,11 @@ from axial.v1 import inference_pb2
 from tritonclient.utils import InferenceServerException
 
 from services.common.settings import TritonSettings
+from services.common.telemetry import get_logger
 from services.imaging import Volume
 from services.orchestrator.errors import InferenceFailed, ModelUnavailable
+
+_log = get_logger("orchestrator")
 
 _REGION_FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory lies on Linux
 _REGION_PREFIX = "axial-"
@@ -34,6 +38,10 @@ CONTROL_DEADLINE_S = 10.0
 _ROOM_FOR_OTHERS = 16 << 20
 # gRPC states in which the request itself may be fine.
 _UNREACHABLE = ("UNAVAILABLE", "CANCELLED")
+# gRPC states in which there is no server to let go of anything.
+_GONE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
+# Triton lets go of a request's regions within microseconds; half a second in all.
+_RELEASE_ATTEMPTS, _RELEASE_WAIT_S = 50, 0.01
 # What Triton says while a model is loading, unloading, or its process has just died.
 _NOT_SERVING = (
     "is not ready",
@@ -198,11 +206,20 @@ class InferenceClient:
         return region
 
     def _unregister(self, name: str) -> None:
-        try:
-            self._client.unregister_system_shared_memory(name, client_timeout=CONTROL_DEADLINE_S)
-        except InferenceServerException:
-            # Triton is gone and the registration with it; the region itself is removed below.
-            return
+        # Triton answers a request before it has let go of its regions, and refuses until it has:
+        # a registration that stays would keep the memory of every job mapped there.
+        for _ in range(_RELEASE_ATTEMPTS):
+            try:
+                self._client.unregister_system_shared_memory(
+                    name, client_timeout=CONTROL_DEADLINE_S
+                )
+            except InferenceServerException as error:
+                if any(state in _status(error) for state in _GONE):
+                    return  # and the registration with it; the region itself is removed below
+                time.sleep(_RELEASE_WAIT_S)
+            else:
+                return
+        _log.warning("shared_memory_stays_registered")
 
 
 def request_for(
