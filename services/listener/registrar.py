@@ -37,9 +37,10 @@ _log = get_logger("listener")
 _BATCH = 256
 # A transaction costs as much CPU as registering twenty instances, and CPU is what receiving needs:
 # a batch is gathered while more keeps coming within this time of each other, and no longer than
-# that; at once where somebody waits for it or an association has ended.
+# that; at once where somebody waits for it or an association has ended. Well below any quiet
+# period: what is not registered yet does not count as having come.
 _GATHER_S = 0.05
-_GATHER_AT_MOST_S = 0.5
+_GATHER_AT_MOST_S = 0.1
 # So many may wait before whoever offers has to: the spool, not memory, is where instances wait.
 _MOST_WAITING = 4096
 

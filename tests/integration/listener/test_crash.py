@@ -116,7 +116,7 @@ def test_killed_while_freezing_the_revision_is_announced_after_the_start(
 ) -> None:
     files = sound_series(tmp_path / "dicom")
     with orchestrator_peer() as (peer, address):
-        listener = Process(tmp_path, address, quiet_period_s=0.3)
+        listener = Process(tmp_path, address, quiet_period_s=1.5)
         listener.crash_file.write_text(point)
         with listener.running() as process:
             assert listener.send_some(files) == len(files)
