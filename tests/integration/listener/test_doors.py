@@ -256,7 +256,7 @@ def test_a_sent_study_becomes_a_revision_by_itself_when_it_is_quiet(
     files = sound_series(tmp_path / "dicom")
     with (
         orchestrator_peer() as (peer, address),
-        open_front_door(quiet_period_s=0.3, orchestrator=address) as listener,
+        open_front_door(quiet_period_s=1.5, orchestrator=address) as listener,
     ):
         association = associate(listener)
         for file in files:
