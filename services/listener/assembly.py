@@ -34,6 +34,8 @@ _log = get_logger("listener")
 
 # When the database does not answer, the next try is this much later.
 _RETRY_AFTER_S = 1.0
+# Registering what was taken in takes milliseconds; this long only while the database is away.
+_REGISTERED_WITHIN_S = 5.0
 
 
 def remaining_quiet(activity: StudyActivity, now: dt.datetime) -> dt.timedelta | None:
@@ -54,6 +56,8 @@ class Assembly:
     Args:
         announce: called with study UID and number after a revision is frozen.
         clock: the present in UTC.
+        registered: waits until everything taken in so far is registered, at most so many seconds;
+            False when it is not. What waits to be registered has come, and a study is not quiet.
     """
 
     def __init__(
@@ -61,10 +65,12 @@ class Assembly:
         engine: Engine,
         announce: Callable[[str, int], None],
         clock: Callable[[], dt.datetime] = utc_now,
+        registered: Callable[[float], bool] = lambda _seconds: True,
     ) -> None:
         self._engine = engine
         self._announce = announce
         self._clock = clock
+        self._registered = registered
         self._wheel: Wheel[tuple[str, Trigger]] = Wheel("assembly", self._look)
 
     def __enter__(self) -> Assembly:
@@ -98,6 +104,9 @@ class Assembly:
         Raises:
             SQLAlchemyError: the database does not answer.
         """
+        if not self._registered(_REGISTERED_WITHIN_S):
+            self._wheel.arm((study_uid, Trigger.QUIET), _RETRY_AFTER_S)
+            return
         activity = read_activity(self._engine, study_uid)
         if activity is None:
             return

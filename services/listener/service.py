@@ -112,7 +112,11 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         announcer = resources.enter_context(
             Announcer(context.engine, settings.orchestrator.address)
         )
-        assembly = Assembly(context.engine, announcer.announce)
+        assembly = Assembly(
+            context.engine,
+            announcer.announce,
+            registered=lambda seconds: registrar.flush(seconds),
+        )
         shipping = _shipping(context, announcer)
         if shipping is not None:
             resources.enter_context(shipping)

@@ -163,3 +163,41 @@ def test_what_another_listener_received_postpones_freezing(
     front.clock.advance(4)
     front.look(engine)
     assert [revision.instances for revision in revisions(engine)] == [2]
+
+
+def test_what_waits_to_be_registered_has_come_and_a_study_is_not_quiet(
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+) -> None:
+    front = Front(engine, store, tmp_path, receiving)
+    front.receive(0)
+    front.clock.advance(6)  # longer than the quiet period
+    late = [front.offers[1]]
+
+    def registered(_seconds: float) -> bool:
+        # An instance was taken in a moment ago and is registered only now.
+        while late:
+            front.reception.receive(late.pop())
+        return True
+
+    announced: list[int] = []
+    assembly = Assembly(
+        engine, lambda _uid, number: announced.append(number), front.clock, registered
+    )
+    (study_uid,) = study_uids(engine)
+    assembly.examine(study_uid)
+    assert announced == []
+    front.clock.advance(6)
+    assembly.examine(study_uid)
+    assert [revision.instances for revision in revisions(engine)] == [2]
+
+
+def test_a_study_is_not_frozen_while_registering_is_in_trouble(
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+) -> None:
+    front = Front(engine, store, tmp_path, receiving)
+    front.receive(0)
+    front.clock.advance(6)
+    assembly = Assembly(engine, lambda *_: None, front.clock, lambda _seconds: False)
+    (study_uid,) = study_uids(engine)
+    assembly.examine(study_uid)
+    assert revisions(engine) == []
