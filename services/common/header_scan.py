@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 AttributeValue = str | list[str] | None
@@ -25,6 +26,7 @@ PRESENT = "present"
 
 _UNDEFINED = 0xFFFFFFFF
 _PIXEL_DATA = 0x7FE00010
+_PIXEL_GROUP = 0x7FE0
 # Float, double float and integer pixel data: reading ends before whichever comes.
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, _PIXEL_DATA))
 _ITEM = 0xFFFEE000
@@ -35,8 +37,12 @@ _CHARACTER_SET = 0x00080005
 _LONG_VRS = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 )
+# The others, of which any head is full.
+_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _DEEPEST = 64  # sequences within sequences; deeper ones are an attack
 _INFLATED_LIMIT = 16 << 20
+# Values as they were read before: so many, and none longer than this.
+_REMEMBERED, _REMEMBERED_BYTES = 2048, 64
 
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 _WHOLE_TEXTS = frozenset(("LT", "ST", "UT", "UR"))  # a backslash is a character in these
@@ -106,8 +112,8 @@ class Scanned:
     needs_library: bool = False
 
     def picked(self, keywords: frozenset[str]) -> dict[str, AttributeValue]:
-        """The values of these keywords, in alphabetical order."""
-        return {name: self.values[name] for name in sorted(keywords & self.values.keys())}
+        """The values of these keywords, in the order of the data set."""
+        return {name: value for name, value in self.values.items() if name in keywords}
 
     def text(self, keyword: str) -> str:
         """The first value of a keyword; empty when absent."""
@@ -168,7 +174,9 @@ class _Walk:
             if explicit:
                 group, element, vr, length = unpack(data, at)
                 start = at + 8
-                if vr in _LONG_VRS:
+                if vr in _SHORT_VRS:
+                    pass
+                elif vr in _LONG_VRS:
                     if at + 12 > end:
                         raise TruncatedError("An element ends before its length.")
                     (length,) = long_length(data, start)
@@ -180,7 +188,7 @@ class _Walk:
                 vr = b""
                 start = at + 8
             tag = group << 16 | element
-            if tag in _PIXELS:
+            if group == _PIXEL_GROUP and tag in _PIXELS:
                 if tag == _PIXEL_DATA:
                     self.scanned.pixel_offset = start
                     self.scanned.pixel_length = None if length == _UNDEFINED else length
@@ -194,56 +202,32 @@ class _Walk:
                 continue
             if stop > end:
                 raise TruncatedError("An element is longer than the data set.")
-            if name is not None or tag == _CHARACTER_SET:
-                self._take(tag, name, vr.decode("ascii"), data[start:stop])
+            if name is not None:
+                self._take(name, vr, data[start:stop])
+            if tag == _CHARACTER_SET:
+                self._note_character_set(data[start:stop])
             at = stop
         return self.scanned
 
-    def _take(self, tag: int, name: tuple[str, str] | None, vr: str, raw: bytes) -> None:
-        if tag == _CHARACTER_SET:
-            names = raw.decode("latin-1").strip("\0 ").split("\\")
-            self._codec = _TEXT_CODECS.get(names[0].strip()) if len(names) == 1 else None
-            if name is None:
-                return
-        assert name is not None
+    def _take(self, name: tuple[str, str], vr: bytes, raw: bytes) -> None:
         keyword, known_vr = name
-        vr = vr if vr and vr != "UN" else known_vr
-        if vr == "SQ":
+        kind = vr.decode("ascii") if vr and vr != b"UN" else known_vr
+        if kind == "SQ":
             if len(raw) >= 8:
                 self.scanned.values[keyword] = PRESENT
             return
-        value = self._numbers(vr, raw) if vr in _NUMBERS else self._text(vr, raw)
+        read = _remembered if len(raw) <= _REMEMBERED_BYTES else _read
+        try:
+            value = read(kind, raw, self._codec, self._order)
+        except _BeyondError:
+            self.scanned.needs_library = True
+            return
         if value:
             self.scanned.values[keyword] = value
 
-    def _numbers(self, vr: str, raw: bytes) -> AttributeValue:
-        code = _NUMBERS[vr]
-        size = struct.calcsize(f"={code}")
-        if len(raw) % size:
-            raise ScanError("A number has too few bytes.")
-        numbers = struct.unpack(f"{self._order}{len(raw) // size}{code}", raw)
-        texts = [str(number) for number in numbers]
-        return texts[0] if len(texts) == 1 else texts
-
-    def _text(self, vr: str, raw: bytes) -> AttributeValue:
-        codec = "latin-1"
-        if vr in _CHARACTER_SET_VRS and (b"\x1b" in raw or not raw.isascii()):
-            if self._codec is None or b"\x1b" in raw:
-                self.scanned.needs_library = True
-                return None
-            codec = self._codec
-        try:
-            text = raw.decode(codec)
-        except UnicodeDecodeError:
-            self.scanned.needs_library = True
-            return None
-        text = text.rstrip("\0 ")
-        if vr in _WHOLE_TEXTS:
-            return text
-        parts = [
-            part.strip("\0 ") if vr != "PN" else part.rstrip("\0 ") for part in text.split("\\")
-        ]
-        return parts[0] if len(parts) == 1 else parts
+    def _note_character_set(self, raw: bytes) -> None:
+        names = raw.decode("latin-1").strip("\0 ").split("\\")
+        self._codec = _TEXT_CODECS.get(names[0].strip()) if len(names) == 1 else None
 
     def _has_item(self, at: int) -> bool:
         return len(self._data) >= at + 8 and self._tag_at(at) == _ITEM
@@ -289,6 +273,45 @@ class _Walk:
         if at + 8 > len(self._data):
             raise TruncatedError("An item ends before its length.")
         return self._tag_at(at), self._length.unpack_from(self._data, at + 4)[0]
+
+
+class _BeyondError(Exception):
+    """A text is in a character set that is left to pydicom."""
+
+
+def _read(vr: str, raw: bytes, codec: str | None, order: str) -> AttributeValue:
+    return _read_numbers(vr, raw, order) if vr in _NUMBERS else _read_text(vr, raw, codec)
+
+
+# Most of what the slices of a series say of themselves is the same in all of them.
+_remembered = lru_cache(maxsize=_REMEMBERED)(_read)
+
+
+def _read_numbers(vr: str, raw: bytes, order: str) -> AttributeValue:
+    code = _NUMBERS[vr]
+    size = struct.calcsize(f"={code}")
+    if len(raw) % size:
+        raise ScanError("A number has too few bytes.")
+    numbers = struct.unpack(f"{order}{len(raw) // size}{code}", raw)
+    texts = [str(number) for number in numbers]
+    return texts[0] if len(texts) == 1 else texts
+
+
+def _read_text(vr: str, raw: bytes, codec: str | None) -> AttributeValue:
+    used = "latin-1"
+    if vr in _CHARACTER_SET_VRS and (b"\x1b" in raw or not raw.isascii()):
+        if codec is None or b"\x1b" in raw:
+            raise _BeyondError
+        used = codec
+    try:
+        text = raw.decode(used)
+    except UnicodeDecodeError as error:
+        raise _BeyondError from error
+    text = text.rstrip("\0 ")
+    if vr in _WHOLE_TEXTS:
+        return text
+    parts = [part.strip("\0 ") if vr != "PN" else part.rstrip("\0 ") for part in text.split("\\")]
+    return parts[0] if len(parts) == 1 else parts
 
 
 def _inflate(head: bytes, *, complete: bool) -> tuple[bytes, bool]:
