@@ -62,26 +62,28 @@ class Folder:
         return size
 
     def put_files(self, files: Sequence[tuple[str, Path]], *, replace: bool) -> None:
-        taken: list[Path] = []
+        left: list[Path] = []
         entered: set[Path] = set()
         problem: StoreError | None = None
         for key, file, target in [(key, file, self.path(key)) for key, file in files]:
+            folder = target.parent
             try:
-                self._enter(file, target, replace=replace)
+                if self._enter(file, target, folder in entered, replace=replace):
+                    left.append(file)
             except FileExistsError:
                 if not _same(file, target):
                     problem = problem or ObjectDiffers(key)
                     continue
+                left.append(file)
             except OSError as error:
                 problem = _refused("take", key, error)
                 continue
-            entered.add(target.parent)
-            taken.append(file)
+            entered.add(folder)
         # One sync per folder, however many of its objects are new.
         try:
             for folder in entered:
                 _sync_folder(folder)
-            for file in taken:
+            for file in left:
                 file.unlink(missing_ok=True)
         except OSError as error:
             problem = _refused("sync", "a folder", error)
@@ -153,16 +155,18 @@ class Folder:
         self._make_folder(temporary.parent)
         return temporary.open("xb")
 
-    def _enter(self, file: Path, target: Path, *, replace: bool) -> None:
-        for attempt in range(1, _ATTEMPTS_TO_ENTER + 1):
+    def _enter(self, file: Path, target: Path, entered: bool, *, replace: bool) -> bool:
+        """As `_give_name`, in a folder that is made unless it was `entered` a moment ago."""
+        for attempt in range(1, _ATTEMPTS_TO_ENTER):
             try:
-                self._make_folder(target.parent)
-                _give_name(file, target, replace=replace)
+                if attempt > 1 or not entered:
+                    self._make_folder(target.parent)
+                return _give_name(file, target, replace=replace)
             except FileNotFoundError:
-                if attempt == _ATTEMPTS_TO_ENTER or not file.exists():
+                if not file.exists():
                     raise
-            else:
-                return
+        self._make_folder(target.parent)
+        return _give_name(file, target, replace=replace)
 
     def _make_folder(self, folder: Path) -> None:
         missing: list[Path] = []
@@ -192,8 +196,11 @@ class Folder:
         return folder
 
 
-def _give_name(file: Path, target: Path, *, replace: bool) -> None:
+def _give_name(file: Path, target: Path, *, replace: bool) -> bool:
     """Has the file under the target's name as well, or (with `replace`) instead.
+
+    Returns:
+        Whether it may still have its old name.
 
     Raises:
         FileExistsError: something has that name, and is not to be replaced.
@@ -201,8 +208,8 @@ def _give_name(file: Path, target: Path, *, replace: bool) -> None:
     try:
         if replace:
             file.replace(target)
-        else:
-            _link(file, target)
+            return False
+        _link(file, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
@@ -215,6 +222,7 @@ def _give_name(file: Path, target: Path, *, replace: bool) -> None:
                 _link(copy, target)
         finally:
             _discard(copy)
+    return True
 
 
 def _link(file: Path, target: Path) -> None:
