@@ -119,10 +119,11 @@ class Wire:
     def _receive(self) -> int:
         try:
             got = self._connection.recv_into(self._view[self._end : self._end + _READ_AHEAD])
-            # Many senders (dcmtk, Orthanc) write command and data set separately with Nagle's
-            # algorithm on, and wait 40 ms for a delayed acknowledgement in between. Linux
-            # forgets the option, so that it is set after every read.
-            self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            if got < _READ_AHEAD:
+                # Many senders (dcmtk, Orthanc) write command and data set separately with Nagle's
+                # algorithm on, and wait 40 ms for a delayed acknowledgement in between. Linux
+                # forgets the option, so that it is set whenever all that has come was read.
+                self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         except (TimeoutError, BlockingIOError, ssl.SSLWantReadError) as error:
             raise SilentPeerError from error
         except OSError as error:
