@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.common.headers import InstanceHeader, Registration
+from services.common.header_scan import Scanned
+from services.common.headers import InstanceHeader, Registration, scheme
 from services.listener.door.part10 import META_BYTES
 from services.listener.door.spool import SpooledFile
 from services.listener.registry import Outcome, ReceivedInstance
+
+_SCHEME = scheme()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +31,10 @@ class Offered:
     priority: str = "normal"
 
     @classmethod
-    def from_message(cls, told: dict[str, Any]) -> Offered:
+    def from_message(cls, told: Mapping[str, Any]) -> Offered:
         """From what a receiver tells of an instance."""
-        file = SpooledFile.from_json(told["file"])
-        return cls(file, registration_of(file, told["scanned"]), told["peer"], told["priority"])
+        file = SpooledFile.from_told(told["file"])
+        return cls(file, _registration(file, told), told["peer"], told["priority"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,14 @@ class StoredInstance:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """An instance whose row was decided; its file is to be brought where it belongs."""
+    """An instance whose row was decided; its file is to be brought where it belongs.
+
+    Attributes:
+        path: its file in the spool.
+    """
 
     offered: Offered
+    path: Path
     received: ReceivedInstance
     outcome: Outcome
 
@@ -55,11 +64,6 @@ class Decided:
     def uid(self) -> str:
         """Its SOP instance UID."""
         return self.received.registration.header.sop_instance_uid
-
-    @property
-    def path(self) -> Path:
-        """Its file in the spool."""
-        return Path(self.offered.file.path)
 
     @property
     def stored(self) -> StoredInstance:
@@ -71,20 +75,20 @@ class Decided:
         )
 
 
-def registration_of(file: SpooledFile, scanned: dict[str, Any]) -> Registration | None:
-    """The records that a receiver scanned; None where it left them to the library."""
-    records = scanned["records"]
-    if records is None:
+def _registration(file: SpooledFile, told: Mapping[str, Any]) -> Registration | None:
+    """The records of a head that a door scanned; None where it left them to the library."""
+    if told["scanned"] is None:
         return None
-    uids, offset = scanned["uids"], scanned["pixel_offset"]
+    scanned = Scanned(*told["scanned"])
+    offset = scanned.pixel_offset
     header = InstanceHeader(
-        sop_instance_uid=uids["SOPInstanceUID"],
-        sop_class_uid=uids["SOPClassUID"],
-        series_uid=uids["SeriesInstanceUID"],
-        study_uid=uids["StudyInstanceUID"],
+        sop_instance_uid=file.meta.sop_instance_uid,
+        sop_class_uid=file.meta.sop_class_uid,
+        series_uid=told["series_uid"],
+        study_uid=told["study_uid"],
         transfer_syntax_uid=file.meta.transfer_syntax_uid,
-        attributes=records["header"],
+        attributes=scanned.picked(_SCHEME.header),
         pixel_offset=None if offset is None else META_BYTES + offset,
-        pixel_length=scanned["pixel_length"],
+        pixel_length=scanned.pixel_length,
     )
-    return Registration(header, records["study"], records["series"])
+    return Registration(header, scanned.picked(_SCHEME.study), scanned.picked(_SCHEME.series))

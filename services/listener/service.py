@@ -229,7 +229,7 @@ def _take_from_stow(
 def _take_stored(registrar: Registrar, wanting: Wanting | None, message: Mapping[str, Any]) -> None:
     if wanting is not None:
         wanting.stored(message)
-    registrar.offer(Offered.from_message(dict(message)))
+    registrar.offer(Offered.from_message(message))
 
 
 def _receivers(

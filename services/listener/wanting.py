@@ -65,10 +65,7 @@ class Wanting:
 
     def stored(self, message: Mapping[str, Any]) -> None:
         """A door tells of an instance (its ``stored`` message)."""
-        uids = message["scanned"]["uids"]
-        self._under_way.stored(
-            message["association"], uids["StudyInstanceUID"], uids["SeriesInstanceUID"]
-        )
+        self._under_way.stored(message["association"], message["study_uid"], message["series_uid"])
 
     def closed(self, association: str, *, orderly: bool) -> None:
         """A door tells that an association or a request has ended; see `SeriesUnderWay.closed`."""

@@ -12,7 +12,7 @@ from typing import Any
 from services.common.headers import scheme
 from services.common.settings import ListenerSettings, StowSettings
 from services.listener.door.part10 import META_BYTES
-from services.listener.door.spool import Spool
+from services.listener.door.spool import Spool, SpooledFile
 from services.listener.door.store import Taking
 from services.listener.door.tls import TlsFiles
 from services.listener.peers import admission_rules
@@ -40,11 +40,13 @@ class OpenDoor:
     def stored(self) -> dict[str, bytes]:
         """The data sets that were told of, by SOP instance UID, as they lie on the disk."""
         return {
-            message["scanned"]["uids"]["SOPInstanceUID"]: Path(
-                message["file"]["path"]
-            ).read_bytes()[META_BYTES:]
-            for message in self.told
+            file.meta.sop_instance_uid: Path(file.path).read_bytes()[META_BYTES:]
+            for file in self.spooled()
         }
+
+    def spooled(self) -> list[SpooledFile]:
+        """What was told of the files."""
+        return [SpooledFile.from_told(message["file"]) for message in self.told]
 
     def files(self) -> list[Path]:
         """The spool's files that hold something."""

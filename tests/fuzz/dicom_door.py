@@ -5,13 +5,11 @@ Every function takes any bytes and raises only what nobody planned for.
 
 from __future__ import annotations
 
-import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from typing import Any
 
 from services.common.header_scan import EXPLICIT_BIG, IMPLICIT_LITTLE, ScanError, scan
 from services.common.headers import scheme
@@ -24,6 +22,7 @@ from services.listener.door.pdu import AssociateRequest
 from services.listener.door.spool import Spool
 from services.listener.door.store import Taking
 from services.listener.door.wire import Wire
+from tests.fuzz.spool_in_memory import spool_in_memory, take_out
 
 SYNTAXES = (
     IMPLICIT_LITTLE,
@@ -62,13 +61,8 @@ def parse_everything(data: bytes) -> None:
 @contextmanager
 def open_door() -> Generator[Door]:
     """A door with a spool in memory."""
-    folder = Path(tempfile.mkdtemp(prefix="axial-fuzz-", dir="/dev/shm"))
-    spool = Spool(folder / "spool", max_instance_bytes=1 << 20)
-    try:
+    with spool_in_memory() as spool:
         yield Door(spool)
-    finally:
-        spool.close()
-        shutil.rmtree(folder)
 
 
 class Door:
@@ -76,8 +70,9 @@ class Door:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self.stored: list[str] = []
-        self._taking = Taking(spool, _SCHEME, 0, self._tell)
+        self._told: list[dict[str, Any]] = []
+        self.stored: set[str] = set()
+        self._taking = Taking(spool, _SCHEME, 0, self._told.append)
         self._config = DoorConfig(
             admission=AdmissionRules("AXIAL", accept_unknown_peers=True),
             scheme=_SCHEME,
@@ -94,12 +89,12 @@ class Door:
         """What the door answers to a peer that sends these bytes and closes the connection.
 
         Raises:
-            DoorFailure: it hangs, leaves a file of an instance that it did not acknowledge, or
+            AssertionError: it hangs, leaves a file of an instance that it did not acknowledge, or
                 answers with what is no PDU.
         """
         ours, theirs = socket.socketpair()
         answer = bytearray()
-        self.stored.clear()
+        self._told.clear()
 
         def play() -> None:
             with theirs:
@@ -128,21 +123,8 @@ class Door:
         if peer.is_alive():
             raise DoorFailure("The connection was not closed.")
         _check_pdus(bytes(answer))
-        self._check_files()
+        self.stored = take_out(self._spool, self._told)
         return bytes(answer)
-
-    def _tell(self, message: dict[str, object]) -> None:
-        if message["type"] == "stored":
-            file = message["file"]
-            assert isinstance(file, dict)
-            self.stored.append(str(file["path"]))
-
-    def _check_files(self) -> None:
-        left = {str(file) for file in self._spool.folder.iterdir() if file.stat().st_size}
-        if left != set(self.stored):
-            raise DoorFailure("A file is left of an instance that was not acknowledged.")
-        for path in left:
-            Path(path).unlink()
 
 
 class _Wire(Wire):

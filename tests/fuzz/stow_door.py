@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
-import tempfile
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -31,6 +28,7 @@ from services.listener.stow.part10_head import HeadError, read_head
 from services.listener.stow.request import StowRequest
 from services.listener.stow.response import JSON_TYPE, XML_TYPE, negotiate, render, status_of
 from tests.fuzz.dicom_door import CT, SYNTAXES
+from tests.fuzz.spool_in_memory import spool_in_memory, take_out
 
 BOUNDARY = "b"
 PARSER, REQUEST, TEXTS = range(3)
@@ -90,7 +88,7 @@ class StowUnderTest:
         """Serves a body in pieces; how many instances were stored.
 
         Raises:
-            StowFailure: a file is left of an instance that was not stored, or the answer is none.
+            AssertionError: a file is left of what was not stored, or the answer is none.
         """
         self._told.clear()
         request = StowRequest(self._taking, BOUNDARY, "192.0.2.1")
@@ -100,27 +98,14 @@ class StowUnderTest:
         json.loads(render(outcomes, JSON_TYPE, "http://pacs.example"))
         ElementTree.fromstring(render(outcomes, XML_TYPE))
         status_of(outcomes)
-        left = {str(file) for file in self._spool.folder.iterdir() if file.stat().st_size}
-        stored = {
-            str(message["file"]["path"]) for message in self._told if message["type"] == "stored"
-        }
-        if left != stored:
-            raise StowFailure("A file is left of an instance that was not stored.")
-        for path in left:
-            Path(path).unlink()
-        return len(stored)
+        return len(take_out(self._spool, self._told))
 
 
 @contextlib.contextmanager
 def open_stow() -> Generator[StowUnderTest]:
     """A door with a spool in memory."""
-    folder = Path(tempfile.mkdtemp(prefix="axial-fuzz-", dir="/dev/shm"))
-    spool = Spool(folder / "spool", max_instance_bytes=1 << 20)
-    try:
+    with spool_in_memory() as spool:
         yield StowUnderTest(spool)
-    finally:
-        spool.close()
-        shutil.rmtree(folder)
 
 
 def _parse(pieces: list[bytes]) -> _Told:

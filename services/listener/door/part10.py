@@ -4,17 +4,19 @@ The data set itself is kept byte for byte as it was sent (PS3.10 7). All that st
 `META_BYTES` long whoever sent it, so that it can be written last, and so that the pixels of an
 instance lie at the same offset whichever peer sent it. Private information (PS3.10 7.1,
 (0002,0102)) keeps the length and the CRC-32 of the data set: a file that a power cut tore apart
-is told from a whole one. A CRC is enough for that, and costs a third of a SHA-256 on every byte
-that is received; where two data sets have to be the same, their bytes are compared.
+is told from a whole one. A CRC is enough for that, and with ISA-L's (the processor multiplies
+polynomials) it costs a thirtieth of a SHA-256 on every byte that is received; where two data sets
+have to be the same, their bytes are compared.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
+
+from isal.isal_zlib import crc32
 
 from services.common.identity import (
     IMPLEMENTATION_CLASS_UID,
@@ -112,7 +114,7 @@ def read_sealed(path: Path) -> Sealed:
         if present != data_bytes:
             raise TornFileError(f"The data set has {present} of {data_bytes} bytes.")
         while chunk := file.read(_READ_BYTES):
-            checksum = zlib.crc32(chunk, checksum)
+            checksum = crc32(chunk, checksum)
     if checksum != expected:
         raise TornFileError("The data set is not the one that was sealed.")
     return Sealed(meta, data_bytes, expected)

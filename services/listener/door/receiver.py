@@ -33,6 +33,7 @@ from services.listener.door.admission import (
 from services.listener.door.association import Association
 from services.listener.door.channel import Channel
 from services.listener.door.config import DoorConfig
+from services.listener.door.outbox import Outbox
 from services.listener.door.pdu import AssociateRequest
 from services.listener.door.slots import Slots
 from services.listener.door.spool import Spool
@@ -62,19 +63,19 @@ class Receiver:
     def __init__(
         self,
         config: DoorConfig,
-        channel: Channel,
+        outbox: Outbox,
         slots: Slots,
         listening: list[tuple[socket.socket, bool]],
     ) -> None:
         self._config = config
-        self._channel = channel
+        self._outbox = outbox
         self._slots = slots
         self._listening = listening
         self._taking = Taking(
             spool=Spool(Path(config.spool), config.max_instance_bytes),
             scheme=config.scheme,
             watermark_bytes=config.watermark_bytes,
-            tell=channel.send,
+            tell=outbox.tell,
         )
         self._tls = (
             None if config.tls is None else TlsContexts(TlsFiles(**config.tls), self._report)
@@ -165,7 +166,7 @@ class Receiver:
             association.serve()
             tally = association.tally
             if peer is not None:
-                self._channel.send(
+                self._outbox.tell(
                     {
                         "type": "event",
                         "event": "association_closed",
@@ -278,7 +279,7 @@ class Receiver:
             self._changed.notify_all()
 
     def _report(self, name: str, values: Any) -> None:
-        self._channel.send({"type": "event", "event": name, **values})
+        self._outbox.tell({"type": "event", "event": name, **values})
 
 
 def main(arguments: list[str]) -> int:
@@ -300,22 +301,23 @@ def main(arguments: list[str]) -> int:
     listening += [(socket.socket(fileno=descriptor), True) for descriptor in secure]
     for door, _ in listening:
         door.setblocking(False)
+    outbox = Outbox(channel)
     try:
-        receiver = Receiver(config, channel, slots, listening)
+        receiver = Receiver(config, outbox, slots, listening)
     except Exception as error:  # noqa: BLE001 - the main process shows it and ends
-        channel.send({"type": "failed", "problem": str(error)})
+        outbox.tell({"type": "failed", "problem": str(error)})
         return 1
-    threading.Thread(target=_obey, args=(channel, receiver), daemon=True).start()
-    channel.send({"type": "ready"})
+    threading.Thread(target=_obey, args=(channel, outbox, receiver), daemon=True).start()
+    outbox.tell({"type": "ready"})
     receiver.run()
-    channel.send({"type": "ended"})
+    outbox.tell({"type": "ended"})
     return 0
 
 
-def _obey(channel: Channel, receiver: Receiver) -> None:
+def _obey(channel: Channel, outbox: Outbox, receiver: Receiver) -> None:
     while (message := channel.receive()) is not None:
         if message["type"] == "ping":
-            channel.send({"type": "pong", "number": message["number"]})
+            outbox.tell({"type": "pong", "number": message["number"]})
         elif message["type"] == "stop":
             threading.Thread(target=receiver.stop, args=(message["within_s"],), daemon=True).start()
     os._exit(1)  # the main process is gone

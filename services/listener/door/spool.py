@@ -13,11 +13,13 @@ import contextlib
 import os
 import threading
 import time
-import zlib
 from collections import deque
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from isal.isal_zlib import crc32
 
 from services.common.crashpoints import crashpoint
 from services.listener.door.part10 import META_BYTES, FileMeta, compose, digest_text
@@ -58,15 +60,17 @@ class SpooledFile:
     data_digest: str
     received_at: float
 
-    def as_json(self) -> dict[str, Any]:
+    def as_told(self) -> tuple[Any, ...]:
         """The form in which it is told to the main process."""
-        return asdict(self)
+        meta = self.meta
+        uids = (meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid)
+        return self.path, (*uids, meta.peer), self.data_bytes, self.data_digest, self.received_at
 
     @classmethod
-    def from_json(cls, told: dict[str, Any]) -> SpooledFile:
-        """Back from `as_json`."""
-        values: dict[str, Any] = {**told, "meta": FileMeta(**told["meta"])}
-        return cls(**values)
+    def from_told(cls, told: Sequence[Any]) -> SpooledFile:
+        """Back from `as_told`."""
+        path, meta, *rest = told
+        return cls(path, FileMeta(*meta), *rest)
 
 
 class Spool:
@@ -146,12 +150,14 @@ class SpoolWriter:
         if self._size + length > self._limit:
             raise SpoolError(f"More than {self._limit} bytes in one instance.", too_large=True)
         try:
-            written = os.write(self._descriptor, data)
+            at = META_BYTES + self._size
+            written = os.pwrite(self._descriptor, data, at)
             while written < length:  # a signal, or the last block of the disk
-                written += os.write(self._descriptor, memoryview(data)[written:])
+                left = memoryview(data)[written:]
+                written += os.pwrite(self._descriptor, left, at + written)
         except OSError as error:
             raise _refused(error) from error
-        self._checksum = zlib.crc32(data, self._checksum)
+        self._checksum = crc32(data, self._checksum)
         self._size += length
 
     def read(self, length: int) -> bytes:
@@ -202,7 +208,7 @@ class _ReadyFiles:
         self._thread.start()
 
     def take(self) -> tuple[str, int]:
-        """A path and a descriptor that stands where the data set begins.
+        """A path and a descriptor.
 
         Raises:
             OSError: no file can be made at present.
@@ -262,7 +268,6 @@ class _ReadyFiles:
         self._number += 1
         path = f"{self._folder}/{self._start}-{self._number:07d}{SUFFIX}"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-        os.lseek(descriptor, META_BYTES, os.SEEK_SET)
         return path, descriptor
 
 

@@ -6,16 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from services.common.header_scan import ScanError, Scanned, Scheme, TruncatedError, scan
+from services.common.header_scan import ScanError, Scheme
 from services.common.identity import hashed, is_uid
 from services.listener.door.dimse import Command
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import Spool, SpoolError, SpoolWriter
+from services.listener.door.stored import HEAD_BYTES, scan_written, stored_message
 from services.listener.statuses import StoreStatus
 
-# Of a data set, what is looked at for its head at first, and when that was not enough.
-_HEAD_BYTES = 64 << 10
-_LONGER_HEADS = (1 << 20, 64 << 20)
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 Tell = Callable[[dict[str, Any]], None]
@@ -27,7 +25,8 @@ class Taking:
 
     Attributes:
         watermark_bytes: with less space left nothing is taken.
-        tell: tells the main process; returns when it is told.
+        tell: tells the main process. Before a sender hears of success it was called; what was
+            told is then there when the main process asks whether all was told.
     """
 
     spool: Spool
@@ -88,7 +87,7 @@ class StoreOperation:
         if self._problem is not None or self._writer is None:
             return
         if not self._head:
-            self._head = bytes(data[:_HEAD_BYTES])
+            self._head = bytes(data[:HEAD_BYTES])
         try:
             self._writer.write(data)
         except SpoolError as error:
@@ -129,7 +128,7 @@ class StoreOperation:
         if self._problem is not None or self._writer is None:
             return self._problem or (StoreStatus.OUT_OF_RESOURCES, "")
         try:
-            scanned = self._scan(self._writer)
+            scanned = scan_written(self._head, self._writer, self._syntax, self._taking.scheme)
         except ScanError as error:
             return StoreStatus.CANNOT_UNDERSTAND, str(error)
         wrong = [name for name in _UIDS if not is_uid(scanned.text(name))]
@@ -145,47 +144,18 @@ class StoreOperation:
             file = self._writer.commit(FileMeta(*uids, self._syntax, self._sender.ae_title))
         except SpoolError as error:
             return StoreStatus.OUT_OF_RESOURCES, str(error)
+        sender = self._sender
         self._taking.tell(
-            {
-                "type": "stored",
-                "file": file.as_json(),
-                "scanned": told(scanned, self._taking.scheme),
-                "peer": self._sender.peer,
-                "priority": self._sender.priority,
-                "association": self._sender.association,
-            }
+            stored_message(
+                file,
+                scanned,
+                peer=sender.peer,
+                priority=sender.priority,
+                association=sender.association,
+            )
         )
         return StoreStatus.SUCCESS, ""
-
-    def _scan(self, writer: SpoolWriter) -> Scanned:
-        head = self._head
-        for longer in _LONGER_HEADS:
-            if len(head) >= writer.data_bytes:
-                break
-            try:
-                return scan(head, self._syntax, self._taking.scheme, complete=False)
-            except TruncatedError:
-                head = writer.read(min(longer, writer.data_bytes))
-        complete = len(head) >= writer.data_bytes
-        return scan(head, self._syntax, self._taking.scheme, complete=complete)
 
     def _fail(self, status: StoreStatus, problem: str) -> None:
         self._problem = (status, problem)
         self.discard()
-
-
-def told(scanned: Scanned, scheme: Scheme) -> dict[str, Any]:
-    """What of a head is told to the main process; no records where pydicom has to read them."""
-    uids = {name: scanned.text(name) for name in _UIDS}
-    if scanned.needs_library:
-        return {"uids": uids, "records": None}
-    return {
-        "uids": uids,
-        "records": {
-            "header": scanned.picked(scheme.header),
-            "study": scanned.picked(scheme.study),
-            "series": scanned.picked(scheme.series),
-        },
-        "pixel_offset": scanned.pixel_offset,
-        "pixel_length": scanned.pixel_length,
-    }

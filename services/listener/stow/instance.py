@@ -9,21 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.common.header_scan import ScanError, Scanned, TruncatedError, scan
+from services.common.header_scan import ScanError
 from services.common.identity import is_uid
 from services.listener.door.admission import PeerRule
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import SpoolError, SpoolWriter
-from services.listener.door.store import Taking, told
+from services.listener.door.store import Taking
+from services.listener.door.stored import HEAD_BYTES, scan_written, stored_message
 from services.listener.stow.multipart import MultipartError, parse_media_type
 from services.listener.stow.part10_head import HeadError, Part10Head, read_head
 from services.listener.stow.response import Failed, FailureReason, Outcome, Stored
 
 DICOM_TYPE = "application/dicom"
-
-# Of a data set, what is looked at for its head at first, and when that was not enough.
-_HEAD_BYTES = 64 << 10
-_LONGER_HEADS = (1 << 20, 64 << 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +122,8 @@ class PartReception:
 
     def _write(self, data: memoryview) -> None:
         assert self._writer is not None
-        if len(self._first) < _HEAD_BYTES:
-            self._first += data[: _HEAD_BYTES - len(self._first)]
+        if len(self._first) < HEAD_BYTES:
+            self._first += data[: HEAD_BYTES - len(self._first)]
         try:
             self._writer.write(data)
         except SpoolError as error:
@@ -137,7 +134,9 @@ class PartReception:
         assert self._writer is not None
         head, stow = self._head, self._stow
         try:
-            scanned = self._scan(self._writer, head.transfer_syntax_uid)
+            scanned = scan_written(
+                self._first, self._writer, head.transfer_syntax_uid, stow.taking.scheme
+            )
         except ScanError as error:
             return self._failure(FailureReason.CANNOT_UNDERSTAND, str(error))
         uids = {name: scanned.text(name) for name in _UIDS}
@@ -166,14 +165,13 @@ class PartReception:
         except SpoolError as error:
             return Failed(FailureReason.OUT_OF_RESOURCES, str(error), *named)
         stow.taking.tell(
-            {
-                "type": "stored",
-                "file": file.as_json(),
-                "scanned": told(scanned, stow.taking.scheme),
-                "peer": stow.peer.name,
-                "priority": stow.peer.priority,
-                "association": stow.request,
-            }
+            stored_message(
+                file,
+                scanned,
+                peer=stow.peer.name,
+                priority=stow.peer.priority,
+                association=stow.request,
+            )
         )
         return Stored(*named, series, study, size)
 
@@ -186,17 +184,6 @@ class PartReception:
         if self._head.sop_instance_uid not in ("", sop_instance):
             return "The SOP instance UID is not the one in the file meta information."
         return ""
-
-    def _scan(self, writer: SpoolWriter, syntax: str) -> Scanned:
-        head, scheme = self._first, self._stow.taking.scheme
-        for longer in _LONGER_HEADS:
-            if len(head) >= writer.data_bytes:
-                break
-            try:
-                return scan(head, syntax, scheme, complete=False)
-            except TruncatedError:
-                head = writer.read(min(longer, writer.data_bytes))
-        return scan(head, syntax, scheme, complete=len(head) >= writer.data_bytes)
 
     def _fail(self, reason: FailureReason, problem: str) -> None:
         self._failed = self._failure(reason, problem)

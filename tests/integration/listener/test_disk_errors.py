@@ -23,11 +23,12 @@ ERRORS = [errno.ENOSPC, errno.EDQUOT, errno.EIO]
 
 
 class BrokenOs:
-    """The system's calls, of which one fails the first time it is called."""
+    """The system's calls, of which one fails once: the first time, or the one of that number."""
 
-    def __init__(self, call: str, error: int) -> None:
+    def __init__(self, call: str, error: int, number: int = 1) -> None:
         self._call = call
         self._error = error
+        self._left = number
         self.failures = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -36,7 +37,8 @@ class BrokenOs:
 
     def _failing(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def called(*given: Any) -> Any:
-            if self.failures == 0:
+            self._left -= 1
+            if self._left == 0:
                 self.failures += 1
                 raise OSError(self._error, os.strerror(self._error))
             return real(*given)
@@ -49,9 +51,14 @@ def written(reception: Reception) -> list[Path]:
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda number: errno.errorcode[number])
-@pytest.mark.parametrize("call", ["write", "pwrite", "fdatasync"])
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [("pwrite", 1), ("pwrite", 2), ("fdatasync", 1)],
+    ids=["data", "head", "sync"],
+)
 def test_a_refusal_is_out_of_resources_and_the_next_instance_is_taken(
     call: str,
+    number: int,
     error: int,
     lite_engine: Engine,
     store: StudyStore,
@@ -61,7 +68,7 @@ def test_a_refusal_is_out_of_resources_and_the_next_instance_is_taken(
 ) -> None:
     reception = receiving(lite_engine, store)
     offered = offer(sound_series(tmp_path / "dicom")[0])
-    broken = BrokenOs(call, error)
+    broken = BrokenOs(call, error, number)
     monkeypatch.setattr(spool_module, "os", broken)
     assert reception.receive(offered) is StoreStatus.OUT_OF_RESOURCES
     assert broken.failures == 1

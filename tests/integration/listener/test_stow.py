@@ -92,7 +92,7 @@ def test_data_sets_are_kept_as_sent_behind_meta_information_of_ours(
         response = post(door, body(contents))
         assert response.status_code == 200
         stored = door.stored()
-        meta = pydicom.dcmread(door.told[0]["file"]["path"]).file_meta
+        meta = pydicom.dcmread(door.spooled()[0].path).file_meta
     for file, content in zip(files, contents, strict=True):
         assert stored[uid_of(file)] == data_set_of(content)
     assert meta.ImplementationVersionName == "AXIAL_0_1"
@@ -163,7 +163,7 @@ def test_each_bad_instance_has_its_reason_and_fails_no_other(
             assert reasons(response) == [reason]
             assert len(answered(response).ReferencedSOPSequence) == 2
             assert len(door.told) == 2
-            assert len(door.files()) == len({file["file"]["path"] for file in door.told})
+            assert len(door.files()) == len({file.path for file in door.spooled()})
         for file in door.files():
             file.unlink()
     with open_door(tmp_path) as door:
@@ -194,7 +194,7 @@ def test_compressed_parts_with_a_transfer_syntax_of_their_own(tmp_path: Path) ->
     closing = f"--{BOUNDARY}--".encode()
     with open_door(tmp_path) as door:
         assert post(door, part(content, right) + closing).status_code == 200
-        assert door.told[0]["file"]["meta"]["transfer_syntax_uid"] == JPEG2000Lossless
+        assert door.spooled()[0].meta.transfer_syntax_uid == JPEG2000Lossless
         assert reasons(post(door, part(content, wrong) + closing)) == [0xC000]
         assert reasons(post(door, part(content, "image/jpeg") + closing)) == [0xC000]
 
@@ -383,14 +383,14 @@ def test_a_request_that_never_begins_is_closed(
 def test_an_unplanned_error_fails_one_instance_only(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = instance.scan, iter([1, 0, 1])
+    real, calls = instance.scan_written, iter([1, 0, 1])
 
     def sometimes(*values: Any, **named: Any) -> Any:
         if next(calls) == 0:
             raise RuntimeError("Zebra^Quagga")
         return real(*values, **named)
 
-    monkeypatch.setattr(instance, "scan", sometimes)
+    monkeypatch.setattr(instance, "scan_written", sometimes)
     with open_door(tmp_path) as door:
         response = post(door, body([file.read_bytes() for file in files[:3]]))
         assert (response.status_code, reasons(response)) == (202, [0x0110])

@@ -50,8 +50,9 @@ class Models:
         """An association brings instances of a series, and they are registered."""
         for number in list(SERIES[series])[start : start + count]:
             self.front.receive(number)
-            uids = {"StudyInstanceUID": STUDY, "SeriesInstanceUID": series}
-            self.wanting.stored({"association": association, "scanned": {"uids": uids}})
+            self.wanting.stored(
+                {"association": association, "study_uid": STUDY, "series_uid": series}
+            )
 
     def settle(self, *series: str) -> None:
         """Half a second later, what the deadlines' thread does."""

@@ -50,4 +50,4 @@ def test_what_is_no_dicom_gets_an_abort(seed: str, door: Door) -> None:
     data = (CORPUS / seed).read_bytes()
     answer = door.serve((REQUEST if data[0] == 2 else b"") + data[1:])
     assert kinds(answer)[-1] == A_ABORT
-    assert door.stored == []
+    assert door.stored == set()

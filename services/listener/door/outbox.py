@@ -1,0 +1,58 @@
+"""What a receiver tells the main process, gathered: a message costs both of them a wake-up.
+
+An instance is told of a moment after its sender heard of success, together with those that came in
+that moment. It is in the outbox before the sender hears, so that whoever asks the receiver whether
+all was told (``ping``) is answered rightly; and it is in the spool, should the receiver die.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from services.listener.door.channel import Channel
+
+_GATHER_S = 0.01
+# So many go at once: while the main process is behind, senders wait.
+_MOST_GATHERED = 32
+
+
+class Outbox:
+    """Messages on their way to the main process, in the order in which they were given."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._gathered: list[dict[str, Any]] = []
+        self._changed = threading.Condition()
+        threading.Thread(target=self._run, name="outbox", daemon=True).start()
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Takes a message: one of an instance goes within a moment, any other at once.
+
+        Raises:
+            OSError: the main process is gone.
+        """
+        with self._changed:
+            self._gathered.append(message)
+            if message["type"] != "stored" or len(self._gathered) >= _MOST_GATHERED:
+                self._send()
+            elif len(self._gathered) == 1:
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._gathered:
+                    self._changed.wait()
+            time.sleep(_GATHER_S)
+            with self._changed:
+                try:
+                    self._send()
+                except OSError:
+                    return  # the main process is gone, and so is this one in a moment
+
+    def _send(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        if gathered:
+            self._channel.send(*gathered)

@@ -1,0 +1,49 @@
+"""An instance that is on disk: how its head is read, and what the main process is told of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.common.header_scan import Scanned, Scheme, TruncatedError, scan
+from services.listener.door.spool import SpooledFile, SpoolWriter
+
+# Of a data set, what is looked at for its head at first, and when that was not enough.
+HEAD_BYTES = 64 << 10
+_LONGER_HEADS = (1 << 20, 64 << 20)
+
+
+def scan_written(head: bytes, writer: SpoolWriter, syntax: str, scheme: Scheme) -> Scanned:
+    """Reads the head of a data set that has been written whole.
+
+    Args:
+        head: its first bytes, `HEAD_BYTES` of them if it has so many; more are read from the file
+            where these are not enough.
+
+    Raises:
+        ScanError: this is no data set.
+    """
+    for longer in _LONGER_HEADS:
+        if len(head) >= writer.data_bytes:
+            break
+        try:
+            return scan(head, syntax, scheme, complete=False)
+        except TruncatedError:
+            head = writer.read(min(longer, writer.data_bytes))
+    return scan(head, syntax, scheme, complete=len(head) >= writer.data_bytes)
+
+
+def stored_message(
+    file: SpooledFile, scanned: Scanned, *, peer: str, priority: str, association: str
+) -> dict[str, Any]:
+    """What the main process is told. Of a head that is left to the library, only where it is."""
+    found = (scanned.values, scanned.pixel_offset, scanned.pixel_length)
+    return {
+        "type": "stored",
+        "file": file.as_told(),
+        "study_uid": scanned.text("StudyInstanceUID"),
+        "series_uid": scanned.text("SeriesInstanceUID"),
+        "scanned": None if scanned.needs_library else found,
+        "peer": peer,
+        "priority": priority,
+        "association": association,
+    }
