@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -26,12 +25,14 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 from services.common.identity import derived_uid
 from tests.benchmarks.receive_servers import Floor, Orthanc, Ours, Server, Storescp
 from tests.benchmarks.rows import Row, budget
+from tests.benchmarks.scratch import scratch_folders
 
 _INSTANCES, _SIDE = 300, 512
 _ASSOCIATIONS = (1, 4, 8)
 _REPEATS = 5
 _VS_FLOOR, _VS_STORESCP, _VS_ORTHANC, _VS_NODELAY = 0.75, 0.9, 3.0, 0.9
 _CPU_S_PER_GB, _RSS_MB = 2.5, 60.0
+_SETTLED_WITHIN_S = 60.0
 # Peers that are only reported.
 _ANY = 0.0
 
@@ -40,19 +41,14 @@ Rates = dict[tuple[str, int, bool], list[float]]
 
 def rows() -> list[Row]:
     """Measures all servers in turn, in one run."""
-    with tempfile.TemporaryDirectory(prefix="axial-bench-") as scratch, ExitStack() as running:
-        folder = Path(scratch)
-        ours = Ours(folder / "ours")
-        peers = [
-            Floor(folder / "floor"),
-            Storescp(folder / "storescp"),
-            Orthanc(folder / "orthanc"),
-        ]
+    with scratch_folders() as scratch, ExitStack() as running:
+        ours = Ours(scratch.folder())
+        peers = [kind(scratch.folder()) for kind in (Floor, Storescp, Orthanc)]
         for server in (ours, *peers):
             running.enter_context(server)
         rates: Rates = {}
         cpu: list[float] = []
-        files = _Files(folder / "sent")
+        files = _Files(scratch.folder())
         for _ in range(_REPEATS):
             for associations in _ASSOCIATIONS:
                 sent = files.next()
@@ -62,6 +58,9 @@ def rows() -> list[Row]:
                     rates.setdefault((server.name, associations, True), []).append(rate)
                 rate = _send(ours, files.next(), associations, nodelay=False)
                 rates.setdefault((ours.name, associations, False), []).append(rate)
+                _await_settled(ours, files)
+                for server in (ours, *peers):
+                    server.forget()
         rss = [_peak_mb(process) for process in ours.receivers()]
         main = _peak_mb(ours.processes()[0])
     return [
@@ -132,13 +131,20 @@ def _cpu_of(
     def around(run: Callable[[], float]) -> float:
         before = sum(_cpu_s(process) for process in ours.processes())
         rate = run()
-        while not ours.settled(files.sets * _INSTANCES):
-            time.sleep(0.05)
+        _await_settled(ours, files)
         after = sum(_cpu_s(process) for process in ours.processes())
         found.append((after - before) / (_INSTANCES * files.size / 1e9))
         return rate
 
     return around
+
+
+def _await_settled(ours: Ours, files: _Files) -> None:
+    deadline = time.monotonic() + _SETTLED_WITHIN_S
+    while not ours.settled(files.sets * _INSTANCES):
+        if time.monotonic() > deadline:
+            raise RuntimeError("What was acknowledged does not reach the store.")
+        time.sleep(0.05)
 
 
 def _cpu_s(process: psutil.Process) -> float:
@@ -157,7 +163,6 @@ class _Files:
     """Sets of CT slices; each set is a series of its own, so that nothing is sent twice."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir()
         self._folder = folder
         self._random = np.random.default_rng(1)
         self.sets = 0

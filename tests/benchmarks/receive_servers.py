@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -22,6 +23,9 @@ from tests.builders.network import free_port
 STORESCP, DCMSEND = Path("/usr/bin/storescp"), Path("/usr/bin/dcmsend")
 ORTHANC = Path("/usr/sbin/Orthanc")
 _START_DEADLINE_S = 60.0
+# Files of instances are larger; what a server keeps of them is not touched.
+_FORGOTTEN_BYTES = 256 << 10
+_INDEX = re.compile(r"^index|\.sqlite")
 
 
 class Server(ABC):
@@ -34,7 +38,6 @@ class Server(ABC):
     name: str
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True)
         self.folder = folder
         self.port = free_port()
         self._process: subprocess.Popen[str] | None = None
@@ -83,9 +86,17 @@ class Server(ABC):
         main = psutil.Process(self._process.pid)
         return [main, *main.children(recursive=True)]
 
-    def settled(self, instances: int) -> bool:
-        """Whether nothing is left to do of so many instances."""
-        return True
+    def forget(self) -> None:
+        """Empties the files of what it has received.
+
+        The memory that holds them goes to the next ones: on a virtual machine the first touch of
+        a page costs more than the copy. They are not deleted: see `scratch`.
+        """
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                path = Path(folder, name)
+                if not _INDEX.search(name) and path.stat().st_size > _FORGOTTEN_BYTES:
+                    os.truncate(path, 0)
 
 
 class Storescp(Server):
