@@ -129,6 +129,17 @@ ssize_t write(int fd, const void *data, size_t length) {
 PWRITE(pwrite)
 PWRITE(pwrite64)
 
+#define PWRITEV(name)                                                                              \
+  ssize_t name(int fd, const struct iovec *parts, int count, off_t at, int flags) {                \
+    REAL(name, ssize_t, int, const struct iovec *, int, off_t, int);                               \
+    ssize_t written = real(fd, parts, count, at, flags);                                           \
+    if (written > 0 && is_tracked(fd))                                                             \
+      note("W %lu %ld %zd\n", inode_of(fd), (long)at, written);                                    \
+    return written;                                                                                \
+  }
+PWRITEV(pwritev2)
+PWRITEV(pwritev64v2)
+
 ssize_t writev(int fd, const struct iovec *parts, int count) {
   REAL(writev, ssize_t, int, const struct iovec *, int);
   int tracked = is_tracked(fd);

@@ -24,7 +24,8 @@ from services.common.identity import (
     derived_uid,
 )
 
-META_BYTES = 1024
+# A page of memory and a block of the file system: the data set begins with one, too.
+META_BYTES = 4096
 
 _PREAMBLE = bytes(128) + b"DICM"  # PS3.10 7.1
 _SHORT = struct.Struct("<HH2sH")

