@@ -7,6 +7,7 @@ what the service needs and says what keeps it from being ready.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -125,6 +126,9 @@ def _run(
         if health_port is not None:
             port = health_port(settings)
             resources.enter_context(_Health(settings.health_host, port, component))
+        # What is there now stays; the collector would look at all of it again and again.
+        gc.collect()
+        gc.freeze()
         log.info("service_started", pid=os.getpid())
         audit(AuditEvent.APPLICATION_STARTED)
         resources.callback(audit, AuditEvent.APPLICATION_STOPPED)

@@ -43,8 +43,9 @@ class ListenerSettings(Group):
     """An association without traffic for this long is aborted."""
     request_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """A connection that has not asked for an association by then is closed (ARTIM, PS3.8 9.1.5)."""
-    receivers: Annotated[int, Field(ge=1, le=64)] = 2
-    """Receiving processes. One per core that is to receive; each serves many associations."""
+    receivers: Annotated[int, Field(ge=1, le=64)] = 4
+    """Receiving processes, each for many associations. Two per core that is to receive: while one
+    waits for the disk, the other works."""
     max_instance_bytes: Annotated[int, Field(ge=1 << 20)] = 4 << 30
     """The largest instance; a larger one is answered with 'out of resources'."""
     private_sop_classes: tuple[SopClassUid, ...] = ()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from services.common.store.errors import ObjectDiffers, ObjectMissing, StoreError
-from services.common.store.keys import segments
+from services.common.store.keys import parent_of, segments
 from services.common.store.objects import StoredObject
 
 # Removing the last object of a folder removes the folder. A put that had just found it is done
@@ -63,25 +63,28 @@ class Folder:
 
     def put_files(self, files: Sequence[tuple[str, Path]], *, replace: bool) -> None:
         left: list[Path] = []
-        entered: set[Path] = set()
+        entered: dict[str, Path] = {}
         problem: StoreError | None = None
-        for key, file, target in [(key, file, self.path(key)) for key, file in files]:
-            folder = target.parent
+        # Paths as text: many instances come at once, and a `Path` costs as much as a rename.
+        for key, file, target in [(key, file, self._text_path(key)) for key, file in files]:
+            parent = parent_of(key)
+            folder = entered.get(parent)
             try:
-                if self._enter(file, target, folder in entered, replace=replace):
+                if self._enter(file, target, made=folder is not None, replace=replace):
                     left.append(file)
             except FileExistsError:
-                if not _same(file, target):
+                if not _same(file, Path(target)):
                     problem = problem or ObjectDiffers(key)
                     continue
                 left.append(file)
             except OSError as error:
                 problem = _refused("take", key, error)
                 continue
-            entered.add(folder)
+            if folder is None:
+                entered[parent] = Path(target).parent
         # One sync per folder, however many of its objects are new.
         try:
-            for folder in entered:
+            for folder in entered.values():
                 _sync_folder(folder)
             for file in left:
                 file.unlink(missing_ok=True)
@@ -147,6 +150,9 @@ class Folder:
                 raise ObjectMissing(key)
         yield paths
 
+    def _text_path(self, key: str) -> str:
+        return "/".join((str(self.root), *segments(key)))
+
     def _begin(self, temporary: Path) -> BinaryIO:
         for _ in range(_ATTEMPTS_TO_ENTER - 1):
             with contextlib.suppress(FileNotFoundError):
@@ -155,17 +161,19 @@ class Folder:
         self._make_folder(temporary.parent)
         return temporary.open("xb")
 
-    def _enter(self, file: Path, target: Path, entered: bool, *, replace: bool) -> bool:
-        """As `_give_name`, in a folder that is made unless it was `entered` a moment ago."""
-        for attempt in range(1, _ATTEMPTS_TO_ENTER):
+    def _enter(self, file: Path, target: str, *, made: bool, replace: bool) -> bool:
+        """As `_give_name`, in a folder that is made unless it was a moment ago."""
+        if made:
+            with contextlib.suppress(FileNotFoundError):
+                return _give_name(file, target, replace=replace)
+        for _ in range(_ATTEMPTS_TO_ENTER - 1):
             try:
-                if attempt > 1 or not entered:
-                    self._make_folder(target.parent)
+                self._make_folder(Path(target).parent)
                 return _give_name(file, target, replace=replace)
             except FileNotFoundError:
                 if not file.exists():
                     raise
-        self._make_folder(target.parent)
+        self._make_folder(Path(target).parent)
         return _give_name(file, target, replace=replace)
 
     def _make_folder(self, folder: Path) -> None:
@@ -196,7 +204,7 @@ class Folder:
         return folder
 
 
-def _give_name(file: Path, target: Path, *, replace: bool) -> bool:
+def _give_name(file: Path, target: str, *, replace: bool) -> bool:
     """Has the file under the target's name as well, or (with `replace`) instead.
 
     Returns:
@@ -207,19 +215,19 @@ def _give_name(file: Path, target: Path, *, replace: bool) -> bool:
     """
     try:
         if replace:
-            file.replace(target)
+            os.replace(file, target)  # noqa: PTH105 - the target is text
             return False
-        _link(file, target)
+        _link(file, Path(target))
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        copy = _temporary(target)
+        copy = _temporary(Path(target))
         try:
             _copy_synced(file, copy)
             if replace:
                 copy.replace(target)
             else:
-                _link(copy, target)
+                _link(copy, Path(target))
         finally:
             _discard(copy)
     return True

@@ -9,6 +9,7 @@ acknowledged is on disk, and is found there at the next start.
 from __future__ import annotations
 
 import errno
+import gc
 import itertools
 import os
 import select
@@ -308,6 +309,7 @@ def main(arguments: list[str]) -> int:
         outbox.tell({"type": "failed", "problem": str(error)})
         return 1
     threading.Thread(target=_obey, args=(channel, outbox, receiver), daemon=True).start()
+    gc.freeze()  # what is there now stays
     outbox.tell({"type": "ready"})
     receiver.run()
     outbox.tell({"type": "ended"})

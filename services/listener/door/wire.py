@@ -65,11 +65,14 @@ class Wire:
             ConnectionLostError, SilentPeerError: there will be none.
             MalformedPduError: it is longer than any that we take.
         """
-        self._fill(PDU_HEAD.size, deadline)
+        if self._end - self._start < PDU_HEAD.size:
+            self._fill(PDU_HEAD.size, deadline)
         kind, length = PDU_HEAD.unpack_from(self._buffer, self._start)
         if length > self._limit:
             raise MalformedPduError(f"A PDU of {length} bytes.")
-        self._fill(PDU_HEAD.size + length, deadline)
+        whole = PDU_HEAD.size + length
+        if self._end - self._start < whole:
+            self._fill(whole, deadline)
         body = self._start + PDU_HEAD.size
         self._start = body + length
         return kind, self._view[body : self._start]
@@ -96,10 +99,8 @@ class Wire:
                 return
 
     def _fill(self, wanted: int, deadline: float | None) -> None:
-        # Until `wanted` bytes stand from _start on.
+        # Until `wanted` bytes stand from _start on; fewer do.
         missing = wanted - (self._end - self._start)
-        if missing <= 0:
-            return
         if self._start == self._end:
             self._start = self._end = 0
         elif self._start + wanted > len(self._buffer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -220,8 +221,10 @@ def test_recovery_registers_what_is_whole_and_puts_aside_what_is_torn(
     with torn.open("r+b") as file:
         file.truncate(torn.stat().st_size - 7)
     with changed.open("r+b") as file:
-        file.seek(2000)
-        file.write(b"\0\0\0\0" if file.read(4) != b"\0\0\0\0" else b"\1\1\1\1")
+        file.seek(-2, os.SEEK_END)
+        (last,) = file.read(1)
+        file.seek(-2, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
     empty.write_bytes(b"")
 
     found = recover_spool(spool, Quarantine(quarantine), reception.registrar.offer)

@@ -79,20 +79,20 @@ def test_file_leaves_the_spool_only_after_the_sync(
 def test_file_of_another_disk_is_copied_and_synced(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, replace: bool
 ) -> None:
-    real_link, real_replace, synced = Path.hardlink_to, Path.replace, list[int]()
+    real_link, real_replace, synced = Path.hardlink_to, os.replace, list[int]()
 
     def link(self: Path, target: Path) -> None:
         if "spool" in target.parts:
             _fails_with(errno.EXDEV)()
         real_link(self, target)
 
-    def replaced(self: Path, target: Path) -> Path:
-        if "spool" in self.parts:
+    def replaced(source: Path, target: Path | str) -> None:
+        if "spool" in source.parts:
             _fails_with(errno.EXDEV)()
-        return real_replace(self, target)
+        real_replace(source, target)
 
     monkeypatch.setattr(Path, "hardlink_to", link)
-    monkeypatch.setattr(Path, "replace", replaced)
+    monkeypatch.setattr(os, "replace", replaced)
     monkeypatch.setattr(os, "fdatasync", synced.append)
     store = StudyStore(tmp_path / "store")
     store.put_file(KEY, file, replace=replace)
