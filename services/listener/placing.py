@@ -65,6 +65,8 @@ class Placing:
                 trouble = error
         try:
             self._bring(stored)
+            repeated = sum(one.outcome is Outcome.REPEATED for one in stored)
+            INSTANCES_RECEIVED.labels(Outcome.REPEATED).inc(repeated)
         except (StoreError, SQLAlchemyError, OSError) as error:
             refused += stored
             trouble = error
@@ -94,7 +96,6 @@ class Placing:
         if outcome is Outcome.REPEATED:
             known = find_instance(self._engine, one.uid)
             if known is None or known.spooled_by is not None:
-                INSTANCES_RECEIVED.labels(Outcome.REPEATED).inc()
                 return True
             outcome = self._compared(one, known.store_key)
         if outcome is Outcome.CONFLICTING:

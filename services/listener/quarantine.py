@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from services.common.database import utc_now
+from services.common.durable import make_folder, sync_folder
 from services.common.identity import hashed
 from services.common.telemetry import get_logger
 from services.common.telemetry.metrics import FILES_QUARANTINED
@@ -32,13 +33,13 @@ class Quarantine:
         """Puts a file aside, durably.
 
         Args:
-            reason: ``torn_file`` or ``unreadable_instance`` (docs/reasons).
+            reason: ``torn_file`` or ``unreadable_instance`` (docs/runbook.md).
             problem: a sentence without patient data.
 
         Raises:
             OSError: the disk refused; the file is where it was.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         note = {"reason": reason, "problem": problem, "at": utc_now().isoformat()}
         with (self._folder / f"{file.name}.json").open("w", encoding="utf-8") as written:
             json.dump(note, written)
@@ -46,10 +47,6 @@ class Quarantine:
             os.fsync(written.fileno())
         file.rename(self._folder / file.name)
         for folder in (self._folder, file.parent):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_folder(folder)
         FILES_QUARANTINED.labels(reason).inc()
         _log.error("file_quarantined", file_hash=hashed(file.name), reason=reason, problem=problem)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from services.common.durable import make_folder, sync_folder
 from services.common.store.errors import ObjectDiffers, ObjectMissing, StoreError
 from services.common.store.keys import parent_of, segments
 from services.common.store.objects import StoredObject
@@ -156,9 +157,9 @@ class Folder:
     def _begin(self, temporary: Path) -> BinaryIO:
         for _ in range(_ATTEMPTS_TO_ENTER - 1):
             with contextlib.suppress(FileNotFoundError):
-                self._make_folder(temporary.parent)
+                make_folder(temporary.parent)
                 return temporary.open("xb")
-        self._make_folder(temporary.parent)
+        make_folder(temporary.parent)
         return temporary.open("xb")
 
     def _enter(self, file: Path, target: str, *, made: bool, replace: bool) -> bool:
@@ -168,28 +169,13 @@ class Folder:
                 return _give_name(file, target, replace=replace)
         for _ in range(_ATTEMPTS_TO_ENTER - 1):
             try:
-                self._make_folder(Path(target).parent)
+                make_folder(Path(target).parent)
                 return _give_name(file, target, replace=replace)
             except FileNotFoundError:
                 if not file.exists():
                     raise
-        self._make_folder(Path(target).parent)
+        make_folder(Path(target).parent)
         return _give_name(file, target, replace=replace)
-
-    def _make_folder(self, folder: Path) -> None:
-        missing: list[Path] = []
-        while not folder.is_dir():
-            missing.append(folder)
-            folder = folder.parent
-        for made in reversed(missing):
-            try:
-                made.mkdir(exist_ok=True)
-            except FileExistsError:
-                if made.exists() and not made.is_dir():
-                    raise
-                # Made by another and removed by a third, between two looks of this call.
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
-            _sync_folder(made.parent)
 
     def _remove_empty(self, folder: Path) -> Path:
         """Removes the folder and those above it as far as they are empty; returns what is left."""
@@ -286,11 +272,6 @@ def _refused(verb: str, key: str, error: OSError) -> StoreError:
 
 
 def _sync_folder(folder: Path) -> None:
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return  # its last object was deleted meanwhile, by somebody who syncs what is above it
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    # It is missing when its last object was deleted meanwhile, by somebody who syncs what is above.
+    with contextlib.suppress(FileNotFoundError):
+        sync_folder(folder)

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from services.common.durable import make_folder, sync_folder
 from services.common.identity import IMPLEMENTATION_VERSION_NAME, hashed
 from services.common.settings import AuditSettings
 from services.common.telemetry.logs import get_logger
@@ -209,18 +210,14 @@ class AuditTrail:
         os.fdatasync(self._descriptor)
 
     def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._path.parent)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._descriptor = os.open(self._path, flags, 0o640)
         self._size = os.fstat(self._descriptor).st_size
         if self._size and os.pread(self._descriptor, 1, self._size - 1) != b"\n":
             # A power cut tore the last line apart: the next one begins on its own.
             self._size += os.write(self._descriptor, b"\n")
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self._path.parent)
 
     def _close(self) -> None:
         if self._descriptor >= 0:

@@ -22,6 +22,7 @@ from typing import Any
 from isal.isal_zlib import crc32
 
 from services.common.crashpoints import crashpoint
+from services.common.durable import make_folder
 from services.listener.door.part10 import META_BYTES, FileMeta, compose, digest_text
 
 SUFFIX = ".dcm"
@@ -92,7 +93,7 @@ class Spool:
         self.folder = folder
         self._limit = max_instance_bytes
         try:
-            _make_durable_folder(folder)
+            make_folder(folder)
             self._ready = _ReadyFiles(folder)
         except OSError as error:
             raise SpoolError(f"The spool cannot be opened: {error.strerror}.") from error
@@ -305,20 +306,6 @@ def _write_all(descriptor: int, first: bytes, rest: bytes | memoryview, at: int)
     while written < length:  # a signal, or the last block of the disk
         left = b"".join((first, rest))[written:]
         written += os.pwrite(descriptor, left, at + written)
-
-
-def _make_durable_folder(folder: Path) -> None:
-    missing: list[Path] = []
-    while not folder.is_dir():
-        missing.append(folder)
-        folder = folder.parent
-    for made in reversed(missing):
-        made.mkdir(exist_ok=True)
-        descriptor = os.open(made.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _give_up(path: str, descriptor: int) -> None:
