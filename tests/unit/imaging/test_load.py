@@ -6,13 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
@@ -76,6 +81,22 @@ def test_compressed_series_equals_the_uncompressed(syntax: str, tmp_path: Path) 
     files = sound_series(tmp_path / "dicom", written)
     for file in files:
         rewrite(file, lambda data: data.compress(syntax, generate_instance_uid=False))
+    assert np.array_equal(loaded(files, tmp_path).array, written.array)
+
+
+@pytest.mark.parametrize("syntax", [HTJ2KLossless, HTJ2KLosslessRPCL], ids=lambda uid: uid.keyword)
+def test_high_throughput_jpeg_2000_equals_the_uncompressed(syntax: UID, tmp_path: Path) -> None:
+    written = small_volume((3, 70, 64))
+    files = sound_series(tmp_path / "dicom", written)
+
+    def compress(data: Dataset) -> None:
+        code_stream = imagecodecs.htj2k_encode(data.pixel_array, reversible=True)
+        data.PixelData = encapsulate([bytes(code_stream)])
+        data["PixelData"].is_undefined_length = True
+        data.file_meta.TransferSyntaxUID = syntax
+
+    for file in files:
+        rewrite(file, compress)
     assert np.array_equal(loaded(files, tmp_path).array, written.array)
 
 
