@@ -1,4 +1,4 @@
-"""A STOW-RS door alone, and bodies to send to it."""
+"""A STOW-RS door alone, bodies to send to it, and its answers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import httpx
+import pydicom
+from pydicom.dataset import Dataset
 
 from services.common.headers import scheme
 from services.common.settings import ListenerSettings, StowSettings
@@ -99,3 +103,28 @@ def body(contents: Iterable[bytes]) -> bytes:
 def data_set_of(file: bytes) -> bytes:
     """The data set of a DICOM file, as it is in the file (PS3.10 7.1, after its group length)."""
     return file[144 + int.from_bytes(file[140:144], "little") :]
+
+
+def uid_of(file: Path) -> str:
+    """The SOP instance UID of a DICOM file."""
+    return str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID)
+
+
+def post(door: OpenDoor, content: Any, study: str = "", **headers: str) -> httpx.Response:
+    """Sends a body to the door, or to a study's address there."""
+    given = {"Content-Type": CONTENT_TYPE, "Accept": "application/dicom+json", **headers}
+    url = f"{door.url}/studies/{study}".rstrip("/")
+    return httpx.post(url, content=content, headers=given, timeout=60)
+
+
+def answered(response: httpx.Response) -> Dataset:
+    """The data set of an answer in JSON."""
+    assert response.headers["content-type"] == "application/dicom+json"
+    return Dataset.from_json(response.text)
+
+
+def reasons(response: httpx.Response) -> list[int]:
+    """Why instances failed: first those that are named, then those that are not."""
+    answer = answered(response)
+    sequences = ("FailedSOPSequence", "OtherFailuresSequence")
+    return [item.FailureReason for name in sequences for item in answer.get(name, [])]

@@ -17,6 +17,7 @@ from services.common.settings import ListenerSettings, OrchestratorSettings, Set
 from services.common.store import StudyStore
 from services.listener.service import Listener, open_listener
 from tests.builders.reception import Reception, opened_reception
+from tests.builders.series import sound_series
 
 OpenListener = Callable[..., AbstractContextManager[Listener]]
 Receiving = Callable[..., Reception]
@@ -44,6 +45,12 @@ def lite_engine(sqlite_url: str) -> Generator[Engine]:
     migrate(opened)
     yield opened
     opened.dispose()
+
+
+@pytest.fixture
+def sound_files(tmp_path: Path) -> list[Path]:
+    """The files of a sound series."""
+    return sound_series(tmp_path / "dicom")
 
 
 @pytest.fixture

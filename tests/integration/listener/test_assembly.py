@@ -15,6 +15,15 @@ from tests.builders.assembling import NOON, Front, members, revisions, study_uid
 from tests.integration.listener.conftest import Receiving
 
 
+def assert_frozen_only_after(front: Front, seconds: float, instances: int) -> None:
+    """The study is looked at and not frozen yet; after so many seconds it is, once."""
+    front.look(front.engine)
+    assert revisions(front.engine) == []
+    front.clock.advance(seconds)
+    front.look(front.engine)
+    assert [revision.instances for revision in revisions(front.engine)] == [instances]
+
+
 def test_a_quiet_study_is_frozen_with_all_its_instances(
     engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
@@ -42,10 +51,7 @@ def test_every_instance_begins_the_quiet_period_again(
         front.receive(number)
         front.clock.advance(4)
         front.look(engine)
-    assert revisions(engine) == []
-    front.clock.advance(1)
-    front.look(engine)
-    assert [revision.instances for revision in revisions(engine)] == [4]
+    assert_frozen_only_after(front, seconds=1, instances=4)
 
 
 def test_a_study_waits_for_as_long_as_its_peer_asks_for(
@@ -66,11 +72,7 @@ def test_a_study_of_several_peers_waits_for_the_longest_quiet_period_of_them(
     front.clock.advance(10)
     front.receive(1, peer="HASTY")
     front.clock.advance(19)
-    front.look(engine)
-    assert revisions(engine) == []
-    front.clock.advance(1)
-    front.look(engine)
-    assert [revision.instances for revision in revisions(engine)] == [2]
+    assert_frozen_only_after(front, seconds=1, instances=2)
 
 
 def test_a_restarted_or_other_listener_knows_the_quiet_period_of_a_study(
@@ -158,11 +160,8 @@ def test_what_another_listener_received_postpones_freezing(
     front.clock.advance(4)
     other.receive(front.offers[1])
     front.clock.advance(1)
-    front.look(engine)  # this one's own deadline
-    assert revisions(engine) == []
-    front.clock.advance(4)
-    front.look(engine)
-    assert [revision.instances for revision in revisions(engine)] == [2]
+    # This one's own deadline is over, the study's is not.
+    assert_frozen_only_after(front, seconds=4, instances=2)
 
 
 def test_what_waits_to_be_registered_has_come_and_a_study_is_not_quiet(

@@ -34,6 +34,15 @@ def triggers(engine: Engine) -> list[tuple[str, int]]:
     return [(revision.trigger, revision.instances) for revision in revisions(engine)]
 
 
+def assert_left_to_the_quiet_period(front: Front, instances: int) -> None:
+    """The study is not frozen when it is counted, but when it is quiet."""
+    front.count()
+    assert triggers(front.engine) == []
+    front.clock.advance(5)
+    front.look(front.engine)
+    assert triggers(front.engine) == [("quiet", instances)]
+
+
 def test_a_study_whose_instances_declare_their_number_is_frozen_with_the_last(
     engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving, charset: str
 ) -> None:
@@ -77,11 +86,7 @@ def test_a_number_that_is_exceeded_leaves_the_study_to_its_quiet_period(
     files = declaring(sound_series(tmp_path / "dicom"), NumberOfStudyRelatedInstances=2)
     front = Front(engine, store, tmp_path, receiving, files)
     front.receive(0, 1, 2)
-    front.count()
-    assert triggers(engine) == []
-    front.clock.advance(5)
-    front.look(engine)
-    assert triggers(engine) == [("quiet", 3)]
+    assert_left_to_the_quiet_period(front, instances=3)
 
 
 def test_what_comes_after_the_counted_study_makes_the_next_revision_when_it_is_quiet(
@@ -124,11 +129,7 @@ def test_numbers_that_contradict_each_other_leave_the_study_to_its_quiet_period(
     )
     front = Front(engine, store, tmp_path, receiving, files)
     front.receive(*range(7))
-    front.count()
-    assert triggers(engine) == []
-    front.clock.advance(5)
-    front.look(engine)
-    assert triggers(engine) == [("quiet", 7)]
+    assert_left_to_the_quiet_period(front, instances=7)
 
 
 def test_what_is_told_before_the_first_instance_holds_and_outdoes_what_they_declare(

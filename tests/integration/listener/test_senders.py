@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.builders.senders import (
     DCMSEND,
     PYNETDICOM_STORESCU,
     STORESCU,
+    Kept,
     assert_kept_as_sent,
     kept,
     needs_dcmtk,
@@ -28,6 +30,8 @@ from tests.conftest import Scan
 from tests.integration.listener.conftest import OpenListener
 
 pytestmark = needs_dcmtk
+
+SendAtOnce = Callable[[list[list[Path]]], dict[str, Kept]]
 
 _CALL = ("-aec", "AXIAL", "127.0.0.1")
 _EXPLICIT = "1.2.840.10008.1.2.1"
@@ -53,6 +57,27 @@ _VIDEO = ("-xm", "-xh", "-xn", "-xl", "-x2", "-x3", "-xo", "-x4", "-x5")
 def slices(scan: Scan) -> list[Path]:
     """The 28 slices of a real CT."""
     return sorted(scan("philips-ct-phantom-201").glob("*.dcm"))
+
+
+@pytest.fixture
+def explicit(slices: list[Path], tmp_path: Path) -> list[Path]:
+    """The slices in Explicit VR Little Endian."""
+    return rewritten(slices, tmp_path / "sent", "dcmconv", "+te")
+
+
+@pytest.fixture
+def send_at_once(
+    open_front_door: OpenListener, lite_engine: Engine, store: StudyStore
+) -> SendAtOnce:
+    """Sends each share of files by a dcmsend of its own, all at once; what is kept then."""
+
+    def sent(shares: list[list[Path]]) -> dict[str, Kept]:
+        with open_front_door(receivers=2) as listener:
+            codes = run_together([DCMSEND, *_CALL, listener.port, *share] for share in shares)
+        assert codes == [0] * len(shares)
+        return kept(lite_engine, store)
+
+    return sent
 
 
 @pytest.mark.parametrize("option", _PROPOSALS)
@@ -134,16 +159,14 @@ def test_pdus_of_every_size_with_and_without_nagle(
     open_front_door: OpenListener,
     lite_engine: Engine,
     store: StudyStore,
-    slices: list[Path],
-    tmp_path: Path,
+    explicit: list[Path],
 ) -> None:
-    files = rewritten(slices, tmp_path / "sent", "dcmconv", "+te")
     ways = [(size, nodelay) for size in (4096, 16384, 65534, 131072) for nodelay in (True, False)]
-    each = len(files) // len(ways)
+    each = len(explicit) // len(ways)
     sent: list[Path] = []
     with open_front_door() as listener:
         for number, (size, nodelay) in enumerate(ways):
-            some = files[number * each : (number + 1) * each]
+            some = explicit[number * each : (number + 1) * each]
             sizes = ("--max-pdu", size, "--max-send-pdu", size)
             done = run_tool(tool, *sizes, *_CALL, listener.port, *some, nodelay=nodelay)
             assert done.returncode == 0, (size, nodelay, done.stderr)
@@ -171,34 +194,16 @@ def test_our_own_longest_pdu_is_kept_to(
 
 @pytest.mark.parametrize("senders", [4, 8])
 def test_several_associations_at_once_mix_nothing_up(
-    senders: int,
-    open_front_door: OpenListener,
-    lite_engine: Engine,
-    store: StudyStore,
-    slices: list[Path],
-    tmp_path: Path,
+    senders: int, send_at_once: SendAtOnce, explicit: list[Path]
 ) -> None:
-    files = rewritten(slices, tmp_path / "sent", "dcmconv", "+te")
-    with open_front_door(receivers=2) as listener:
-        codes = run_together(
-            [DCMSEND, *_CALL, listener.port, *files[number::senders]] for number in range(senders)
-        )
-    assert codes == [0] * senders
-    assert_kept_as_sent(files, kept(lite_engine, store))
+    found = send_at_once([explicit[number::senders] for number in range(senders)])
+    assert_kept_as_sent(explicit, found)
 
 
 def test_the_same_instances_from_two_senders_at_once_are_kept_once(
-    open_front_door: OpenListener,
-    lite_engine: Engine,
-    store: StudyStore,
-    slices: list[Path],
-    tmp_path: Path,
+    send_at_once: SendAtOnce, explicit: list[Path]
 ) -> None:
-    files = rewritten(slices, tmp_path / "sent", "dcmconv", "+te")
-    with open_front_door(receivers=2) as listener:
-        codes = run_together([[DCMSEND, *_CALL, listener.port, *files]] * 2)
-    assert codes == [0, 0]
-    assert_kept_as_sent(files, kept(lite_engine, store))
+    assert_kept_as_sent(explicit, send_at_once([explicit] * 2))
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,10 @@
-"""The STOW-RS door: what is stored, what is refused and why, what a broken connection leaves."""
+"""The STOW-RS door: what is stored, what is refused and why, and what is answered."""
 
 from __future__ import annotations
 
-import http.client
 import io
 import json
-import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,7 +13,6 @@ import httpx
 import pydicom
 import pytest
 from dicomweb_client.api import DICOMwebClient
-from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 from sqlalchemy import Engine, select
 
@@ -30,45 +26,22 @@ from tests.builders.stow import (
     BOUNDARY,
     CONTENT_TYPE,
     OpenDoor,
+    answered,
     body,
     data_set_of,
     open_door,
     part,
+    post,
+    reasons,
+    uid_of,
 )
 from tests.integration.listener.conftest import OpenListener
 
 _XML = "{http://dicom.nema.org/PS3.19/models/NativeDICOM}"
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> list[Path]:
-    """A sound series."""
-    return sound_series(tmp_path / "dicom")
-
-
-def post(door: OpenDoor, content: Any, study: str = "", **headers: str) -> httpx.Response:
-    given = {"Content-Type": CONTENT_TYPE, "Accept": "application/dicom+json", **headers}
-    url = f"{door.url}/studies/{study}".rstrip("/")
-    return httpx.post(url, content=content, headers=given, timeout=60)
-
-
-def answered(response: httpx.Response) -> Dataset:
-    assert response.headers["content-type"] == "application/dicom+json"
-    return Dataset.from_json(response.text)
-
-
-def reasons(response: httpx.Response) -> list[int]:
-    answer = answered(response)
-    sequences = ("FailedSOPSequence", "OtherFailuresSequence")
-    return [item.FailureReason for name in sequences for item in answer.get(name, [])]
-
-
-def uid_of(file: Path) -> str:
-    return str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID)
-
-
-def test_dicomweb_client_stores_a_study(files: list[Path], tmp_path: Path) -> None:
-    datasets = [pydicom.dcmread(file) for file in files]
+def test_dicomweb_client_stores_a_study(sound_files: list[Path], tmp_path: Path) -> None:
+    datasets = [pydicom.dcmread(file) for file in sound_files]
     with open_door(tmp_path) as door:
         answer = DICOMwebClient(door.url).store_instances(datasets)
         study = str(datasets[0].StudyInstanceUID)
@@ -85,23 +58,23 @@ def test_dicomweb_client_stores_a_study(files: list[Path], tmp_path: Path) -> No
 
 
 def test_data_sets_are_kept_as_sent_behind_meta_information_of_ours(
-    files: list[Path], tmp_path: Path
+    sound_files: list[Path], tmp_path: Path
 ) -> None:
-    contents = [file.read_bytes() for file in files]
+    contents = [file.read_bytes() for file in sound_files]
     with open_door(tmp_path) as door:
         response = post(door, body(contents))
         assert response.status_code == 200
         stored = door.stored()
         meta = pydicom.dcmread(door.spooled()[0].path).file_meta
-    for file, content in zip(files, contents, strict=True):
+    for file, content in zip(sound_files, contents, strict=True):
         assert stored[uid_of(file)] == data_set_of(content)
     assert meta.ImplementationVersionName == "AXIAL_0_1"
     assert meta.SourceApplicationEntityTitle == "unknown"
 
 
-def test_curl_posts_a_file(files: list[Path], tmp_path: Path) -> None:
+def test_curl_posts_a_file(sound_files: list[Path], tmp_path: Path) -> None:
     sent = tmp_path / "body"
-    sent.write_bytes(body([files[0].read_bytes()]))
+    sent.write_bytes(body([sound_files[0].read_bytes()]))
     with open_door(tmp_path) as door:
         done = subprocess.run(
             [
@@ -116,13 +89,13 @@ def test_curl_posts_a_file(files: list[Path], tmp_path: Path) -> None:
         )
         assert len(door.told) == 1
     assert done.stdout.endswith("200")
-    assert uid_of(files[0]) in done.stdout
+    assert uid_of(sound_files[0]) in done.stdout
 
 
-def test_the_answer_as_xml_and_with_retrieve_urls(files: list[Path], tmp_path: Path) -> None:
-    file = pydicom.dcmread(files[0])
+def test_the_answer_as_xml_and_with_retrieve_urls(sound_files: list[Path], tmp_path: Path) -> None:
+    file = pydicom.dcmread(sound_files[0])
     with open_door(tmp_path, public_url="https://pacs.example/dicom-web/") as door:
-        content = body([files[0].read_bytes(), b"no DICOM"])
+        content = body([sound_files[0].read_bytes(), b"no DICOM"])
         response = post(door, content, Accept="application/dicom+xml")
         as_json = answered(post(door, content))
     assert response.status_code == 202
@@ -143,15 +116,15 @@ def test_the_answer_as_xml_and_with_retrieve_urls(files: list[Path], tmp_path: P
 
 
 def test_each_bad_instance_has_its_reason_and_fails_no_other(
-    files: list[Path], tmp_path: Path
+    sound_files: list[Path], tmp_path: Path
 ) -> None:
-    good = [file.read_bytes() for file in files[:2]]
-    study = str(pydicom.dcmread(files[0]).StudyInstanceUID)
-    other_study = edit(files[2], StudyInstanceUID="1.2.3").read_bytes()
-    no_series = edit(files[3], SeriesInstanceUID=None).read_bytes()
-    other_class = changed_meta(files[4], MediaStorageSOPClassUID="1.2.840.10008.5.1.4.1.1.2")
+    good = [file.read_bytes() for file in sound_files[:2]]
+    study = str(pydicom.dcmread(sound_files[0]).StudyInstanceUID)
+    other_study = edit(sound_files[2], StudyInstanceUID="1.2.3").read_bytes()
+    no_series = edit(sound_files[3], SeriesInstanceUID=None).read_bytes()
+    other_class = changed_meta(sound_files[4], MediaStorageSOPClassUID="1.2.840.10008.5.1.4.1.1.2")
     private = "1.2.826.0.1.3680043.9.9"
-    edited = edit(files[5], SOPClassUID=private)
+    edited = edit(sound_files[5], SOPClassUID=private)
     unknown_class = changed_meta(edited, MediaStorageSOPClassUID=private)
     unknown_syntax = good[0].replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0", 1)
     bad = [other_study, no_series, other_class, unknown_class, unknown_syntax, b"", b"x" * 200]
@@ -213,9 +186,11 @@ def test_compressed_parts_with_a_transfer_syntax_of_their_own(tmp_path: Path) ->
         ({"Accept": "application/dicom+xml;q=0.2, application/json"}, 200),
     ],
 )
-def test_headers(changes: dict[str, str], status: int, files: list[Path], tmp_path: Path) -> None:
+def test_headers(
+    changes: dict[str, str], status: int, sound_files: list[Path], tmp_path: Path
+) -> None:
     with open_door(tmp_path) as door:
-        response = post(door, body([files[0].read_bytes()]), **changes)
+        response = post(door, body([sound_files[0].read_bytes()]), **changes)
         assert response.status_code == status
         assert len(door.told) == (status == 200)
 
@@ -248,9 +223,9 @@ def test_a_body_that_is_none_is_a_bad_request(content: bytes, tmp_path: Path) ->
 
 
 def test_what_came_before_a_malformed_part_is_answered_for(
-    files: list[Path], tmp_path: Path
+    sound_files: list[Path], tmp_path: Path
 ) -> None:
-    content = part(files[0].read_bytes()) + f"--{BOUNDARY}\r\nno field\r\n\r\n".encode()
+    content = part(sound_files[0].read_bytes()) + f"--{BOUNDARY}\r\nno field\r\n\r\n".encode()
     with open_door(tmp_path) as door:
         response = post(door, content + b"x" * (3 << 20))
         assert response.status_code == 202
@@ -259,129 +234,8 @@ def test_what_came_before_a_malformed_part_is_answered_for(
         assert [message["orderly"] for message in door.ended] == [False]
 
 
-def test_strangers_are_turned_away_and_learn_nothing(files: list[Path], tmp_path: Path) -> None:
-    peer: dict[str, Any] = {"name": "VNA", "verbs": ["stow"], "addresses": ["192.0.2.0/24"]}
-    content = body([files[0].read_bytes()])
-    with open_door(tmp_path, listener={"accept_unknown_peers": False, "peers": [peer]}) as door:
-        refused = post(door, content)
-        # Nobody may say that he comes from elsewhere.
-        forwarded = post(door, content, **{"X-Forwarded-For": "192.0.2.7"})
-        assert door.told == []
-    assert (refused.status_code, forwarded.status_code) == (403, 403)
-    assert b"VNA" not in refused.content
-    peer["addresses"] = ["127.0.0.0/8"]
-    peer["priority"] = "high"
-    with open_door(tmp_path, listener={"accept_unknown_peers": False, "peers": [peer]}) as door:
-        assert post(door, content).status_code == 200
-        assert (door.told[0]["peer"], door.told[0]["priority"]) == ("VNA", "high")
-
-
-def test_tokens(files: list[Path], tmp_path: Path) -> None:
-    content = body([files[0].read_bytes()])
-    with open_door(tmp_path, tokens=["the first token 0001", "the second token 02"]) as door:
-        assert post(door, content).status_code == 401
-        assert post(door, content, Authorization="Bearer wrong").status_code == 401
-        assert post(door, content, Authorization="Basic the first token 0001").status_code == 401
-        assert post(door, content, Authorization="Bearer the second token 02").status_code == 200
-
-
-def test_too_large_a_request_and_too_large_an_instance(files: list[Path], tmp_path: Path) -> None:
-    good = files[0].read_bytes()
-    large = files[1].read_bytes() + bytes(2 << 20)
-    with open_door(tmp_path, max_instance_bytes=1 << 20) as door:
-        response = post(door, body([large, good]))
-        assert (response.status_code, reasons(response)) == (202, [0xA700])
-        assert list(door.stored()) == [uid_of(files[0])]
-    with open_door(tmp_path / "b", max_request_bytes=1 << 20) as door:
-        assert post(door, body([large])).status_code == 413
-
-        def chunked() -> Any:
-            yield part(good)
-            yield from [part(large)] * 4
-
-        response = post(door, chunked())
-        assert response.status_code == 413
-        assert len(answered(response).ReferencedSOPSequence) == 1
-
-
-def test_a_disk_that_is_nearly_full_takes_nothing(files: list[Path], tmp_path: Path) -> None:
-    with open_door(tmp_path, watermark_bytes=1 << 62) as door:
-        response = post(door, body([files[0].read_bytes()]))
-        assert response.status_code == 503
-        assert int(response.headers["retry-after"]) > 0
-        assert door.told == []
-
-
-def test_one_request_too_many_is_asked_to_come_again(files: list[Path], tmp_path: Path) -> None:
-    content = body([files[0].read_bytes()])
-    with open_door(tmp_path, max_requests=1) as door:
-        slow = half_sent(door, content)
-        deadline = time.monotonic() + 10
-        while (response := post(door, content)).status_code != 503:
-            assert time.monotonic() < deadline
-        assert "retry-after" in response.headers
-        slow.close()
-        while (response := post(door, content)).status_code != 200:
-            assert time.monotonic() < deadline
-
-
-def half_sent(door: OpenDoor, content: bytes, length: int = 1000) -> socket.socket:
-    """A connection on which the first bytes of a request have been sent."""
-    host, port = door.url.removeprefix("http://").split(":")
-    connection = socket.create_connection((host, int(port)), timeout=10)
-    head = (
-        f"POST /studies HTTP/1.1\r\nHost: x\r\nContent-Type: {CONTENT_TYPE}\r\n"
-        f"Content-Length: {len(content)}\r\n\r\n"
-    )
-    connection.sendall(head.encode() + content[:length])
-    return connection
-
-
-def test_a_connection_that_breaks_within_a_part_leaves_what_was_whole(
-    files: list[Path], tmp_path: Path
-) -> None:
-    first, second = files[0].read_bytes(), files[1].read_bytes() + bytes(4 << 20)
-    content = body([first, second])
-    with open_door(tmp_path) as door:
-        connection = half_sent(door, content, len(content) - 1000)
-        deadline = time.monotonic() + 10
-        while not door.told:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        connection.close()
-        while len(door.files()) > 1:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        assert list(door.stored()) == [uid_of(files[0])]
-        assert door.stored()[uid_of(files[0])] == data_set_of(first)
-        assert post(door, body([first])).status_code == 200
-        assert [message["orderly"] for message in door.ended] == [False, True]
-
-
-def test_a_body_that_stands_still_is_given_up(files: list[Path], tmp_path: Path) -> None:
-    content = body([files[0].read_bytes()])
-    with open_door(tmp_path, idle_timeout_s=0.2) as door:
-        with half_sent(door, content) as connection:
-            answer = http.client.HTTPResponse(connection)
-            answer.begin()
-            assert answer.status == 408
-            assert answer.getheader("connection") == "close"
-        assert door.files() == []
-
-
-def test_a_request_that_never_begins_is_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("services.listener.stow.server._REQUEST_TIMEOUT_S", 0.2)
-    with open_door(tmp_path) as door:
-        host, port = door.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
-            connection.sendall(b"POST /studies HTTP/1.1\r\nHost")
-            assert connection.recv(1) == b""
-
-
 def test_an_unplanned_error_fails_one_instance_only(
-    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sound_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = instance.scan_written, iter([1, 0, 1])
 
@@ -392,43 +246,43 @@ def test_an_unplanned_error_fails_one_instance_only(
 
     monkeypatch.setattr(instance, "scan_written", sometimes)
     with open_door(tmp_path) as door:
-        response = post(door, body([file.read_bytes() for file in files[:3]]))
+        response = post(door, body([file.read_bytes() for file in sound_files[:3]]))
         assert (response.status_code, reasons(response)) == (202, [0x0110])
         assert b"Zebra" not in response.content
         assert len(door.told) == len(door.files()) == 2
 
 
 def test_the_audit_trail_tells_of_transfers_by_study(
-    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sound_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trail = audit.AuditTrail("listener", tmp_path / "audit", AuditSettings())
     monkeypatch.setattr(audit, "_trail", trail)
     with open_door(tmp_path) as door:
-        post(door, body([file.read_bytes() for file in files]))
+        post(door, body([file.read_bytes() for file in sound_files]))
     lines = (tmp_path / "audit" / "listener.jsonl").read_text().splitlines()
     (event,) = [json.loads(line) for line in lines]
     assert event["event"] == "instances_received"
     (study,) = event["ParticipantObjectIdentification"]
-    assert study["ParticipantObjectID"] == pydicom.dcmread(files[0]).StudyInstanceUID
+    assert study["ParticipantObjectID"] == pydicom.dcmread(sound_files[0]).StudyInstanceUID
     (by_class,) = study["ParticipantObjectDescription"]["SOPClass"]
-    assert by_class["NumberOfInstances"] == len(files)
+    assert by_class["NumberOfInstances"] == len(sound_files)
 
 
 def test_a_whole_listener_registers_what_came_over_http(
-    files: list[Path], open_front_door: OpenListener, lite_engine: Engine, store: StudyStore
+    sound_files: list[Path], open_front_door: OpenListener, lite_engine: Engine, store: StudyStore
 ) -> None:
-    data = pydicom.dcmread(files[0])
+    data = pydicom.dcmread(sound_files[0])
     with open_front_door(stow={"port": 0}) as listener:
         url = f"http://127.0.0.1:{listener.stow_port}"
-        sent = [file.read_bytes() for file in files]
+        sent = [file.read_bytes() for file in sound_files]
         assert post(OpenDoor(url, Path()), body(sent)).status_code == 200
         assert post(OpenDoor(url, Path()), body(sent[:1])).status_code == 200  # once more
         assert (listener.dead(), listener.problems()) == (None, [])
     with lite_engine.connect() as connection:
         rows = connection.execute(select(InstanceRow.__table__)).all()
-    assert {row.sop_instance_uid for row in rows} == {uid_of(file) for file in files}
+    assert {row.sop_instance_uid for row in rows} == {uid_of(file) for file in sound_files}
     assert {row.study_uid for row in rows} == {data.StudyInstanceUID}
-    for file in files:
+    for file in sound_files:
         (row,) = [row for row in rows if row.sop_instance_uid == uid_of(file)]
         assert pydicom.dcmread(store.path(row.store_key)) == pydicom.dcmread(file)
 
