@@ -12,6 +12,7 @@ import os
 import statistics
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -46,20 +47,22 @@ def rows() -> list[Row]:
         peers = [kind(scratch.folder()) for kind in (Floor, Storescp, Orthanc)]
         for server in (ours, *peers):
             running.enter_context(server)
+        servers = deque([ours, *peers])
         rates: Rates = {}
         cpu: list[float] = []
         files = _Files(scratch.folder())
         for _ in range(_REPEATS):
             for associations in _ASSOCIATIONS:
                 sent = files.next()
-                for server in (ours, *peers):
+                servers.rotate()  # whoever comes first finds the disk busy with the files
+                for server in servers:
                     measure = _cpu_of(ours, files, cpu) if server is ours else None
                     rate = _send(server, sent, associations, nodelay=True, around=measure)
                     rates.setdefault((server.name, associations, True), []).append(rate)
                 rate = _send(ours, files.next(), associations, nodelay=False)
                 rates.setdefault((ours.name, associations, False), []).append(rate)
                 _await_settled(ours, files)
-                for server in (ours, *peers):
+                for server in servers:
                     server.forget()
         rss = [_peak_mb(process) for process in ours.receivers()]
         main = _peak_mb(ours.processes()[0])

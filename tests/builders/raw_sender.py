@@ -9,10 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import pydicom
+from pydicom.uid import ExplicitVRLittleEndian
 
-from services.listener.door import pdu
+from services.listener.door import dimse, pdu
 from tests.builders.peers import wait_until
-from tests.fuzz.make_corpus import request
+from tests.builders.stow import data_set_of
+from tests.fuzz.dicom_door import CT, SYNTAXES
+from tests.fuzz.make_corpus import command, request, values
 
 # Who waits longer for the door has found a bug.
 _WITHIN_S = 20.0
@@ -36,14 +40,14 @@ class RawSender:
         """Our end's port."""
         return self.socket.getsockname()[1]
 
-    def ask(self, called: str = "AXIAL") -> tuple[int, bytes]:
+    def ask(self, called: str = "AXIAL", abstract: str = CT) -> tuple[int, bytes]:
         """Requests an association as FUZZER; the answer's type and body."""
-        self.send(request(called))
+        self.send(request(called, abstract))
         return self.answer()
 
-    def associate(self) -> RawSender:
-        """Requests an association and gets it."""
-        kind, body = self.ask()
+    def associate(self, abstract: str = CT) -> RawSender:
+        """Requests an association for a SOP class and gets it."""
+        kind, body = self.ask(abstract=abstract)
         assert kind == pdu.A_ASSOCIATE_AC, (kind, body)
         return self
 
@@ -62,6 +66,15 @@ class RawSender:
         assert kind == pdu.P_DATA_TF, (kind, body)
         at = body.index(struct.pack("<HHI", 0, 0x0900, 2)) + 8
         return int.from_bytes(body[at : at + 2], "little")
+
+    def store(self, file: Path) -> int:
+        """Stores a file in Explicit VR Little Endian; the response's status."""
+        data = pydicom.dcmread(file, stop_before_pixels=True)
+        uids = {"sop_class": str(data.SOPClassUID), "instance": str(data.SOPInstanceUID)}
+        context_id = 2 * SYNTAXES.index(ExplicitVRLittleEndian) + 1
+        self.send(values(context_id, 3, command(dimse.C_STORE_RQ, **uids)))
+        self.send(values(context_id, 2, data_set_of(file.read_bytes())))
+        return self.status()
 
     def is_closed(self) -> bool:
         """Whether the door closes the connection, sending nothing more before."""
@@ -84,7 +97,8 @@ class RawSender:
         data = b""
         while len(data) < length:
             got = self.socket.recv(length - len(data))
-            assert got, "the door closed the connection"
+            if not got:
+                raise ConnectionError("the door closed the connection")
             data += got
         return data
 

@@ -29,9 +29,9 @@ CORPUS = Path(__file__).parent / "corpus" / "pdu"
 _PARSE, _ALONE, _ASSOCIATED = b"\x00", b"\x01", b"\x02"
 
 
-def request(called: str = "AXIAL") -> bytes:
+def request(called: str = "AXIAL", abstract: str = CT) -> bytes:
     """An A-ASSOCIATE-RQ with a context for each transfer syntax and one for verification."""
-    contexts = [(CT, syntax) for syntax in SYNTAXES] + [("1.2.840.10008.1.1", SYNTAXES[0])]
+    contexts = [(abstract, syntax) for syntax in SYNTAXES] + [("1.2.840.10008.1.1", SYNTAXES[0])]
     items = _item(0x10, APPLICATION_CONTEXT.encode())
     for number, (abstract, syntax) in enumerate(contexts):
         body = bytes((2 * number + 1, 0, 0, 0))

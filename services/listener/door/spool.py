@@ -24,11 +24,15 @@ from isal.isal_zlib import crc32
 from services.common.crashpoints import crashpoint
 from services.common.durable import make_folder
 from services.listener.door.part10 import META_BYTES, FileMeta, compose, digest_text
+from services.listener.door.write_out import begin_to_write_out
 
 SUFFIX = ".dcm"
 
 # Of the writes into a file. Measured on ext4: half a megabyte in 0.15 ms instead of 0.19.
 _ALIGNMENT = 64 << 10
+# The disk begins with so much of a file while the rest arrives: the sync then waits a third less.
+# Smaller parts cost more processor time than they save waiting.
+_BEGUN_BYTES = 240 << 10
 # How long the answer to how much space is left is believed.
 _FREE_FOR_S = 0.05
 # Files made at a time: one sync of the entries for as many instances. More are made when half of
@@ -129,7 +133,7 @@ class SpoolWriter:
     more of them. The page cache takes such writes with less work, and small PDUs together.
     """
 
-    __slots__ = ("_checksum", "_descriptor", "_end", "_held", "_limit", "_path", "_size")
+    __slots__ = ("_begun", "_checksum", "_descriptor", "_end", "_held", "_limit", "_path", "_size")
 
     def __init__(self, path: str, descriptor: int, limit: int) -> None:
         self._path = path
@@ -139,6 +143,7 @@ class SpoolWriter:
         self._checksum = 0
         self._held = b""
         self._end = META_BYTES  # of what was written of the file
+        self._begun = META_BYTES  # so far the disk has begun with it
 
     def __enter__(self) -> SpoolWriter:
         return self
@@ -167,6 +172,9 @@ class SpoolWriter:
         if end <= self._end:
             self._held += data
             return
+        if self._end - self._begun >= _BEGUN_BYTES:  # and there is more
+            begin_to_write_out(self._descriptor, self._begun, self._end)
+            self._begun = self._end
         split = length - (taken - end)
         view = memoryview(data)
         try:
