@@ -24,7 +24,10 @@ STATUSES: tuple[tuple[int, str], ...] = (
     (409, "no instance is stored; the reasons are in the answer"),
     (413, "the body is larger than `listener.stow.max_request_bytes`"),
     (415, "the body is not of the type above, or is encoded"),
-    (503, "as many requests as allowed are served, or the disk is (nearly) full; Retry-After"),
+    (
+        503,
+        "as many requests as allowed (in all, or of the peer), or the disk is (nearly) full; Retry-After",
+    ),
 )
 
 _STOW = """\

@@ -73,7 +73,8 @@ class Peer(Group):
     quiet_period_s: Annotated[float, Field(ge=0)] | None = None
     """Its own quiet period. None takes the listener's."""
     max_associations: Annotated[int, Field(ge=1)] | None = None
-    """Associations it may have open at once. None: only the listener's own limit holds."""
+    """Associations it may have open at once, and requests over HTTP. None: only the limit for all
+    holds."""
 
     @model_validator(mode="after")
     def _can_be_recognised(self) -> Peer:

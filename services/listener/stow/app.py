@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import itertools
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ class StowApp:
 
     def __init__(self, door: StowDoor) -> None:
         self._door = door
-        self._working = 0
+        self._working: Counter[str] = Counter()  # by peer
         self._numbers = itertools.count(1)  # of requests
         self._threads = ThreadPoolExecutor(door.settings.max_requests, "stow")
 
@@ -123,7 +124,7 @@ class StowApp:
         headers = _headers(scope)
         try:
             asked = await asyncio.to_thread(self._look_at, scope, headers)
-            self._take_a_place()
+            self._take_a_place(asked.peer)
         except _Refusal as refusal:
             await _refuse(refusal, headers, receive, send)
             return
@@ -132,12 +133,16 @@ class StowApp:
         except _SenderGone:  # there is nobody to answer
             STOW_REQUESTS.labels("gone").inc()
         finally:
-            self._working -= 1
+            self._working[asked.peer.name] -= 1
 
-    def _take_a_place(self) -> None:
-        if self._working >= self._door.settings.max_requests:
+    def _take_a_place(self, peer: PeerRule) -> None:
+        if self._working.total() >= self._door.settings.max_requests:
             raise _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "As many requests are served.", _LATER)
-        self._working += 1
+        own = self._working[peer.name]
+        if peer.max_associations is not None and own >= peer.max_associations:
+            problem = "As many requests of the peer are served as it may have."
+            raise _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, problem, _LATER)
+        self._working[peer.name] += 1
 
     async def _serve(self, asked: _Asked, receive: Receive, send: Send) -> None:
         begun = time.monotonic()

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.builders.stow import (
@@ -93,6 +94,32 @@ def test_one_request_too_many_is_asked_to_come_again(
         assert "retry-after" in response.headers
         slow.close()
         while (response := post(door, content)).status_code != 200:
+            assert time.monotonic() < deadline
+
+
+def test_a_peer_with_a_limit_of_its_own_leaves_places_to_others(
+    sound_files: list[Path], tmp_path: Path
+) -> None:
+    content = body([sound_files[0].read_bytes()])
+    limited = {"name": "ONE", "addresses": ["127.0.0.1"], "max_associations": 1}
+    peers = [
+        {**peer, "verbs": ["stow"]}
+        for peer in (limited, {"name": "ALL", "addresses": ["127.0.0.2"]})
+    ]
+    elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
+    headers = {"Content-Type": CONTENT_TYPE}
+    with (
+        open_door(tmp_path, listener={"accept_unknown_peers": False, "peers": peers}) as door,
+        httpx.Client(transport=elsewhere, headers=headers) as other,
+        half_sent(door, content) as slow,
+    ):
+        deadline = time.monotonic() + 10
+        while (response := post(door, content)).status_code != 503:
+            assert time.monotonic() < deadline
+        assert "retry-after" in response.headers
+        assert other.post(f"{door.url}/studies", content=content).status_code == 200
+        slow.close()
+        while post(door, content).status_code != 200:
             assert time.monotonic() < deadline
 
 
