@@ -26,7 +26,7 @@ STATUSES: tuple[tuple[int, str], ...] = (
     (415, "the body is not of the type above, or is encoded"),
     (
         503,
-        "as many requests as allowed (in all, or of the peer), or the disk is (nearly) full; Retry-After",
+        "too many requests (in all, or of the peer), or a disk that is nearly full; Retry-After",
     ),
 )
 
