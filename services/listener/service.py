@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from services.common.http_server import HttpServer
 from services.common.rpc import serve_rpc
 from services.common.service import ServiceContext
 from services.common.settings import Settings
@@ -27,7 +28,6 @@ from services.listener.registrar import Registrar
 from services.listener.retention import Retention
 from services.listener.shipping import Shipping
 from services.listener.stow.opening import open_stow_door
-from services.listener.stow.server import StowServer
 from services.listener.wanting import Wanting
 from services.listener.watermark import Watermark
 
@@ -58,7 +58,7 @@ class Listener:
     _shipping: Shipping | None
     _retention: Retention
     _watermark: Watermark
-    _stow: StowServer | None
+    _stow: HttpServer | None
     _wanting: Wanting | None
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from services.common.headers import scheme
+from services.common.http_server import HttpServer
 from services.common.settings import Settings
 from services.listener.door.spool import Spool, SpoolError
 from services.listener.door.store import Taking, Tell
@@ -14,7 +15,7 @@ from services.listener.errors import ListenerError
 from services.listener.peers import admission_rules, tls_files
 from services.listener.presentation_contexts import VERIFICATION, accepted_contexts
 from services.listener.stow.app import StowDoor
-from services.listener.stow.server import StowServer, open_stow
+from services.listener.stow.server import open_stow
 
 # The door's own folder among the spools.
 _SPOOL = "stow"
@@ -23,7 +24,7 @@ _SPOOL = "stow"
 @contextmanager
 def open_stow_door(
     settings: Settings, tell: Tell, *, finish_within_s: float
-) -> Generator[StowServer | None]:
+) -> Generator[HttpServer | None]:
     """Runs the door until the context is left; yields None where it is not asked for.
 
     Args:
@@ -32,7 +33,7 @@ def open_stow_door(
         finish_within_s: how long requests under way may go on after it is left.
 
     Raises:
-        ListenerError: the port, the spool or a certificate file cannot be used.
+        AxialError: the port, the spool or a certificate file cannot be used.
     """
     listener = settings.listener
     if listener.stow.port is None:

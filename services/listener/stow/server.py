@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import threading
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -13,14 +11,15 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from services.common.http_server import HttpServer, serving_http
 from services.common.telemetry import get_logger
 from services.listener.door.tls import TlsContexts, TlsFiles, peer_certificate
-from services.listener.errors import ListenerError
 from services.listener.stow.app import CERTIFICATE, StowApp, StowDoor
 
 _log = get_logger("listener")
 
-_START_DEADLINE_S = 15.0
+# uvicorn aborts what is not finished in time; its own end comes a moment later.
+_LATE_S = 15.0
 # A connection that has no request under way and does not make one within this time is closed: one
 # that sends its header byte by byte, too.
 _REQUEST_TIMEOUT_S = 10.0
@@ -28,27 +27,10 @@ _REQUEST_TIMEOUT_S = 10.0
 _CONNECTIONS_PER_REQUEST = 8
 
 
-class StowServer:
-    """The running door."""
-
-    def __init__(self, server: uvicorn.Server, thread: threading.Thread) -> None:
-        self._server = server
-        self._thread = thread
-
-    @property
-    def port(self) -> int:
-        """The port that is listened on."""
-        return int(self._server.servers[0].sockets[0].getsockname()[1])
-
-    def alive(self) -> bool:
-        """Whether requests are being served."""
-        return self._thread.is_alive()
-
-
 @contextmanager
 def open_stow(
     door: StowDoor, tls: TlsFiles | None, *, finish_within_s: float
-) -> Generator[StowServer]:
+) -> Generator[HttpServer]:
     """Serves requests while it is entered; then those under way may finish.
 
     Args:
@@ -56,25 +38,17 @@ def open_stow(
         finish_within_s: how long requests under way may go on after it is left.
 
     Raises:
-        ListenerError: the port is taken, or does not open.
+        AxialError: the port is taken, or does not open.
         TlsError: the files cannot be used.
     """
     settings = door.settings
     assert settings.port is not None, "the door is opened only where it is asked for"
     app = StowApp(door)
-    server = uvicorn.Server(_configuration(app, door, tls, finish_within_s))
-    thread = threading.Thread(target=server.run, name="stow", daemon=True)
-    thread.start()
-    deadline = time.monotonic() + _START_DEADLINE_S
-    while not server.started:
-        thread.join(0.02)  # ends at once when the server cannot start
-        if not thread.is_alive() or time.monotonic() > deadline:
-            raise ListenerError(f"Cannot listen on {settings.host}:{settings.port}: is it taken?")
+    config = _configuration(app, door, tls, finish_within_s)
     try:
-        yield StowServer(server, thread)
+        with serving_http(config, "stow", finish_within_s=finish_within_s + _LATE_S) as server:
+            yield server
     finally:
-        server.should_exit = True
-        thread.join(finish_within_s + _START_DEADLINE_S)
         app.close()
 
 
