@@ -9,6 +9,7 @@ the spool.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import threading
@@ -136,7 +137,10 @@ class Registrar:
         return self._trouble
 
     def _run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        own = threading.get_native_id()
+        with contextlib.suppress(OSError):  # a sandbox that does not let us
+            nice = os.getpriority(os.PRIO_PROCESS, own)
+            os.setpriority(os.PRIO_PROCESS, own, nice + _NICENESS)
         failures = 0
         while True:
             with self._changed:
