@@ -40,8 +40,8 @@ _log = get_logger("listener")
 _BATCH = 256
 # A transaction costs as much CPU as registering twenty instances, and CPU is what receiving needs:
 # a batch is gathered while more keeps coming within this time of each other, and no longer than
-# that; at once where somebody waits for it or an association has ended. Well below any quiet
-# period: what is not registered yet does not count as having come.
+# that; at once where somebody waits for it or an association has ended. Whoever asks whether a
+# study is quiet has what waits here registered first (`flush`).
 _GATHER_S = 0.05
 _GATHER_AT_MOST_S = 0.4
 # Senders wait for their answers, nobody for a row: while both want the processor, receiving has
