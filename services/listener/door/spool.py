@@ -141,7 +141,7 @@ class SpoolWriter:
         self._limit = limit
         self._size = 0
         self._checksum = 0
-        self._held = b""
+        self._held = bytearray()
         self._end = META_BYTES  # of what was written of the file
         self._begun = META_BYTES  # so far the disk has begun with it
 
@@ -181,7 +181,7 @@ class SpoolWriter:
             _write_all(self._descriptor, self._held, view[:split], self._end)
         except OSError as error:
             raise _refused(error) from error
-        self._held = bytes(view[split:])
+        self._held = bytearray(view[split:])
         self._end = end
 
     def read(self, length: int) -> bytes:
@@ -308,7 +308,9 @@ class _ReadyFiles:
         return path, descriptor
 
 
-def _write_all(descriptor: int, first: bytes, rest: bytes | memoryview, at: int) -> None:
+def _write_all(
+    descriptor: int, first: bytes | bytearray, rest: bytes | bytearray | memoryview, at: int
+) -> None:
     length = len(first) + len(rest)
     written = os.pwritev(descriptor, (first, rest), at)
     while written < length:  # a signal, or the last block of the disk
