@@ -37,7 +37,7 @@ from services.listener.registry import Outcome, ReceivedInstance, register_insta
 _log = get_logger("listener")
 
 # One transaction's worth; more wait for the next one.
-_BATCH = 256
+_BATCH = 512
 # A transaction costs as much CPU as registering twenty instances, and CPU is what receiving needs:
 # a batch is gathered while more keeps coming within this time of each other, and no longer than
 # that; at once where somebody waits for it or an association has ended. Whoever asks whether a

@@ -111,6 +111,8 @@ def _send(
     portions = [files[start::associations] for start in range(associations)]
     commands = server.senders(portions, environment)
 
+    os.sync()  # what the server before left unsynced is not written during this one's turn
+
     def run() -> float:
         begun = time.perf_counter()
         senders = [

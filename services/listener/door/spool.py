@@ -184,6 +184,15 @@ class SpoolWriter:
         self._held = bytearray(view[split:])
         self._end = end
 
+    def hasten(self) -> None:
+        """Has the disk begin with all that is written, when nothing more will come.
+
+        What is to be done until `commit` is done meanwhile.
+        """
+        if self._end > self._begun:
+            begin_to_write_out(self._descriptor, self._begun, self._end)
+            self._begun = self._end
+
     def read(self, length: int) -> bytes:
         """The first `length` bytes of the data set that has been taken."""
         written = self._end - META_BYTES

@@ -22,6 +22,7 @@ def scan_written(head: bytes, writer: SpoolWriter, syntax: str, scheme: Scheme) 
     Raises:
         ScanError: this is no data set.
     """
+    writer.hasten()
     for longer in _LONGER_HEADS:
         if len(head) >= writer.data_bytes:
             break
