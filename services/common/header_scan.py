@@ -143,8 +143,7 @@ def scan(head: bytes, transfer_syntax_uid: str, scheme: Scheme, *, complete: boo
     try:
         scanned = walk.run(scheme.wanted)
     except TruncatedError:
-        # A data set that was cut off by its sender is what it is; its elements before the cut
-        # count.
+        # A data set that has no pixels, or was cut off by its sender, is what it is.
         if not complete:
             raise
         scanned = walk.scanned
@@ -207,6 +206,8 @@ class _Walk:
             if tag == _CHARACTER_SET:
                 self._note_character_set(data[start:stop])
             at = stop
+        else:
+            raise TruncatedError("The bytes end before the pixels.")
         return self.scanned
 
     def _take(self, name: tuple[str, str], vr: bytes, raw: bytes) -> None:

@@ -136,11 +136,18 @@ def test_escapes_and_unknown_character_sets_are_left_to_the_library(data: Datase
 
 def test_a_head_that_goes_on_wants_more_and_a_whole_one_is_what_it_is(data: Dataset) -> None:
     content = encoded(data, EXPLICIT)
+    whole = scan(content, EXPLICIT, SCHEME, complete=True)
+    pixelless = Dataset({element.tag: element for element in data if element.tag < 0x7FE00000})
     for cut in range(1, len(content)):
         try:
-            scan(content[:cut], EXPLICIT, SCHEME, complete=False)
+            found = scan(content[:cut], EXPLICIT, SCHEME, complete=False)
         except TruncatedError:
             scan(content[:cut], EXPLICIT, SCHEME, complete=True)
+        else:  # also where it is cut between two elements
+            assert found.pixel_offset is not None
+            assert found.values == whole.values
+    with pytest.raises(TruncatedError):
+        scan(encoded(pixelless, EXPLICIT), EXPLICIT, SCHEME, complete=False)
 
 
 def test_words_are_no_data_set() -> None:
