@@ -5,22 +5,28 @@ NumberOfStudyRelatedSeries, NumberOfSeriesRelatedInstances), and another system 
 was told stands for the whole study: then what instances declare is not asked, because an archive
 counts what it holds, not what it sends.
 
+What was told of a study that never comes is forgotten after `KEPT`.
+
 A count never blocks: one that is exceeded, or that another one contradicts, is not met, and the
 study waits for its quiet period.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, case, delete, func, select
+from sqlalchemy import Connection, Engine, case, delete, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from services.common.database import ExpectationRow, InstanceRow
+from services.common.database import ExpectationRow, InstanceRow, StudyRow, utc_now
 from services.common.headers import COUNT_KEYWORDS, InstanceHeader
+
+# How long a study is awaited of which somebody told.
+KEPT = dt.timedelta(days=30)
 
 # No study has more; what is larger is no count.
 _MOST = 1 << 30
@@ -116,6 +122,23 @@ def expect_study(
         _write(connection, {(study_uid, uid): count for uid, count in counts.items()}, Source.TOLD)
 
 
+def forget_unmet(engine: Engine, now: dt.datetime) -> int:
+    """Forgets what was told longer than `KEPT` ago of studies of which nothing came.
+
+    Returns:
+        Of how many series and studies.
+    """
+    unknown = ~exists().where(StudyRow.study_uid == ExpectationRow.study_uid)
+    with engine.begin() as connection:
+        return connection.execute(
+            delete(ExpectationRow).where(
+                ExpectationRow.source == Source.TOLD,
+                ExpectationRow.noted_at < now - KEPT,
+                unknown,
+            )
+        ).rowcount
+
+
 def note_declared(connection: Connection, headers: Sequence[InstanceHeader]) -> None:
     """Notes what new instances declare; of several counts the largest: the others grew since."""
     counts: dict[tuple[str, str], _Count] = {}
@@ -146,6 +169,7 @@ _EXPECTED = select(
 def _write(
     connection: Connection, counts: Mapping[tuple[str, str], _Count], source: Source
 ) -> None:
+    noted_at = utc_now()
     rows: list[dict[str, Any]] = [
         {
             "study_uid": study_uid,
@@ -153,6 +177,7 @@ def _write(
             "source": source,
             "instances": instances,
             "series": series,
+            "noted_at": noted_at,
         }
         # In one order everywhere, so that two listeners never wait for each other's rows.
         for (study_uid, series_uid), (instances, series) in sorted(counts.items())

@@ -21,6 +21,7 @@ from services.common.settings import RetentionSettings
 from services.common.store import StoreError, StudyStore
 from services.common.telemetry import get_logger
 from services.common.telemetry.metrics import REMOVED_BYTES, STUDIES_REMOVED
+from services.listener.expectations import forget_unmet
 from services.listener.removal import (
     Removed,
     begin_removal,
@@ -137,10 +138,13 @@ class Retention:
     def run(self) -> list[Removed]:
         """One turn: finishes what was interrupted, then removes what has to go.
 
+        Also forgets what was told of studies that never came.
+
         Raises:
             SQLAlchemyError, StoreError: it is to be done again; nothing is half done that the next
                 turn does not finish.
         """
+        forget_unmet(self._engine, self._clock())
         removed: list[Removed] = []
         for study_uid in studies_being_removed(self._engine):
             removed += self._finish(study_uid)

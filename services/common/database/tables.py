@@ -182,6 +182,7 @@ class ExpectationRow(Base):
     instances: Mapped[int | None] = mapped_column(Integer)
     # Of a whole study: the number of its series.
     series: Mapped[int | None] = mapped_column(Integer)
+    noted_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
 
 
 class JobRow(Base):

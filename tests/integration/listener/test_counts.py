@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from services.common.database import utc_now
 from services.common.identity import derived_uid
+from services.common.settings import RetentionSettings
 from services.common.store import StudyStore
-from services.listener.expectations import expect_study, read_expectation
+from services.listener.expectations import KEPT, expect_study, read_expectation
+from services.listener.retention import Retention
 from tests.builders.assembling import Front, revisions
 from tests.builders.head_like import write_head_like
 from tests.builders.series import edit, sound_series
@@ -172,3 +176,19 @@ def test_a_number_that_is_none_is_not_asked(
     front.receive(0)
     front.count()
     assert read_expectation(engine, front.study_uid) is None
+
+
+def test_what_was_told_of_a_study_that_never_comes_is_forgotten(
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+) -> None:
+    front = Front(engine, store, tmp_path, receiving, sound_series(tmp_path / "dicom"))
+    front.receive(0)
+    front.count()
+    for study_uid in (front.study_uid, "1.2.3"):
+        expect_study(engine, study_uid, 7, {})
+    told_at = utc_now()
+    for since, kept in ((KEPT - dt.timedelta(hours=1), True), (KEPT, False)):
+        now = told_at + since
+        Retention(engine, store, RetentionSettings(), clock=lambda now=now: now).run()
+        assert (read_expectation(engine, "1.2.3") is not None) is kept
+    assert read_expectation(engine, front.study_uid) is not None
