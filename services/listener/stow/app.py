@@ -179,8 +179,8 @@ class StowApp:
     async def _read(self, request: StowRequest, receive: Receive) -> _Body:
         """Reads the body into the request, no faster than it is written."""
         settings = self._door.settings
-        gathered = bytearray()
-        total = 0
+        gathered: list[bytes] = []
+        held = total = 0
         ended: _Body | None = None
         progress = Progress(settings.idle_timeout_s)
         while ended is None:
@@ -193,15 +193,19 @@ class StowApp:
                 message = {}
             if message.get("type") == "http.disconnect":
                 raise _SenderGone
-            progress.came(time.monotonic() - asked, len(message.get("body", b"")))
-            gathered += message.get("body", b"")
-            total += len(message.get("body", b""))
+            came: bytes = message.get("body", b"")
+            progress.came(time.monotonic() - asked, len(came))
+            gathered.append(came)
+            held += len(came)
+            total += len(came)
             if total > settings.max_request_bytes:
                 ended = _Body.TOO_LARGE
             elif message and not message.get("more_body", False):
                 ended = _Body.WHOLE
-            if len(gathered) >= _CHUNK_BYTES or ended is not None:
-                chunk, gathered = bytes(gathered), bytearray()
+            if held >= _CHUNK_BYTES or ended is not None:
+                chunk = b"".join(gathered)
+                gathered.clear()
+                held = 0
                 await self._in_thread(request.feed, chunk)
             if request.malformed and ended is None:
                 ended = _Body.MALFORMED
