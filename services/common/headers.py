@@ -172,22 +172,21 @@ def read_registration(file: BinaryIO | bytes) -> Registration:
 
     Raises:
         HeaderError: not DICOM, or one of the four identifying UIDs is missing.
+        OSError: it cannot be read at all.
     """
     stream = BytesIO(file) if isinstance(file, bytes) else file
     try:
         dataset = pydicom.dcmread(stream, stop_before_pixels=True)
         # Elements are converted lazily: a malformed one must fail here, not later.
-        header = _header(dataset, stream)
-    except HeaderError:
+        return Registration(
+            header=_header(dataset, stream),
+            study_attributes=_pick(dataset, _STUDY_KEYWORDS),
+            series_attributes=_pick(dataset, sorted({*_SERIES_KEYWORDS, *SELECTOR_ATTRIBUTES})),
+        )
+    except (HeaderError, OSError):
         raise
     except Exception as error:
         raise HeaderError(f"The object cannot be read as DICOM: {type(error).__name__}.") from error
-    series = set(_SERIES_KEYWORDS) | set(SELECTOR_ATTRIBUTES)
-    return Registration(
-        header=header,
-        study_attributes=_pick(dataset, _STUDY_KEYWORDS),
-        series_attributes=_pick(dataset, sorted(series)),
-    )
 
 
 def _header(dataset: Dataset, stream: BinaryIO) -> InstanceHeader:
@@ -212,16 +211,32 @@ def _header(dataset: Dataset, stream: BinaryIO) -> InstanceHeader:
 def _pick(dataset: Dataset, keywords: tuple[str, ...] | list[str]) -> dict[str, AttributeValue]:
     picked: dict[str, AttributeValue] = {}
     for keyword in keywords:
-        value = dataset.get(keyword)
-        if value is None or value == "":
-            continue
-        if isinstance(value, (MultiValue, list, tuple)):
-            texts = [_as_sent(item) for item in value]
-            if texts:
-                picked[keyword] = texts
-        elif not isinstance(value, pydicom.Sequence):
-            picked[keyword] = _as_sent(value)
+        try:
+            value = _value(dataset, keyword)
+        except Exception:  # noqa: BLE001 - the library raises what it likes for what is no number
+            value = _undecoded(dataset, keyword)
+        if value:
+            picked[keyword] = value
     return picked
+
+
+def _value(dataset: Dataset, keyword: str) -> AttributeValue:
+    value = dataset.get(keyword)
+    if value is None or value == "" or isinstance(value, pydicom.Sequence):
+        return None
+    if isinstance(value, (MultiValue, list, tuple)):
+        return [_as_sent(item) for item in value]
+    return _as_sent(value)
+
+
+def _undecoded(dataset: Dataset, keyword: str) -> AttributeValue:
+    """A value that contradicts its VR, as it was sent: as the scanner of the door has it too."""
+    tag = tag_for_keyword(keyword)
+    raw = None if tag is None else dataset.get_item(tag).value
+    if not isinstance(raw, bytes):
+        return None
+    texts = [text.strip("\0 ") for text in raw.decode("latin-1").split("\\")]
+    return texts[0] if len(texts) == 1 else texts
 
 
 def _note_sequences(dataset: Dataset) -> dict[str, AttributeValue]:

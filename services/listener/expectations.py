@@ -30,6 +30,7 @@ KEPT = dt.timedelta(days=30)
 
 # No study has more; what is larger is no count.
 _MOST = 1 << 30
+_DIGITS = 16  # with zeros before them; of thousands Python makes no number
 _COUNTS = frozenset(COUNT_KEYWORDS)
 
 
@@ -198,7 +199,7 @@ def _write(
 
 
 def _number(text: str | None) -> int | None:
-    if text is None or not text.isdecimal():
+    if text is None or not text.isdecimal() or len(text) > _DIGITS:
         return None
     return number if 0 < (number := int(text)) < _MOST else None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
 import os
 import threading
 import time
@@ -23,7 +24,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from services.common.crashpoints import crashpoint
-from services.common.headers import HeaderError, Registration, read_registration
+from services.common.headers import Registration, read_registration
 from services.common.store import StoreError, StudyStore, instance_key
 from services.common.telemetry import get_logger
 from services.common.telemetry.metrics import BYTES_RECEIVED, INSTANCES_RECEIVED, QUEUE_DEPTH
@@ -49,6 +50,9 @@ _GATHER_AT_MOST_S = 0.4
 _NICENESS = 5
 # So many may wait before whoever offers has to: the spool, not memory, is where instances wait.
 _MOST_WAITING = 4096
+
+# A file cannot be opened for want of these: it can in a moment.
+_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 
 _Received = tuple[Offered, Path, ReceivedInstance]
 
@@ -153,7 +157,7 @@ class Registrar:
             trouble: Exception | None = None
             try:
                 self._register(batch)
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, OSError) as error:
                 trouble, batch = error, []
             trouble = self._placing.place() or trouble
             with self._changed:
@@ -223,9 +227,12 @@ class Registrar:
             registration = offered.registration or _read(path)
             header = registration.header
             key = instance_key(header.study_uid, header.series_uid, header.sop_instance_uid)
-        except (HeaderError, StoreError, OSError) as error:
-            self._put_aside(path, type(error).__name__)
-            return None
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                raise  # it is not the file's fault
+            return self._put_aside(path, type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - one instance must not keep the others waiting
+            return self._put_aside(path, type(error).__name__)
         received = ReceivedInstance(
             registration=registration,
             store_key=key,
