@@ -45,6 +45,8 @@ _INFLATED_LIMIT = 16 << 20
 _REMEMBERED, _REMEMBERED_BYTES = 2048, 64
 
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
+# In the data dictionary, of what a pixel may be (PS3.5 A.1).
+_SIGN_BY_PIXELS = "US or SS"
 _WHOLE_TEXTS = frozenset(("LT", "ST", "UT", "UR"))  # a backslash is a character in these
 _TEXT_CODECS = {
     "": "latin-1",
@@ -61,6 +63,10 @@ class ScanError(Exception):
 
 class TruncatedError(ScanError):
     """The bytes end before the data set's head does: more of them may help."""
+
+
+class _NoPixelsError(TruncatedError):
+    """They end where an element ends: the data set may be whole and have no pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,8 @@ class Scanned:
         pixel_offset: where the pixel bytes begin, counted from the data set's beginning; None when
             there are none, or when the data set is deflated.
         pixel_length: their number; None for encapsulated pixel data.
-        needs_library: a text is in a character set that is left to pydicom.
+        needs_library: a text is in a character set that is left to pydicom, or the walk lost its
+            way before the end: these are not all values.
     """
 
     values: dict[str, AttributeValue] = field(default_factory=dict[str, AttributeValue])
@@ -137,16 +144,18 @@ def scan(head: bytes, transfer_syntax_uid: str, scheme: Scheme, *, complete: boo
     deflated = transfer_syntax_uid in DEFLATED
     if deflated:
         head, complete = _inflate(head, complete=complete)
-    # Some systems call explicit what they write implicitly; pydicom forgives them too.
-    explicit = transfer_syntax_uid != IMPLICIT_LITTLE and head[4:6].isupper()
+    # Some systems call explicit what they write implicitly, or the reverse; pydicom forgives them.
+    explicit = head[4:6].isupper()
     walk = _Walk(head, explicit=explicit, little=transfer_syntax_uid != EXPLICIT_BIG)
     try:
         scanned = walk.run(scheme.wanted)
-    except TruncatedError:
-        # A data set that has no pixels, or was cut off by its sender, is what it is.
+    except TruncatedError as error:
         if not complete:
             raise
+        # It has no pixels; or its sender cut it off, or it is nested in a way that is not known
+        # here: then elements may follow that were not seen.
         scanned = walk.scanned
+        scanned.needs_library |= not isinstance(error, _NoPixelsError)
     if deflated or transfer_syntax_uid == EXPLICIT_BIG:
         scanned.pixel_offset = scanned.pixel_length = None
     return scanned
@@ -181,6 +190,8 @@ class _Walk:
                     (length,) = long_length(data, start)
                     start = at + 12
                 elif not (vr.isalpha() and vr.isupper()):
+                    if not any(data[at:]):  # zeros after the last element
+                        break
                     raise ScanError("An element has no value representation.")
             else:
                 group, element, length = unpack(data, at)
@@ -191,7 +202,7 @@ class _Walk:
                 if tag == _PIXEL_DATA:
                     self.scanned.pixel_offset = start
                     self.scanned.pixel_length = None if length == _UNDEFINED else length
-                break
+                return self.scanned
             stop = start + length
             name = wanted.get(tag)
             if length == _UNDEFINED:
@@ -206,13 +217,14 @@ class _Walk:
             if tag == _CHARACTER_SET:
                 self._note_character_set(data[start:stop])
             at = stop
-        else:
-            raise TruncatedError("The bytes end before the pixels.")
-        return self.scanned
+        raise _NoPixelsError("The bytes end before the pixels.")
 
     def _take(self, name: tuple[str, str], vr: bytes, raw: bytes) -> None:
         keyword, known_vr = name
         kind = vr.decode("ascii") if vr and vr != b"UN" else known_vr
+        if kind == _SIGN_BY_PIXELS:
+            signed = self.scanned.values.get("PixelRepresentation") == "1"
+            kind = "SS" if signed else "US"
         if kind == "SQ":
             if len(raw) >= 8:
                 self.scanned.values[keyword] = PRESENT
@@ -252,6 +264,8 @@ class _Walk:
 
     def _skip_item(self, at: int, explicit: bool, depth: int) -> int:
         data, end = self._data, len(self._data)
+        # Some items are implicit although their data set is not; pydicom forgives that too.
+        explicit = explicit and data[at + 4 : at + 6].isupper()
         while True:
             tag, length = self._item_head(at)
             if tag == _ITEM_END:

@@ -16,7 +16,6 @@ import pydicom
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.uid import ImplicitVRLittleEndian
 from pydicom.valuerep import PersonName
 
 from models.manifest.attributes import SELECTOR_ATTRIBUTES
@@ -142,6 +141,8 @@ class InstanceHeader:
             return None
 
 
+# Longer values are none that we keep; they may have gigabytes.
+_LONGEST_READ = 1 << 20
 _HEADER_KEYWORDS = tuple(sorted({*GEOMETRY_KEYWORDS, *COUNT_KEYWORDS, *SELECTOR_ATTRIBUTES}))
 _HEADER_FIELDS = tuple(field.name for field in fields(InstanceHeader))
 
@@ -176,7 +177,7 @@ def read_registration(file: BinaryIO | bytes) -> Registration:
     """
     stream = BytesIO(file) if isinstance(file, bytes) else file
     try:
-        dataset = pydicom.dcmread(stream, stop_before_pixels=True)
+        dataset = pydicom.dcmread(stream, stop_before_pixels=True, defer_size=_LONGEST_READ)
         # Elements are converted lazily: a malformed one must fail here, not later.
         return Registration(
             header=_header(dataset, stream),
@@ -195,7 +196,7 @@ def _header(dataset: Dataset, stream: BinaryIO) -> InstanceHeader:
     if missing:
         raise HeaderError(f"The object has no {', '.join(missing)}.")
     syntax = str(cast(Any, dataset).file_meta.TransferSyntaxUID)
-    offset, length = _pixel_place(stream, implicit=syntax == ImplicitVRLittleEndian)
+    offset, length = _pixel_place(stream)
     return InstanceHeader(
         sop_instance_uid=uids["SOPInstanceUID"],
         sop_class_uid=uids["SOPClassUID"],
@@ -251,19 +252,23 @@ def _as_sent(value: object) -> str:
     return str(value if original is None else original).strip()
 
 
-def _pixel_place(stream: BinaryIO, *, implicit: bool) -> tuple[int | None, int | None]:
+# VR and two reserved bytes. As a length these were odd, which none is (PS3.5 7.1.1).
+_PIXEL_VRS = (b"OW\0\0", b"OB\0\0", b"UN\0\0")
+
+
+def _pixel_place(stream: BinaryIO) -> tuple[int | None, int | None]:
     """Offset and length of the native pixel data that the stream stands before.
 
     PS3.5 7.1: tag, then in explicit VR two letters and two reserved bytes, then a 32-bit length;
-    an undefined length marks encapsulated pixel data.
+    an undefined length marks encapsulated pixel data. Which of both it is the element itself says:
+    the transfer syntax is not always right.
     """
     start = stream.tell()
     head = stream.read(12)
-    if len(head) < 8 or head[:4] != b"\xe0\x7f\x10\x00":
+    if head[:4] != b"\xe0\x7f\x10\x00":
         return None, None
-    if implicit:
-        return start + 8, int.from_bytes(head[4:8], "little")
-    if len(head) < 12:
+    at = 8 if head[4:8] in _PIXEL_VRS else 4
+    if len(head) < at + 4:
         return None, None
-    length = int.from_bytes(head[8:12], "little")
-    return start + 12, None if length == 0xFFFFFFFF else length
+    length = int.from_bytes(head[at : at + 4], "little")
+    return start + at + 4, None if length == 0xFFFFFFFF else length

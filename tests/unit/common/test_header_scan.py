@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 import zlib
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from pydicom.uid import UID
 
 from services.common.header_scan import (
     EXPLICIT_BIG,
@@ -29,9 +31,7 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 
 def part10_files() -> list[Path]:
     folder = Path(pydicom.__file__).parent / "data" / "test_files"
-    # SC_rgb_jpeg calls explicit what it writes implicitly: its pixels are found where they are.
-    found = [path for path in folder.rglob("*.dcm") if path.name != "SC_rgb_jpeg.dcm"]
-    return sorted(path for path in found if path.read_bytes()[128:132] == b"DICM")
+    return sorted(path for path in folder.rglob("*.dcm") if path.read_bytes()[128:132] == b"DICM")
 
 
 def compare(content: bytes) -> bool:
@@ -163,3 +163,79 @@ def test_sequences_without_end_in_each_other_are_an_attack() -> None:
 
 def test_a_scheme_survives_the_way_to_another_process() -> None:
     assert Scheme.from_json(SCHEME.as_json()) == SCHEME
+
+
+def _element(group: int, element: int, vr: bytes, value: bytes, length: int | None = None) -> bytes:
+    """Explicit VR Little Endian; a VR of two bytes of length unless it is SQ, UN or OW."""
+    size = len(value) if length is None else length
+    head = struct.pack("<HH2s", group, element, vr)
+    long = vr in (b"SQ", b"UN", b"OW")
+    return head + (struct.pack("<xxI", size) if long else struct.pack("<H", size)) + value
+
+
+def _sequence(vr: bytes, content: bytes) -> bytes:
+    """A private sequence of undefined length with one item of undefined length."""
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    ends = struct.pack("<HHIHHI", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
+    return _element(0x0009, 0x1010, vr, item + content + ends, 0xFFFFFFFF)
+
+
+_BEFORE = _element(8, 0x60, b"CS", b"CT")
+_AFTER = _element(0x28, 0x10, b"US", b"\x04\0") + _element(0x7FE0, 0x10, b"OW", bytes(32))
+_IMPLICIT_IN_IT = struct.pack("<HHI", 9, 0x1011, 4) + b"HEAD"
+
+
+def test_an_implicit_item_in_an_explicit_data_set_is_passed_over() -> None:
+    found = scan(
+        _BEFORE + _sequence(b"SQ", _IMPLICIT_IN_IT) + _AFTER, EXPLICIT, SCHEME, complete=True
+    )
+    assert not found.needs_library
+    assert (found.values["Modality"], found.values["Rows"]) == ("CT", "4")
+    assert found.pixel_length == 32
+
+
+def test_who_loses_the_way_says_so() -> None:
+    # The items of UN are implicit (PS3.5 6.2.2); these are not.
+    lost = _BEFORE + _sequence(b"UN", _element(9, 0x1011, b"LO", b"HEAD")) + _AFTER
+    assert scan(lost, EXPLICIT, SCHEME, complete=True).needs_library
+    assert not scan(_BEFORE, EXPLICIT, SCHEME, complete=True).needs_library
+
+
+@pytest.mark.parametrize("named", [EXPLICIT, IMPLICIT_LITTLE])
+@pytest.mark.parametrize("written", [EXPLICIT, IMPLICIT_LITTLE])
+def test_pixels_are_found_however_the_data_set_is_written(
+    data: Dataset, named: str, written: str, tmp_path: Path
+) -> None:
+    data.PixelData = bytes(range(64))
+    data["PixelData"].VR = "OW"
+    data.SOPClassUID = data.SOPInstanceUID = data.SeriesInstanceUID = data.StudyInstanceUID = "1.2"
+    content = encoded(data, written)
+    found = scan(content, named, SCHEME, complete=True)
+    file = tmp_path / "named.dcm"
+    named_file = pydicom.FileDataset("", {}, file_meta=FileMetaDataset(), preamble=bytes(128))
+    named_file.file_meta.TransferSyntaxUID = UID(named)
+    named_file.save_as(file)
+    whole = file.read_bytes() + content
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read = read_registration(whole).header
+    for reader, at in ((found, len(whole) - len(content)), (read, 0)):
+        assert (reader.pixel_offset, reader.pixel_length) == (len(whole) - 64 - at, 64)
+    assert found.values["Rows"] == "512"
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT_LITTLE])
+@pytest.mark.parametrize(("signed", "padding"), [(0, 63536), (1, -2000)])
+def test_what_may_be_signed_is_read_as_the_pixels_are(
+    data: Dataset, syntax: str, signed: int, padding: int
+) -> None:
+    data.PixelRepresentation = signed
+    data.add_new("PixelPaddingValue", "SS" if signed else "US", padding)
+    found = scan(encoded(data, syntax), syntax, SCHEME, complete=True)
+    assert found.values["PixelPaddingValue"] == str(padding)
+
+
+def test_zeros_after_the_last_element_are_padding(data: Dataset) -> None:
+    for syntax in (EXPLICIT, IMPLICIT_LITTLE):
+        found = scan(encoded(data, syntax) + bytes(100), syntax, SCHEME, complete=True)
+        assert found.values["Rows"] == "512"
