@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.common.telemetry import get_logger
@@ -21,10 +21,12 @@ class DoorEvents:
 
     Args:
         own_ae_title: ours, for the audit trail.
+        open_associations: how many there are now.
     """
 
-    def __init__(self, own_ae_title: str) -> None:
+    def __init__(self, own_ae_title: str, open_associations: Callable[[], int]) -> None:
         self._own_ae_title = own_ae_title
+        self._open_associations = open_associations
 
     def take(self, message: Mapping[str, Any]) -> None:
         """Says one event. An event that a newer receiver invents is logged as it is."""
@@ -36,8 +38,12 @@ class DoorEvents:
         else:
             say(values)
 
+    def count(self) -> None:
+        """Tells the metrics how many associations are open: a receiver that died took its own."""
+        ASSOCIATIONS_OPEN.set(self._open_associations())
+
     def _association_opened(self, values: dict[str, Any]) -> None:
-        ASSOCIATIONS_OPEN.inc()
+        self.count()
         audit(
             AuditEvent.ASSOCIATION_ACCEPTED,
             own_ae_title=self._own_ae_title,
@@ -45,7 +51,7 @@ class DoorEvents:
         )
 
     def _association_closed(self, values: dict[str, Any]) -> None:
-        ASSOCIATIONS_OPEN.dec()
+        self.count()
         instances: dict[str, dict[str, int]] = values.pop("instances_by_study", {})
         _log.info("association_closed", **values)
         for study_uid, by_class in instances.items():

@@ -14,6 +14,7 @@ from services.common.telemetry import get_logger
 from services.common.telemetry.audit import AuditEvent, audit
 from services.common.telemetry.metrics import INSTANCES_RECEIVED
 from services.listener.arrivals import Decided
+from services.listener.comparing import Comparing
 from services.listener.door.part10 import META_BYTES
 from services.listener.registry import Outcome, find_instance, mark_in_store
 
@@ -31,13 +32,31 @@ class Placing:
     Args:
         ship: where the store is not a folder of this machine; it marks the rows when the files are
             there. None moves them at once.
+        outbox: the folder in which what is shipped waits, under its key.
     """
 
-    def __init__(self, engine: Engine, store: StudyStore, ship: Ship | None) -> None:
+    def __init__(
+        self, engine: Engine, store: StudyStore, ship: Ship | None, outbox: Path | None
+    ) -> None:
         self._engine = engine
         self._store = store
         self._ship = ship
+        self._outbox = outbox
         self._unplaced: list[Decided] = []
+        self._comparing = None if ship is None else Comparing(self._deal_with_repeated)
+
+    def __enter__(self) -> Placing:
+        if self._comparing is not None:
+            self._comparing.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._comparing is not None:
+            self._comparing.__exit__()
+
+    def alive(self) -> bool:
+        """Whether its thread runs, where it needs one."""
+        return self._comparing is None or self._comparing.alive()
 
     def add(self, decided: Sequence[Decided]) -> None:
         """More of them."""
@@ -56,10 +75,12 @@ class Placing:
         refused: list[Decided] = []
         trouble: Exception | None = None
         stored: list[Decided] = []
+        first: dict[str, Path] = {}
         for one in self._unplaced:
             try:
-                if one.outcome is Outcome.STORED or self._is_on_its_way(one):
+                if one.outcome is Outcome.STORED or self._is_on_its_way(one, first.get(one.uid)):
                     stored.append(one)
+                    first.setdefault(one.uid, one.path)
             except (StoreError, SQLAlchemyError, OSError) as error:
                 refused.append(one)
                 trouble = error
@@ -83,25 +104,49 @@ class Placing:
             self._store.put_files(files, replace=True)
             mark_in_store(self._engine, [one.uid for one in stored])
 
-    def _is_on_its_way(self, one: Decided) -> bool:
+    def _is_on_its_way(self, one: Decided, first: Path | None) -> bool:
         """Whether an instance that was registered before is to be brought into the store.
 
-        It is when that one is not there yet: this is its file, found after a crash, or the same
-        once more; whichever reaches the store stands for both. Else it is dealt with here: the
-        same bytes are removed, other bytes kept beside the first.
+        It is when that one is nowhere else: this is its file, found after a crash, or the same once
+        more; whichever reaches the store stands for both. Else it is dealt with: the same bytes are
+        removed, other bytes kept beside the first.
+
+        Args:
+            first: the file of the one that is being placed with it.
         """
         if not one.path.exists():
             return False
-        outcome = one.outcome
-        if outcome is Outcome.REPEATED:
-            known = find_instance(self._engine, one.uid)
-            if known is None or known.spooled_by is not None:
-                return True
-            outcome = self._compared(one, known.store_key)
+        if one.outcome is not Outcome.REPEATED:
+            self._deal_with(one, one.outcome)
+            return False
+        known = find_instance(self._engine, one.uid)
+        if known is None:
+            return True
+        if known.spooled_by is None:
+            if self._comparing is None:
+                self._deal_with_repeated(one)
+            else:
+                self._comparing.add(one)
+            return False
+        if self._outbox is not None and first is None:
+            first = self._outbox / known.store_key
+        if first is None or not first.exists():
+            return True
+        self._deal_with(one, _told_apart(first, one.path))
+        return False
+
+    def _deal_with_repeated(self, one: Decided) -> None:
+        if not one.path.exists():
+            return  # it was offered twice
+        known = find_instance(self._engine, one.uid)
+        assert known is not None, "rows of instances stay"
+        self._deal_with(one, self._compared(one, known.store_key))
+
+    def _deal_with(self, one: Decided, outcome: Outcome) -> None:
         if outcome is Outcome.CONFLICTING:
             self._keep_beside(one)
+        one.path.unlink(missing_ok=True)
         INSTANCES_RECEIVED.labels(outcome).inc()
-        return False
 
     def _compared(self, one: Decided, kept_key: str) -> Outcome:
         """What an instance is whose digest is that of the one in the store: bytes decide."""
@@ -109,10 +154,7 @@ class Placing:
             self._store.put_file(kept_key, one.path)
             return Outcome.REPEATED
         with self._store.local([kept_key]) as kept:
-            if not _same_data(kept[kept_key], one.path):
-                return Outcome.CONFLICTING
-        one.path.unlink(missing_ok=True)
-        return Outcome.REPEATED
+            return _told_apart(kept[kept_key], one.path)
 
     def _keep_beside(self, one: Decided) -> None:
         # PS3.4 B.2.3 leaves duplicates to us: the first one received stays the one that is used.
@@ -136,6 +178,10 @@ class Placing:
             study_uid=header.study_uid,
             instances={header.sop_class_uid: 1},
         )
+
+
+def _told_apart(kept: Path, file: Path) -> Outcome:
+    return Outcome.REPEATED if _same_data(kept, file) else Outcome.CONFLICTING
 
 
 def _same_data(kept: Path, file: Path) -> bool:

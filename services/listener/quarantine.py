@@ -30,7 +30,7 @@ class Quarantine:
         self._folder = folder
 
     def put(self, file: Path, reason: str, problem: str) -> None:
-        """Puts a file aside, durably.
+        """Puts a file aside, durably; one that is not there any more was put aside before.
 
         Args:
             reason: ``torn_file`` or ``unreadable_instance`` (docs/runbook.md).
@@ -39,6 +39,8 @@ class Quarantine:
         Raises:
             OSError: the disk refused; the file is where it was.
         """
+        if not file.exists():
+            return
         make_folder(self._folder)
         note = {"reason": reason, "problem": problem, "at": utc_now().isoformat()}
         with (self._folder / f"{file.name}.json").open("w", encoding="utf-8") as written:

@@ -162,35 +162,39 @@ class _Receiver:
         self._channel: Channel | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
-        self._ready = threading.Event()
+        self._decided = threading.Event()  # whether its first start succeeds
+        self._ready = False  # it was, once
+        self._serving = False
         self._problem: str | None = None
         self._pings: dict[int, threading.Event] = {}
+        # It died, and what it had acknowledged and not told of lies in its spool.
+        self._lost = False
         self._thread = threading.Thread(target=self._watch, name=f"receiver-{row}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def wait_until_ready(self) -> None:
-        if not self._ready.wait(_START_DEADLINE_S) or self._problem is not None:
+        if not self._decided.wait(_START_DEADLINE_S) or not self._ready:
             raise ListenerError(self._problem or "A receiver did not start.")
 
     def alive(self) -> bool:
         process = self._process
-        return process is not None and process.poll() is None and self._ready.is_set()
+        return self._serving and process is not None and process.poll() is None
 
     def ping(self) -> threading.Event:
+        """Set as soon as everything that it acknowledged before this call was told of."""
         answered = threading.Event()
         with self._lock:
             channel = self._channel
-            if channel is None:
-                answered.set()  # nothing of it is under way: its spool is recovered
+            if channel is None and not self._lost:
+                answered.set()  # there is no process, and its spool was recovered
                 return answered
             number = max(self._pings, default=0) + 1
             self._pings[number] = answered
-        try:
-            channel.send({"type": "ping", "number": number})
-        except OSError:
-            answered.set()
+        if channel is not None:
+            with contextlib.suppress(OSError):  # it died: the ping is answered by recovery
+                channel.send({"type": "ping", "number": number})
         return answered
 
     def begin_to_stop(self, within_s: float) -> None:
@@ -212,27 +216,57 @@ class _Receiver:
         failures = 0
         while not self._stopping.is_set():
             begun = time.monotonic()
-            self._run()
-            if self._stopping.is_set() or self._problem is not None:
+            try:
+                self._run()
+            except Exception as error:  # noqa: BLE001 - whatever it was, it may be over in a moment
+                _log.error("receiver_not_started", receiver=self._row, problem=type(error).__name__)
+            if self._stopping.is_set() or (self._decided.is_set() and not self._ready):
                 return
             failures = 1 if time.monotonic() - begun > _HEALTHY_AFTER_S else failures + 1
-            _log.error("receiver_died", receiver=self._row, failures=failures)
-            self._owner.slots.clear(self._row)
-            self._owner.lost(Path(self._config.spool))
+            _log.error(
+                "receiver_died", receiver=self._row, failures=failures, problem=self._problem
+            )
+            self._recover()
             self._stopping.wait(backoff_s(failures, 0.0))
 
-    def _run(self) -> None:
-        """Starts a process and takes its messages until it ends."""
-        ours, theirs = socket.socketpair()
-        descriptors = [theirs.fileno(), self._slots_file, *(s.fileno() for s in self._sockets)]
-        control, slots, *doors = map(str, descriptors)
-        argv = [sys.executable, "-m", "services.listener.door", control, slots]
-        argv += [str(self._count), str(self._row), *doors]
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, pass_fds=descriptors)
-        theirs.close()
-        channel = Channel(ours)
+    def _recover(self) -> None:
+        """Has what lies in the spool taken up: no other process writes into it before that."""
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                self._owner.slots.clear(self._row)
+                self._owner.lost(Path(self._config.spool))
+            except Exception as error:  # noqa: BLE001 - as above
+                failures += 1
+                _log.error("spool_not_recovered", receiver=self._row, problem=type(error).__name__)
+                self._stopping.wait(backoff_s(failures, 0.0))
+                continue
+            self._answer_pings()
+            return
+
+    def _answer_pings(self) -> None:
         with self._lock:
-            self._process, self._channel = process, channel
+            self._lost = False
+            pings, self._pings = self._pings, {}
+        for answered in pings.values():
+            answered.set()
+
+    def _run(self) -> None:
+        """Starts a process and takes its messages until it ends.
+
+        Raises:
+            OSError: the system gives no process.
+        """
+        ours, theirs = socket.socketpair()
+        channel = Channel(ours)
+        try:
+            with theirs:
+                process = self._spawn(theirs)
+        except BaseException:
+            channel.close()
+            raise
+        with self._lock:
+            self._process, self._channel, self._lost, self._problem = process, channel, True, None
         try:
             if self._stopping.is_set():
                 return
@@ -244,11 +278,16 @@ class _Receiver:
         finally:
             with self._lock:
                 self._channel = None
-                pings, self._pings = self._pings, {}
-            for answered in pings.values():
-                answered.set()
+            self._serving = False
             channel.close()
             process.wait()
+
+    def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        descriptors = [theirs.fileno(), self._slots_file, *(s.fileno() for s in self._sockets)]
+        control, slots, *doors = map(str, descriptors)
+        argv = [sys.executable, "-m", "services.listener.door", control, slots]
+        argv += [str(self._count), str(self._row), *doors]
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, pass_fds=descriptors)
 
     def _take(self, message: Message) -> None:
         kind = message["type"]
@@ -262,10 +301,14 @@ class _Receiver:
             if answered is not None:
                 answered.set()
         elif kind == "ready":
-            self._ready.set()
+            self._ready = self._serving = True
+            self._decided.set()
+        elif kind == "ended":
+            self._answer_pings()  # all was told before that
         elif kind == "failed":
+            # At the first start that is final; later it may be over in a moment.
             self._problem = str(message["problem"])
-            self._ready.set()
+            self._decided.set()
 
 
 def _config(settings: Settings) -> DoorConfig:

@@ -56,8 +56,11 @@ def recover_spool(
         except FileNotFoundError:
             continue  # it has just been registered
         except TornFileError as error:
-            quarantine.put(file, "torn_file", str(error))
-            quarantined += 1
+            try:
+                quarantine.put(file, "torn_file", str(error))
+                quarantined += 1
+            except OSError as refused:  # the next start tries again
+                _log.error("file_not_put_aside", problem=type(refused).__name__)
             continue
         offer(
             Offered(

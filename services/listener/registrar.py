@@ -65,6 +65,7 @@ class Registrar:
         listener_id: this listener's name, under which rows say that a file is in its spool.
         ship: takes (sop instance uid, key, file) of registered instances when the store is not a
             folder of this machine, and marks them when they are there; None moves them at once.
+        outbox: where what is shipped waits.
         on_stored: called with the new instances of a batch.
         quiet_period_s: gives a peer's.
     """
@@ -77,6 +78,7 @@ class Registrar:
         listener_id: str,
         on_stored: Callable[[Sequence[StoredInstance]], None],
         ship: Ship | None = None,
+        outbox: Path | None = None,
         *,
         quiet_period_s: Callable[[str], float],
     ) -> None:
@@ -88,7 +90,7 @@ class Registrar:
         self._ship = ship
         self._quiet_period_s = quiet_period_s
         self._waiting: deque[Offered] = deque()
-        self._placing = Placing(engine, store, ship)  # the thread's own
+        self._placing = Placing(engine, store, ship, outbox)  # the thread's own
         self._changed = threading.Condition()
         self._offered = 0
         self._done = 0
@@ -98,6 +100,7 @@ class Registrar:
         self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
 
     def __enter__(self) -> Registrar:
+        self._placing.__enter__()
         self._thread.start()
         return self
 
@@ -107,6 +110,7 @@ class Registrar:
             self._stopped = True
             self._changed.notify_all()
         self._thread.join()
+        self._placing.__exit__()
 
     def offer(self, offered: Offered) -> None:
         """Has it registered; waits only while very many are waiting already."""
@@ -134,7 +138,7 @@ class Registrar:
 
     def alive(self) -> bool:
         """Whether the thread runs."""
-        return self._thread.is_alive()
+        return self._thread.is_alive() and self._placing.alive()
 
     def problem(self) -> str | None:
         """What keeps instances from being registered; None when nothing does."""
@@ -146,6 +150,7 @@ class Registrar:
             nice = os.getpriority(os.PRIO_PROCESS, own)
             os.setpriority(os.PRIO_PROCESS, own, nice + _NICENESS)
         failures = 0
+        unsure = False  # whether a transaction that failed took
         while True:
             with self._changed:
                 while not self._waiting and not self._stopped and not self._placing.waiting():
@@ -156,9 +161,10 @@ class Registrar:
                 batch = list(islice(self._waiting, _BATCH))
             trouble: Exception | None = None
             try:
-                self._register(batch)
+                self._register(batch, again=unsure)
+                unsure = False
             except (SQLAlchemyError, OSError) as error:
-                trouble, batch = error, []
+                trouble, batch, unsure = error, [], True
             trouble = self._placing.place() or trouble
             with self._changed:
                 for _ in batch:
@@ -194,7 +200,7 @@ class Registrar:
         if failures == 1:
             _log.error("registering_failed", problem=type(trouble).__name__)
 
-    def _register(self, batch: list[Offered]) -> None:
+    def _register(self, batch: list[Offered], *, again: bool) -> None:
         received = [one for one in map(self._received, batch) if one is not None]
         try:
             outcomes = self._outcomes([one for _, _, one in received])
@@ -209,10 +215,12 @@ class Registrar:
             if outcome is not None
         ]
         self._placing.add(decided)
-        self._count(decided)
+        # A transaction may have been committed without our hearing of it: then what is repeated is
+        # what it registered, and nobody was told.
+        told = {Outcome.STORED, Outcome.REPEATED} if again else {Outcome.STORED}
+        self._count([one for one in decided if one.outcome in told])
 
-    def _count(self, decided: Sequence[Decided]) -> None:
-        new = [one for one in decided if one.outcome is Outcome.STORED]
+    def _count(self, new: Sequence[Decided]) -> None:
         if new:
             INSTANCES_RECEIVED.labels(Outcome.STORED).inc(len(new))
             BYTES_RECEIVED.inc(sum(one.offered.file.data_bytes for one in new))

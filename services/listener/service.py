@@ -129,6 +129,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
                 settings.listener.listener_id,
                 partial(_arm, assembly),
                 None if shipping is None else shipping.take,
+                None if shipping is None else settings.outbox_dir,
                 quiet_period_s=QuietPeriods(settings.listener).of,
             )
         )
@@ -235,8 +236,7 @@ def _take_stored(registrar: Registrar, wanting: Wanting | None, message: Mapping
 def _receivers(
     settings: Settings, registrar: Registrar, recover: Any, wanting: Wanting | None
 ) -> Receivers:
-
-    events = DoorEvents(settings.listener.ae_title)
+    events = DoorEvents(settings.listener.ae_title, lambda: receivers.slots.open_associations())
 
     def on_event(message: Mapping[str, Any]) -> None:
         events.take(message)
@@ -247,17 +247,19 @@ def _receivers(
                 wanting.closed(message["association"], orderly=orderly)
 
     def on_lost(spool: Path) -> None:
+        events.count()
         recover(spool)
         if wanting is not None:
             wanting.lost(spool.name)
 
-    return Receivers(
+    receivers = Receivers(
         settings,
         partial(_take_stored, registrar, wanting),
         on_event,
         on_lost,
         finish_within_s=settings.grace_period_s * _SHARE_FOR_ASSOCIATIONS,
     )
+    return receivers
 
 
 def _arm(assembly: Assembly, stored: Sequence[StoredInstance]) -> None:

@@ -12,6 +12,7 @@ class StoreStatus(IntEnum):
 
     SUCCESS = 0x0000
     PROCESSING_FAILURE = 0x0110
+    SOP_CLASS_NOT_SUPPORTED = 0x0122
     OUT_OF_RESOURCES = 0xA700
     DATA_SET_MISMATCH = 0xA900
     CANNOT_UNDERSTAND = 0xC000
@@ -29,6 +30,10 @@ STATUS_MEANINGS: Mapping[StoreStatus, tuple[str, str]] = MappingProxyType(
         StoreStatus.PROCESSING_FAILURE: (
             "Processing failure",
             "The instance could not be processed. Sending again can help.",
+        ),
+        StoreStatus.SOP_CLASS_NOT_SUPPORTED: (
+            "Refused: SOP class not supported",
+            "The presentation context was accepted for another SOP class than the command's.",
         ),
         StoreStatus.OUT_OF_RESOURCES: (
             "Refused: out of resources",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import socket
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from services.listener.door.tls import TlsFiles
+from services.listener.door.tls import TlsFiles, shake_hands, wrap
 
 _DAY = dt.timedelta(days=1)
 
@@ -122,3 +124,10 @@ def _begun(
         .not_valid_before(now - 2 * _DAY)
         .not_valid_after(now + valid_for)
     )
+
+
+def shaken(context: ssl.SSLContext, connection: socket.socket, timeout_s: float) -> ssl.SSLSocket:
+    """A connection of the door after its handshake."""
+    secured = wrap(context, connection)
+    shake_hands(secured, timeout_s)
+    return secured

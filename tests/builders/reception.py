@@ -89,7 +89,8 @@ class Reception:
         """Stores an instance and answers for it."""
         command = Command(C_STORE_RQ, 1, True, offered.sop_class_uid, offered.sop_instance_uid, "")
         sender = Sender(offered.peer, offered.peer, offered.priority)
-        operation = StoreOperation(self._taking, command, offered.transfer_syntax_uid, sender)
+        context = (offered.sop_class_uid, offered.transfer_syntax_uid)
+        operation = StoreOperation(self._taking, command, *context, sender)
         operation.append(memoryview(offered.data))
         status, _ = operation.finish()
         if wait:

@@ -77,11 +77,16 @@ class Association:
         self._store: tuple[StoreOperation, Command, int] | None = None
         self.tally = Tally()
 
+    @property
+    def peer(self) -> str:
+        """The peer's name; empty before it was admitted."""
+        return self._sender.peer
+
     def serve(self) -> None:
         """Serves it to its end.
 
         Raises:
-            OSError: the main process is gone.
+            MainProcessGoneError: nothing may be acknowledged any more.
         """
         associated = False
         try:
@@ -187,8 +192,8 @@ class Association:
         command = dimse.parse_command(self._command)
         self._command = b""
         if command.field == dimse.C_STORE_RQ and command.has_data_set:
-            syntax = self._syntaxes[context_id][1]
-            operation = StoreOperation(self._taking, command, syntax, self._sender)
+            accepted = self._syntaxes[context_id]
+            operation = StoreOperation(self._taking, command, *accepted, self._sender)
             self._store = (operation, command, context_id)
         elif command.field == dimse.C_STORE_RQ:
             self._answer(command, context_id, StoreStatus.CANNOT_UNDERSTAND, "No data set.")

@@ -18,6 +18,10 @@ _GATHER_S = 0.01
 _MOST_GATHERED = 32
 
 
+class MainProcessGoneError(Exception):
+    """Nothing can be told to the main process: nothing may be acknowledged any more."""
+
+
 class Outbox:
     """Messages on their way to the main process, in the order in which they were given."""
 
@@ -31,7 +35,7 @@ class Outbox:
         """Takes a message: one of an instance goes within a moment, any other at once.
 
         Raises:
-            OSError: the main process is gone.
+            MainProcessGoneError: it is.
         """
         with self._changed:
             self._gathered.append(message)
@@ -49,10 +53,13 @@ class Outbox:
             with self._changed:
                 try:
                     self._send()
-                except OSError:
-                    return  # the main process is gone, and so is this one in a moment
+                except MainProcessGoneError:
+                    return  # and so is this one in a moment
 
     def _send(self) -> None:
         gathered, self._gathered = self._gathered, []
         if gathered:
-            self._channel.send(*gathered)
+            try:
+                self._channel.send(*gathered)
+            except OSError as error:
+                raise MainProcessGoneError from error

@@ -34,12 +34,19 @@ from services.listener.door.admission import (
 from services.listener.door.association import Association
 from services.listener.door.channel import Channel
 from services.listener.door.config import DoorConfig
-from services.listener.door.outbox import Outbox
+from services.listener.door.outbox import MainProcessGoneError, Outbox
 from services.listener.door.pdu import AssociateRequest
 from services.listener.door.slots import Slots
 from services.listener.door.spool import Spool
 from services.listener.door.store import Taking
-from services.listener.door.tls import TlsContexts, TlsError, TlsFiles, peer_certificate, wrap
+from services.listener.door.tls import (
+    TlsContexts,
+    TlsError,
+    TlsFiles,
+    peer_certificate,
+    shake_hands,
+    wrap,
+)
 from services.listener.door.wire import Wire
 
 # Connections without an association, that have not asked for one yet or linger after its end:
@@ -139,64 +146,75 @@ class Receiver:
 
     def _serve(self, connection: socket.socket, address: str, secure: bool) -> None:
         served = connection
-        peer: PeerRule | None = None
         open_for: PeerRule | None = None  # as long as it has a slot
+        association: Association | None = None
+        name = f"{Path(self._config.spool).name}.{next(self._numbers)}"
         opened_at = time.monotonic()
+
+        def decide(request: AssociateRequest) -> PeerRule | Rejection:
+            nonlocal open_for
+            decided = self._admit(request, served, address, connection)
+            open_for = decided if isinstance(decided, PeerRule) else None
+            return decided
+
+        def over() -> bool:
+            nonlocal open_for
+            if open_for is None or association is None:
+                return False
+            self._slots.give_back(open_for.name)
+            open_for = None
+            self._tell_of_end(association, name, address, opened_at, secure=secure)
+            return True
+
+        def linger() -> None:
+            if over():
+                with self._changed:
+                    self._hold(served)  # until the peer closes the connection
+
         try:
             if secure:
-                served = self._secured(connection)
+                served = secured = self._secured(connection)
+                shake_hands(secured, self._config.handshake_timeout_s)
             wire = Wire(served, self._config.max_pdu_bytes)
-
-            def decide(request: AssociateRequest) -> PeerRule | Rejection:
-                nonlocal peer, open_for
-                decided = self._admit(request, served, address, connection)
-                peer = open_for = decided if isinstance(decided, PeerRule) else None
-                return decided
-
-            def give_back() -> None:
-                nonlocal open_for
-                if open_for is not None:
-                    self._slots.give_back(open_for.name)
-                    open_for = None
-                    with self._changed:
-                        self._hold(served)  # until the peer closes the connection
-
-            name = f"{Path(self._config.spool).name}.{next(self._numbers)}"
             association = Association(wire, self._config, self._taking, address, decide, name)
-            association.over = give_back
-            association.serve()
-            tally = association.tally
-            if peer is not None:
-                self._outbox.tell(
-                    {
-                        "type": "event",
-                        "event": "association_closed",
-                        "association": name,
-                        "peer": peer.name,
-                        "ae_title": tally.ae_title,
-                        "address": address,
-                        "secure": secure,
-                        "instances": tally.instances,
-                        "bytes": tally.data_bytes,
-                        "seconds": round(time.monotonic() - opened_at, 3),
-                        "ended": tally.ended,
-                        "instances_by_study": tally.studies,
-                    }
-                )
+            association.over = linger
+            try:
+                association.serve()
+            finally:
+                over()
         except TlsError as error:
             values = {"reason": error.reason, "problem": str(error), "address": address}
             self._report("tls_refused", values)
-        except OSError:
-            # The main process is gone: nothing may be acknowledged any more.
-            os._exit(1)
+        except MainProcessGoneError:
+            os._exit(1)  # nothing may be acknowledged any more
+        except OSError as error:  # memory or descriptors are short: this connection's end only
+            self._report("connection_failed", {"problem": type(error).__name__})
         finally:
-            if open_for is not None:
-                self._slots.give_back(open_for.name)
             self._end(connection, served)
 
-    def _secured(self, connection: socket.socket) -> socket.socket:
+    def _tell_of_end(
+        self, association: Association, name: str, address: str, opened_at: float, *, secure: bool
+    ) -> None:
+        tally = association.tally
+        self._report(
+            "association_closed",
+            {
+                "association": name,
+                "peer": association.peer,
+                "ae_title": tally.ae_title,
+                "address": address,
+                "secure": secure,
+                "instances": tally.instances,
+                "bytes": tally.data_bytes,
+                "seconds": round(time.monotonic() - opened_at, 3),
+                "ended": tally.ended,
+                "instances_by_study": tally.studies,
+            },
+        )
+
+    def _secured(self, connection: socket.socket) -> ssl.SSLSocket:
         assert self._tls is not None, "a secure door is opened with TLS files only"
-        secured = wrap(self._tls.current(), connection, self._config.handshake_timeout_s)
+        secured = wrap(self._tls.current(), connection)
         with self._changed:  # `connection` has handed its descriptor over
             self._serving.discard(connection)
             self._serving.add(secured)
@@ -328,6 +346,6 @@ def _obey(channel: Channel, outbox: Outbox, receiver: Receiver) -> None:
 def _break(connection: socket.socket) -> None:
     # Wakes the thread that reads from it.
     try:
-        connection.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)  # of TLS nothing else
     except OSError:
         return

@@ -217,8 +217,9 @@ class SpoolWriter:
             self.discard()
             raise _refused(error) from error
         crashpoint("listener.file.synced")
-        os.close(self._descriptor)
-        self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        with contextlib.suppress(OSError):  # it is on disk, whatever this says
+            os.close(descriptor)
         digest = digest_text(self._checksum, self._size)
         return SpooledFile(self._path, meta, self._size, digest, time.time())
 
@@ -257,13 +258,18 @@ class _ReadyFiles:
         """
         with self._changed:
             if len(self._ready) <= _MADE_AT_ONCE // 2:
-                self._wanted = True
-                self._changed.notify_all()
+                self._want()
             while not self._ready:
                 if self._failure is not None and not self._wanted:
                     raise self._failure
+                self._want()  # more may wait than are made at a time
                 self._changed.wait()
             return self._ready.popleft()
+
+    def _want(self) -> None:
+        if not self._wanted:
+            self._wanted = True
+            self._changed.notify_all()
 
     def free_bytes(self) -> int:
         now = time.monotonic()

@@ -9,6 +9,7 @@ from typing import Any
 from services.common.header_scan import ScanError, Scheme
 from services.common.identity import hashed, is_uid
 from services.listener.door.dimse import Command
+from services.listener.door.outbox import MainProcessGoneError
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import Spool, SpoolError, SpoolWriter
 from services.listener.door.stored import HEAD_BYTES, scan_written, stored_message
@@ -47,7 +48,11 @@ class Sender:
 
 
 class StoreOperation:
-    """An instance on its way. Data is appended as it arrives; `finish` gives the status."""
+    """An instance on its way. Data is appended as it arrives; `finish` gives the status.
+
+    Args:
+        sop_class_uid, syntax: of the presentation context that it comes in.
+    """
 
     __slots__ = (
         "_command",
@@ -60,7 +65,14 @@ class StoreOperation:
         "study_uid",
     )
 
-    def __init__(self, taking: Taking, command: Command, syntax: str, sender: Sender) -> None:
+    def __init__(
+        self,
+        taking: Taking,
+        command: Command,
+        sop_class_uid: str,
+        syntax: str,
+        sender: Sender,
+    ) -> None:
         self._taking = taking
         self._command = command
         self._syntax = syntax
@@ -69,6 +81,11 @@ class StoreOperation:
         self._problem: tuple[StoreStatus, str] | None = None
         self._writer: SpoolWriter | None = None
         self.study_uid = ""
+        if command.sop_class_uid != sop_class_uid:
+            # What a peer may send was decided by contexts (PS3.7 D.3.3.2).
+            problem = "The context is one of another SOP class."
+            self._fail(StoreStatus.SOP_CLASS_NOT_SUPPORTED, problem)
+            return
         try:
             if taking.spool.free_bytes() < taking.watermark_bytes:
                 self._fail(StoreStatus.OUT_OF_RESOURCES, "The disk is nearly full.")
@@ -97,12 +114,14 @@ class StoreOperation:
         """Makes the instance durable, tells of it, and gives the status with a comment.
 
         Raises:
-            OSError: the main process is gone; the sender must not hear of success.
+            MainProcessGoneError: the sender must not hear of success.
         """
         try:
             status, comment = self._finish()
-        except OSError:
+        except MainProcessGoneError:
             raise
+        except OSError as error:
+            status, comment = StoreStatus.OUT_OF_RESOURCES, type(error).__name__
         except Exception as error:  # noqa: BLE001 - the sender must hear of it, whatever happened
             status, comment = StoreStatus.PROCESSING_FAILURE, type(error).__name__
         if status is not StoreStatus.SUCCESS:
@@ -131,7 +150,12 @@ class StoreOperation:
             scanned = scan_written(self._head, self._writer, self._syntax, self._taking.scheme)
         except ScanError as error:
             return StoreStatus.CANNOT_UNDERSTAND, str(error)
-        wrong = [name for name in _UIDS if not is_uid(scanned.text(name))]
+        # Of several values the library would make something else.
+        wrong = [
+            name
+            for name in _UIDS
+            if isinstance(scanned.values.get(name), list) or not is_uid(scanned.text(name))
+        ]
         if wrong:
             return StoreStatus.CANNOT_UNDERSTAND, f"No valid {', '.join(wrong)}."
         self.study_uid = scanned.text("StudyInstanceUID")

@@ -9,7 +9,7 @@ from services.listener.door.spool import SpooledFile, SpoolWriter
 
 # Of a data set, what is looked at for its head at first, and when that was not enough.
 HEAD_BYTES = 64 << 10
-_LONGER_HEADS = (1 << 20, 64 << 20)
+_LONGER_HEADS = (1 << 20, 8 << 20)
 
 
 def scan_written(head: bytes, writer: SpoolWriter, syntax: str, scheme: Scheme) -> Scanned:
@@ -30,7 +30,8 @@ def scan_written(head: bytes, writer: SpoolWriter, syntax: str, scheme: Scheme) 
             return scan(head, syntax, scheme, complete=False)
         except TruncatedError:
             head = writer.read(min(longer, writer.data_bytes))
-    return scan(head, syntax, scheme, complete=len(head) >= writer.data_bytes)
+    # What is longer (an encapsulated document, a private element) is passed over by the library.
+    return scan(head, syntax, scheme, complete=True)
 
 
 def stored_message(

@@ -181,27 +181,35 @@ def make_context(files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-def wrap(context: ssl.SSLContext, connection: socket.socket, timeout_s: float) -> ssl.SSLSocket:
-    """Does the handshake on an accepted connection; what it returns owns the connection.
+def wrap(context: ssl.SSLContext, connection: socket.socket) -> ssl.SSLSocket:
+    """What owns an accepted connection from now on; `shake_hands` is the next step.
+
+    Raises:
+        TlsError: the other side is gone; the connection is closed.
+    """
+    try:
+        return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+    except (OSError, ValueError) as error:
+        connection.close()
+        raise _no_connection(error) from error
+
+
+def shake_hands(secured: ssl.SSLSocket, timeout_s: float) -> None:
+    """Does the handshake on a connection.
 
     The deadline is for the whole handshake: a peer that sends a byte now and then gains nothing.
-    The TLS socket has the timeout that the connection had.
 
     Raises:
         TlsError: no handshake, or none in time; the connection is closed.
     """
-    deadline = time.monotonic() + timeout_s
-    kept_timeout = connection.gettimeout()
-    secured: ssl.SSLSocket | None = None
+    kept_timeout = secured.gettimeout()
     try:
-        secured = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         secured.setblocking(False)
-        _shake_hands(secured, deadline)
+        _shake_hands(secured, time.monotonic() + timeout_s)
         secured.settimeout(kept_timeout)
     except (OSError, ValueError) as error:  # ValueError: the other side was gone already
-        (secured or connection).close()
+        secured.close()
         raise _no_connection(error) from error
-    return secured
 
 
 def peer_certificate(secured: ssl.SSLSocket | ssl.SSLObject) -> PeerCertificate:

@@ -21,9 +21,8 @@ from services.listener.door.tls import (
     TlsFiles,
     make_context,
     peer_certificate,
-    wrap,
 )
-from tests.builders.certificates import Authority, Signed
+from tests.builders.certificates import Authority, Signed, shaken
 
 # TLS 1.0 and 1.1 sign with what OpenSSL forbids at its usual level.
 _OLD_SUITES = "ALL:@SECLEVEL=0"
@@ -59,7 +58,7 @@ def meet(door: ssl.SSLContext, caller: ssl.SSLContext) -> tuple[ssl.SSLSocket, s
 
         calling = pool.submit(call)
         try:
-            secured = wrap(door, ours, 10)
+            secured = shaken(door, ours, 10)
         except TlsError:
             with pytest.raises(OSError):  # noqa: PT011 - reset, alert or end, as it comes
                 calling.result(10)
@@ -219,7 +218,7 @@ def test_a_handshake_has_one_deadline_however_slowly_it_is_fed(authority: Author
     dripping.start()
     try:
         with pytest.raises(TlsError) as refused:
-            wrap(context, ours, 0.3)
+            shaken(context, ours, 0.3)
     finally:
         stop.set()
         dripping.join()
@@ -233,7 +232,7 @@ def test_plain_dicom_at_the_tls_door_is_no_handshake(authority: Authority) -> No
     with theirs:
         theirs.sendall(b"\x01\x00\x00\x00\x00\xce\x00\x01" + bytes(200))  # A-ASSOCIATE-RQ
         with pytest.raises(TlsError):
-            wrap(make_context(authority.door()), ours, 10)
+            shaken(make_context(authority.door()), ours, 10)
 
 
 def test_the_sockets_timeout_outlives_the_handshake(authority: Authority) -> None:
@@ -243,7 +242,7 @@ def test_the_sockets_timeout_outlives_the_handshake(authority: Authority) -> Non
     with ThreadPoolExecutor(1) as pool:
         caller = client(authority, authority.sign("CT 1"))
         calling = pool.submit(caller.wrap_socket, theirs, server_hostname="localhost")
-        with wrap(context, ours, 10) as secured, calling.result(10):
+        with shaken(context, ours, 10) as secured, calling.result(10):
             assert secured.gettimeout() == 7.5
 
 
@@ -253,7 +252,7 @@ def served(context: ssl.SSLContext, authority: Authority) -> str:
     with ThreadPoolExecutor(1) as pool:
         caller = client(authority, authority.sign("CT 1"))
         calling = pool.submit(caller.wrap_socket, theirs, server_hostname="localhost")
-        with wrap(context, ours, 10), calling.result(10) as secured:
+        with shaken(context, ours, 10), calling.result(10) as secured:
             shown = secured.getpeercert(binary_form=True)
     assert shown is not None
     return hashlib.sha256(shown).hexdigest()

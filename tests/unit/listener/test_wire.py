@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from services.listener.door.pdu import P_DATA_TF, MalformedPduError, pdu
-from services.listener.door.tls import make_context, wrap
+from services.listener.door.tls import make_context
 from services.listener.door.wire import ConnectionLostError, SilentPeerError, Wire
-from tests.builders.certificates import Authority
+from tests.builders.certificates import Authority, shaken
 
 _MAX_PDU = 131072
 
@@ -105,7 +105,7 @@ def test_over_tls_every_read_is_acknowledged_at_once_too(tmp_path: Path) -> None
         accepted, _ = door.accept()
     with ThreadPoolExecutor(1) as thread:
         connecting = thread.submit(client.wrap_socket, plain)
-        ours = wrap(context, accepted, 20)
+        ours = shaken(context, accepted, 20)
         theirs = connecting.result(20)
     with ours, theirs:
         assert isinstance(ours, _WatchedTls)
