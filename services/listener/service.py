@@ -93,6 +93,10 @@ class Listener:
             found.append("Associations are not being accepted.")
         return [sentence for sentence in found if sentence is not None]
 
+    def settle(self, timeout_s: float) -> bool:
+        """Waits until all that was acknowledged is registered; False when it is not in time."""
+        return _settle(self._receivers, self._registrar, timeout_s)
+
     def remarks(self) -> list[str]:
         """What waits although instances are received: a store that is away."""
         remark = None if self._shipping is None else self._shipping.remark()

@@ -116,11 +116,14 @@ def raw_senders(port: int, count: int) -> Generator[list[RawSender]]:
 
 def receiver_processes() -> list[psutil.Process]:
     """The receivers of a listener in this process."""
-    return [
-        process
-        for process in psutil.Process().children()
-        if "services.listener.door" in process.cmdline()
-    ]
+    return [process for process in psutil.Process().children() if _is_receiver(process)]
+
+
+def _is_receiver(process: psutil.Process) -> bool:
+    try:
+        return "services.listener.door" in process.cmdline()
+    except psutil.NoSuchProcess:  # it has just ended
+        return False
 
 
 def serving(sender: RawSender) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from services.common.store import StudyStore
 from services.listener.door import spool as spool_module
 from services.listener.statuses import StoreStatus
 from tests.builders.reception import Reception, offer
-from tests.builders.series import small_volume, sound_series
+from tests.builders.series import edit, small_volume, sound_series
 from tests.integration.listener.conftest import Receiving
 
 ERRORS = [errno.ENOSPC, errno.EDQUOT, errno.EIO]
@@ -53,8 +54,8 @@ def written(reception: Reception) -> list[Path]:
 @pytest.mark.parametrize("error", ERRORS, ids=lambda number: errno.errorcode[number])
 @pytest.mark.parametrize(
     ("call", "number"),
-    [("pwritev", 1), ("pwritev", 2), ("pwritev", 3), ("fdatasync", 1)],
-    ids=["data", "last of the data", "head", "sync"],
+    [("pwritev", 1), ("pwritev", 2), ("pwritev", 3), ("fdatasync", 1), ("pread", 1)],
+    ids=["data", "last of the data", "head", "sync", "reading a long head"],
 )
 def test_a_refusal_is_out_of_resources_and_the_next_instance_is_taken(
     call: str,
@@ -67,8 +68,11 @@ def test_a_refusal_is_out_of_resources_and_the_next_instance_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reception = receiving(lite_engine, store)
-    # Large enough to be written in parts.
-    offered = offer(sound_series(tmp_path / "dicom", small_volume((2, 300, 320)))[0])
+    # Large enough to be written in parts; a head is read again when it is long.
+    file = sound_series(tmp_path / "dicom", small_volume((2, 300, 320)))[0]
+    if call == "pread":
+        edit(file, ImageComments="long " * 20_000)
+    offered = offer(file)
     broken = BrokenOs(call, error, number)
     monkeypatch.setattr(spool_module, "os", broken)
     assert reception.receive(offered) is StoreStatus.OUT_OF_RESOURCES
@@ -101,3 +105,16 @@ def test_a_folder_that_takes_no_files_is_out_of_resources_until_it_does(
     with lite_engine.connect() as connection:
         found = connection.execute(select(func.count()).select_from(InstanceRow)).scalar()
     assert found == len(offers)
+
+
+def test_more_than_are_made_at_a_time_may_wait_for_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "_MADE_AT_ONCE", 2)
+    spool = spool_module.Spool(tmp_path / "spool")
+    with ThreadPoolExecutor(20) as waiting:
+        begun = [waiting.submit(spool.begin) for _ in range(20)]
+        writers = [one.result(20) for one in begun]
+    for writer in writers:
+        writer.discard()
+    spool.close()

@@ -13,8 +13,10 @@ import pytest
 from sqlalchemy import Engine, select
 
 from services.common.database import InstanceRow
+from services.listener.door.receiver import MOST_PENDING
 from services.listener.service import Listener
 from tests.builders.certificates import Authority, Signed
+from tests.builders.raw_sender import raw_senders
 from tests.builders.series import sound_series
 from tests.builders.stow import CONTENT_TYPE, body, open_door
 from tests.integration.listener.conftest import OpenListener
@@ -88,6 +90,18 @@ def test_who_has_no_certificate_of_ours_gets_no_association(
     stranger = Authority(tmp_path / "elsewhere", "Elsewhere").sign("CT 1")
     with open_front_door(tls=settings(authority)) as listener:
         assert not call(ECHOSCU, listener, authority, stranger)
+        assert call(ECHOSCU, listener, authority, authority.sign("CT 1"))
+
+
+@needs_dcmtk
+def test_handshakes_that_are_not_done_keep_nobody_out(
+    open_front_door: OpenListener, authority: Authority
+) -> None:
+    with (
+        open_front_door(tls=settings(authority, handshake_timeout_s=600)) as listener,
+        raw_senders(listener.secure_port or 0, MOST_PENDING + 20) as silent,
+    ):
+        assert all(sender.is_closed() for sender in silent[:20])
         assert call(ECHOSCU, listener, authority, authority.sign("CT 1"))
 
 
