@@ -50,7 +50,7 @@ class Wire:
             return
         # The kernel's own timer: Python's would cost a poll before every read.
         whole, part = divmod(seconds, 1.0)
-        timer = struct.pack("@ll", int(whole), int(part * 1e6))
+        timer = struct.pack("@ll", int(whole), max(1, int(part * 1e6)))  # none would be for ever
         self._connection.settimeout(None)
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timer)
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timer)
