@@ -61,6 +61,7 @@ def read_frames(header: InstanceHeader, file: Path) -> list[FrameHeader]:
     Raises:
         UnplacedFrames: there are no functional groups, or not as many as frames.
         FileNotFoundError: the instance's file is not there.
+        Exception: whatever pydicom meets in a damaged object.
     """
     try:
         dataset = dcmread(file, stop_before_pixels=True)

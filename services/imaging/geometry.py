@@ -16,24 +16,26 @@ The questions in their order; the first that fails is the reason.
 | parallel planes, not turned? | mixed_orientations |
 | one matrix, one pixel size? | mixed_matrix, mixed_pixel_spacing |
 | one image at each position? | several_volumes, duplicate_position |
+| one echo, one component, one weighting? | several_volumes |
 | stacked along the normal? | gantry_tilt (unless accepted) |
 | on a straight line? | shifted_planes |
 | at even distances? | missing_slice, uneven_spacing (unless accepted) |
 | within the model's limits? | too_few_slices, too_many_slices, spacing_out_of_range, \
 extent_too_small |
+| if resampled, a grid of reasonable size? | uneven_spacing, gantry_tilt |
 
 Frames and tiles are opened before (`opening`), and volumes told apart (`splitting`); an object that
 was not opened cannot be judged here.
 
 A scout is a scout before it is anything else, also as one image or as three that cross. A tilt
-comes before the spacing, because no missing slice explains it.
+comes before the spacing, because no missing slice explains it. Where uneven spacing is accepted,
+two ranges of slices are uneven and not incomplete (`stack.holds_two_ranges`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +54,10 @@ from services.imaging.header_checks import (
     is_localizer,
     place_images,
 )
+from services.imaging.regular_grid import grid_voxels
+from services.imaging.series_geometry import GeometryLimits, Plane, SeriesGeometry
 from services.imaging.stack import (
+    WIDEST_TILT_DEG,
     Stack,
     build_stack,
     check_frame_of_reference,
@@ -63,8 +68,11 @@ from services.imaging.stack import (
     check_spacing,
     check_straightness,
     check_tilt,
+    holds_two_ranges,
+    tilt_deg,
+    uneven_spacing,
 )
-from services.imaging.volume import plane_corners
+from services.imaging.telling import disagreement
 
 __all__ = [
     "GeometryLimits",
@@ -83,97 +91,10 @@ _HEADER_CHECKS = (
     check_modality_lut,
     check_transfer_syntax,
 )
+# A grid with more than this many times the slices' voxels holds mostly what nobody measured. Two
+# tilted ranges of a head that overlap where they meet, a millimetre apart, make nearly six times.
+_MOST_GRID_VOXELS = 8
 _IMAGE_CHECKS = (check_frame_of_reference, check_orientations, check_matrix, check_pixel_spacing)
-
-
-@dataclass(frozen=True, slots=True)
-class GeometryLimits:
-    """What a model accepts of a series' geometry.
-
-    Attributes:
-        model: the model's name, for sentences.
-        min_slices, max_slices: number of slices; None has no upper bound.
-        min_spacing_mm, max_spacing_mm: for all three axes.
-        min_extent_mm: for the shortest side of the field of view.
-        accepts_gantry_tilt: slices may be sheared; the affine then is.
-        accepts_uneven_spacing: slices may be unevenly spaced; the affine then has the mean step
-            and plane positions are to be taken from `SeriesGeometry.planes`. `load_volume`
-            brings both kinds onto a regular grid.
-    """
-
-    model: str
-    min_slices: int = 1
-    max_slices: int | None = None
-    min_spacing_mm: float = 0.0
-    max_spacing_mm: float = math.inf
-    min_extent_mm: float = 0.0
-    accepts_gantry_tilt: bool = False
-    accepts_uneven_spacing: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Plane:
-    """One slice: the image at index k.
-
-    Attributes:
-        sop_instance_uid: its instance.
-        position_mm: ImagePositionPatient, the centre of voxel (0, 0), LPS.
-        distance_mm: the position's projection on the normal of the planes.
-        frame: the number of the frame (or of the mosaic's tile) in its instance, from 1; None
-            where the instance is one plane.
-    """
-
-    sop_instance_uid: str
-    position_mm: tuple[float, float, float]
-    distance_mm: float
-    frame: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesGeometry:
-    """A series proven to be one grid.
-
-    Attributes:
-        planes: in slice order (rising `distance_mm`).
-        row_cosines: direction of increasing column index i (ImageOrientationPatient 1-3).
-        column_cosines: direction of increasing row index j (ImageOrientationPatient 4-6).
-        pixel_spacing_mm: (between rows, between columns), as PixelSpacing.
-        slice_spacing_mm: the true distance of neighbouring planes, from their positions.
-        affine: float64 4x4, (i, j, k, 1) -> LPS mm.
-        evenly_spaced: False only where limits accept uneven spacing.
-        tilted: True only where limits accept a gantry tilt; the affine is sheared then.
-    """
-
-    planes: tuple[Plane, ...]
-    row_cosines: tuple[float, float, float]
-    column_cosines: tuple[float, float, float]
-    pixel_spacing_mm: tuple[float, float]
-    slice_spacing_mm: float
-    rows: int
-    columns: int
-    affine: NDArray[np.float64]
-    frame_of_reference_uid: str
-    evenly_spaced: bool = True
-    tilted: bool = False
-
-    @property
-    def regular(self) -> bool:
-        """Whether the planes themselves are a grid with three axes at right angles."""
-        return self.evenly_spaced and not self.tilted
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(slices, rows, columns): the shape of the volume's array."""
-        return len(self.planes), self.rows, self.columns
-
-    def corners(self) -> NDArray[np.float64]:
-        """Centres of the corner voxels of every plane, from the planes' own positions.
-
-        float64 [k, 4, 3] in LPS mm, ordered as by `plane_corners`.
-        """
-        corners = plane_corners(self.affine, (1, self.rows, self.columns))[0] - self.affine[:3, 3]
-        positions = np.array([plane.position_mm for plane in self.planes])
-        return positions[:, None, :] + corners[None, :, :]
 
 
 def examine_series(
@@ -207,22 +128,42 @@ def examine_series(
 
 
 def _examine_stack(stack: Stack, limits: GeometryLimits) -> SeriesGeometry | Refusal:
-    refusal = check_positions(stack)
+    refusal = check_positions(stack) or _check_contrast(stack)
     if refusal is not None:
         return refusal
     tilt = check_tilt(stack)
-    if tilt is not None and not limits.accepts_gantry_tilt:
+    if tilt is not None and not (limits.accepts_gantry_tilt and tilt_deg(stack) <= WIDEST_TILT_DEG):
         return tilt
     refusal = check_straightness(stack)
     if refusal is not None:
         return refusal
     spacing = check_spacing(stack)
     if spacing is not None and not (
-        spacing.reason == "uneven_spacing" and limits.accepts_uneven_spacing
+        limits.accepts_uneven_spacing
+        and (spacing.reason == "uneven_spacing" or holds_two_ranges(stack))
     ):
         return spacing
     geometry = _geometry(stack, evenly_spaced=spacing is None, tilted=tilt is not None)
-    return check_limits(geometry, limits) or geometry
+    return check_limits(geometry, limits) or _check_grid(geometry, stack) or geometry
+
+
+def _check_contrast(stack: Stack) -> Refusal | None:
+    """Reason ``several_volumes``: images of one position each, but not of one volume."""
+    found = disagreement(stack.images)
+    if found is None:
+        return None
+    attribute, kinds = found
+    return Refusal("several_volumes", {"volumes": kinds, "attribute": attribute})
+
+
+def _check_grid(geometry: SeriesGeometry, stack: Stack) -> Refusal | None:
+    """Reasons ``uneven_spacing`` and ``gantry_tilt``, of slices that no grid should hold."""
+    if geometry.regular:
+        return None
+    # A number that overflowed is too many, too.
+    if grid_voxels(geometry) <= _MOST_GRID_VOXELS * math.prod(geometry.shape):
+        return None
+    return check_tilt(stack) if geometry.evenly_spaced else uneven_spacing(stack)
 
 
 def check_limits(geometry: SeriesGeometry, limits: GeometryLimits) -> Refusal | None:
@@ -238,7 +179,8 @@ def check_limits(geometry: SeriesGeometry, limits: GeometryLimits) -> Refusal | 
         return Refusal("too_many_slices", values)
     between_rows, between_columns = geometry.pixel_spacing_mm
     voxel = (between_columns, between_rows, geometry.slice_spacing_mm)
-    for spacing in (max(voxel), min(voxel)):
+    # Over a gap nothing was measured, however close the other slices are.
+    for spacing in (max(*voxel, _widest_gap_mm(geometry)), min(voxel)):
         if not limits.min_spacing_mm <= spacing <= limits.max_spacing_mm:
             return Refusal(
                 "spacing_out_of_range",
@@ -263,13 +205,19 @@ def check_limits(geometry: SeriesGeometry, limits: GeometryLimits) -> Refusal | 
     return None
 
 
+def _widest_gap_mm(geometry: SeriesGeometry) -> float:
+    if geometry.evenly_spaced:
+        return geometry.slice_spacing_mm
+    return float(np.diff([plane.distance_mm for plane in geometry.planes]).max())
+
+
 def _geometry(stack: Stack, *, evenly_spaced: bool, tilted: bool) -> SeriesGeometry:
     first = stack.images[0]
     between_rows, between_columns = first.pixel_spacing_mm
     affine = np.eye(4)
     # PS3.3 C.7.6.2.1.1: i runs along the row, by the distance between columns.
-    affine[:3, 0] = first.row_cosines * between_columns
-    affine[:3, 1] = first.column_cosines * between_rows
+    affine[:3, 0] = stack.row_cosines * between_columns
+    affine[:3, 1] = stack.column_cosines * between_rows
     affine[:3, 2] = stack.step
     affine[:3, 3] = first.position
     affine.flags.writeable = False
@@ -283,8 +231,8 @@ def _geometry(stack: Stack, *, evenly_spaced: bool, tilted: bool) -> SeriesGeome
             )
             for image, distance in zip(stack.images, stack.distances, strict=True)
         ),
-        row_cosines=_triple(first.row_cosines),
-        column_cosines=_triple(first.column_cosines),
+        row_cosines=_triple(stack.row_cosines),
+        column_cosines=_triple(stack.column_cosines),
         pixel_spacing_mm=first.pixel_spacing_mm,
         slice_spacing_mm=float(np.diff(stack.distances).mean()),
         rows=first.rows,

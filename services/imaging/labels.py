@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ def read_labels(store: StudyStore, key: str) -> NDArray[np.uint8]:
     packed = store.read(key)
     try:
         labels = np.load(io.BytesIO(gzip.decompress(packed)), allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ImagingError(f"The labels under {key} cannot be read: {error}.") from error
     if labels.dtype != np.uint8 or labels.ndim != 3:
         raise ImagingError(f"{key} holds {labels.dtype} {labels.shape}, not uint8 [k, j, i].")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from models.manifest import Role
-from services.imaging.geometry import GeometryLimits
+from services.imaging.series_geometry import GeometryLimits
 
 
 def limits_of(role: Role, model: str) -> GeometryLimits:

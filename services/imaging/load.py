@@ -21,16 +21,17 @@ from services.common.headers import InstanceHeader
 from services.common.store import ObjectMissing, StudyStore
 from services.imaging.errors import ImagingError
 from services.imaging.frames import FrameHeader, Locate, frame_of
-from services.imaging.geometry import SeriesGeometry
 from services.imaging.pixels import (
     Pixels,
     PixelsError,
     decode,
+    native_offset,
     open_dataset,
     pixels_of,
     read_native,
 )
 from services.imaging.regular_grid import regular_volume
+from services.imaging.series_geometry import SeriesGeometry
 from services.imaging.stored_files import missing_instance, stored_files
 from services.imaging.transfer_syntaxes import NATIVE_LITTLE_ENDIAN
 from services.imaging.volume import Rescale, Volume, Voxels
@@ -85,7 +86,9 @@ def read_volume(
     planes = _planes(geometry, headers)
     if isinstance(planes, Refusal):
         return planes
-    array: Voxels = np.empty(geometry.shape, np.int16 if _fit_int16(planes) else np.float32)
+    array = _allocated(geometry, planes)
+    if isinstance(array, Refusal):
+        return array
     refusal, wide = _read_planes(planes, array, locate)
     if refusal is not None:
         return refusal
@@ -106,10 +109,22 @@ def _planes(geometry: SeriesGeometry, headers: Sequence[InstanceHeader]) -> list
             raise ImagingError(f"Instance {plane.sop_instance_uid} of the geometry has no header.")
         try:
             pixels = pixels_of(header)
+            # Before memory is taken for what a header claims.
+            if header.transfer_syntax_uid in NATIVE_LITTLE_ENDIAN:
+                native_offset(header, pixels)
         except PixelsError as error:
             return _unreadable(header, error)
         planes.append(_Plane(k, header, pixels))
     return planes
+
+
+def _allocated(geometry: SeriesGeometry, planes: Sequence[_Plane]) -> Voxels | Refusal:
+    """Memory for the voxels, or ``pixels_unreadable`` where there is not as much."""
+    try:
+        return np.empty(geometry.shape, np.int16 if _fit_int16(planes) else np.float32)
+    except (MemoryError, ValueError):  # the latter: more than an address can count
+        size = " x ".join(map(str, geometry.shape))
+        return _unreadable(planes[0].header, PixelsError(f"{size} voxels do not fit into memory"))
 
 
 def _fit_int16(planes: Sequence[_Plane]) -> bool:

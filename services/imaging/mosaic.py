@@ -50,7 +50,7 @@ def read_tiles(header: InstanceHeader, file: Path) -> list[FrameHeader]:
             f"{slices} slices do not tile an image of {columns:g} x {rows:g} pixels"
         )
     tile_rows, tile_columns = int(rows) // tiles_per_side, int(columns) // tiles_per_side
-    first, step = _line(header, dataset, csa.get("SliceNormalVector", ()), tile_rows, tile_columns)
+    first, step = _line(header, csa.get("SliceNormalVector", ()), tile_rows, tile_columns)
     return [
         _tile(
             header,
@@ -87,7 +87,6 @@ def _slices(values: tuple[str, ...]) -> int:
 
 def _line(
     header: InstanceHeader,
-    dataset: Dataset,
     normal_values: tuple[str, ...],
     tile_rows: int,
     tile_columns: int,
@@ -103,8 +102,8 @@ def _line(
         + along_row * between_columns * (columns - tile_columns) / 2
         + along_column * between_rows * (rows - tile_rows) / 2
     )
-    spacing = dataset.get("SpacingBetweenSlices")
-    if spacing is None or not math.isfinite(float(spacing)) or float(spacing) <= 0:
+    (spacing,) = _number(header, "SpacingBetweenSlices", 1)
+    if spacing <= 0:
         raise UnplacedFrames("it does not tell the distance of its slices")
     normal = np.cross(along_row, along_column)
     try:
@@ -114,7 +113,7 @@ def _line(
     if told.shape != (3,) or not abs(abs(told @ normal) - 1) <= _NORMAL_TOLERANCE:
         raise UnplacedFrames("the slices' normal in the CSA header is not that of the planes")
     direction = normal if told @ normal > 0 else -normal
-    return first, direction / np.linalg.norm(direction) * float(spacing)
+    return first, direction / np.linalg.norm(direction) * spacing
 
 
 def _number(header: InstanceHeader, keyword: str, count: int) -> tuple[float, ...]:
@@ -135,6 +134,8 @@ def _tile(
         "ImagePositionPatient": [format_number_as_ds(x) for x in position.tolist()],
         "Rows": str(size[0]),
         "Columns": str(size[1]),
+        # Tells mosaics apart where their attributes do not.
+        "SOPInstanceUID": header.sop_instance_uid,
     }
     return FrameHeader(
         sop_instance_uid=header.sop_instance_uid,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from services.common.fates import Refusal
 from services.common.headers import InstanceHeader
-from services.common.store import ObjectMissing, StudyStore
+from services.common.store import ObjectMissing, StoreError, StudyStore
 from services.imaging.frames import Locate, UnplacedFrames, is_mosaic, is_multiframe
 from services.imaging.functional_groups import read_frames
 from services.imaging.mosaic import read_tiles
@@ -41,6 +41,9 @@ def open_images(
     Returns:
         Headers of single planes, or `enhanced_multiframe`, `mosaic` or `source_missing` when the
         planes of an object cannot be told.
+
+    Raises:
+        StoreError, OSError: the store or the disk does not give a file that is there.
     """
     images: list[InstanceHeader] = []
     for header in headers:
@@ -57,4 +60,12 @@ def open_images(
             return Refusal("source_missing", {"instance": header.sop_instance_uid})
         except UnplacedFrames as error:
             return Refusal(reason, {"problem": str(error)})
+        except StoreError:
+            raise
+        except Exception as error:  # pydicom raises whatever it meets in a damaged header
+            # Only a disk's error has a number; pydicom's own of this kind tell of damaged bytes.
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            problem = f"its header cannot be read ({type(error).__name__})"
+            return Refusal(reason, {"problem": problem})
     return tuple(images)

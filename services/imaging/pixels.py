@@ -11,14 +11,17 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
 
 from services.common.headers import InstanceHeader
+from services.imaging.code_streams import CODE_STREAMS, problem_of
 from services.imaging.frames import FrameHeader
 from services.imaging.volume import Rescale
 
@@ -84,6 +87,21 @@ def pixels_of(header: InstanceHeader) -> Pixels:
     )
 
 
+def native_offset(header: InstanceHeader, pixels: Pixels) -> int:
+    """Where the stored values of a native little endian matrix begin in their file.
+
+    Raises:
+        PixelsError: there are too few of them for the matrix.
+    """
+    if header.pixel_offset is None:
+        raise PixelsError("it has no pixel data")
+    if header.pixel_length is None or header.pixel_length < pixels.nbytes:
+        raise PixelsError(
+            f"it has {header.pixel_length} bytes of pixel data instead of {pixels.nbytes}"
+        )
+    return header.pixel_offset
+
+
 def read_native(
     file: Path, header: InstanceHeader, pixels: Pixels, into: NDArray[np.integer]
 ) -> None:
@@ -96,17 +114,13 @@ def read_native(
         PixelsError: there are too few of them.
         OSError: the disk does not give them.
     """
-    wanted = pixels.nbytes
-    if header.pixel_offset is None:
-        raise PixelsError("it has no pixel data")
-    if header.pixel_length is None or header.pixel_length < wanted:
-        raise PixelsError(f"it has {header.pixel_length} bytes of pixel data instead of {wanted}")
+    offset, wanted = native_offset(header, pixels), pixels.nbytes
     view = into.reshape(-1).view(np.uint8).data
     read = 0
     descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
         while read < wanted:
-            more = os.preadv(descriptor, [view[read:]], header.pixel_offset + read)
+            more = os.preadv(descriptor, [view[read:]], offset + read)
             if not more:
                 break
             read += more
@@ -141,13 +155,44 @@ def decode(dataset: Dataset, frame: int, pixels: Pixels) -> NDArray[np.integer]:
     Raises:
         PixelsError: they cannot be decoded, or decode to something else.
     """
+    syntax = str(dataset.file_meta.get("TransferSyntaxUID"))
+    coded = syntax in CODE_STREAMS
+    if coded:
+        _check_code_stream(dataset, frame, syntax, pixels)
     try:
-        decoded = pixel_array(dataset, raw=True, index=frame - 1)
+        # The library takes the lowest bits for the value, which of a code stream they are.
+        options: dict[str, Any] = {} if coded else {"correct_unused_bits": False}
+        decoded = pixel_array(dataset, raw=True, index=frame - 1, **options)
     except Exception as error:  # the decoders' plugins raise whatever they like
-        raise PixelsError(f"they cannot be decoded ({type(error).__name__})") from error
+        raise _undecodable(error) from error
     if decoded.shape != (pixels.rows, pixels.columns):
         raise PixelsError(f"they decode to {decoded.shape}")
+    if not coded:
+        _keep_value_bits(decoded, pixels)
     return decoded
+
+
+def _check_code_stream(dataset: Dataset, frame: int, syntax: str, pixels: Pixels) -> None:
+    if pixels.high_bit != pixels.stored - 1:
+        told = f"{pixels.stored} bits up to bit {pixels.high_bit}"
+        raise PixelsError(f"{told} cannot be told from a code stream")
+    try:
+        offsets = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
+        stream = get_frame(
+            dataset.PixelData,
+            frame - 1,
+            number_of_frames=int(dataset.get("NumberOfFrames") or 1),
+            extended_offsets=offsets if all(offsets) else None,
+        )
+    except Exception as error:  # as the library meets a damaged encapsulation
+        raise _undecodable(error) from error
+    problem = problem_of(stream, syntax, pixels.rows, pixels.columns)
+    if problem is not None:
+        raise PixelsError(problem)
+
+
+def _undecodable(error: Exception) -> PixelsError:
+    return PixelsError(f"they cannot be decoded ({type(error).__name__})")
 
 
 def _keep_value_bits(read: NDArray[np.integer], pixels: Pixels) -> None:
@@ -169,5 +214,7 @@ def _number(header: InstanceHeader, keyword: str, default: float) -> float:
 
 
 def _whole(header: InstanceHeader, keyword: str, default: int) -> int:
-    numbers = header.numbers(keyword)
-    return default if numbers is None else int(numbers[0])
+    number = _number(header, keyword, float(default))
+    if not number.is_integer():
+        raise PixelsError(f"their {keyword} is no whole number")
+    return int(number)

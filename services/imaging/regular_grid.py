@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.imaging.errors import ImagingError
-from services.imaging.geometry import SeriesGeometry
+from services.imaging.series_geometry import SeriesGeometry
 from services.imaging.volume import Volume
 
 # Planes of the grid are as far apart as the closest slices, so that no two slices share one; but
@@ -43,22 +43,9 @@ class RegularGrid:
 
 def regular_grid(geometry: SeriesGeometry) -> RegularGrid:
     """The regular grid that holds every voxel of the slices."""
-    positions = np.array([plane.position_mm for plane in geometry.planes])
-    row, column = np.array(geometry.row_cosines), np.array(geometry.column_cosines)
-    normal = np.cross(row, column)
-    normal /= np.linalg.norm(normal)
+    row, column, normal = _axes(geometry)
     between_rows, between_columns = geometry.pixel_spacing_mm
-    distances = np.array([plane.distance_mm for plane in geometry.planes])
-    step = _step_mm(geometry, np.diff(distances))
-    from_first = positions - positions[0]
-    places = np.stack(
-        [
-            (distances - distances[0]) / step,
-            from_first @ column / between_rows,
-            from_first @ row / between_columns,
-        ],
-        axis=1,
-    )
+    step, places = _places(geometry)
     lowest = np.floor(places.min(axis=0) + _WHOLE)
     places -= lowest
     planes, more_rows, more_columns = np.ceil(places.max(axis=0) - _WHOLE).astype(int).tolist()
@@ -66,9 +53,17 @@ def regular_grid(geometry: SeriesGeometry) -> RegularGrid:
     affine[:3, 0] = row * between_columns
     affine[:3, 1] = column * between_rows
     affine[:3, 2] = normal * step
-    affine[:3, 3] = positions[0] + affine[:3, 1] * lowest[1] + affine[:3, 0] * lowest[2]
+    first = np.array(geometry.planes[0].position_mm)
+    affine[:3, 3] = first + affine[:3, 1] * lowest[1] + affine[:3, 0] * lowest[2]
     shape = (planes + 1, geometry.rows + more_rows, geometry.columns + more_columns)
     return RegularGrid(shape, affine, places)
+
+
+def grid_voxels(geometry: SeriesGeometry) -> float:
+    """How many voxels `regular_grid` has, to a fraction of a plane, counted without making it."""
+    _, places = _places(geometry)
+    least = np.array([1, geometry.rows, geometry.columns])
+    return math.prod((np.ptp(places, axis=0) + least).tolist())
 
 
 def regular_volume(volume: Volume, geometry: SeriesGeometry) -> Volume:
@@ -171,6 +166,34 @@ def _interpolated(padded: NDArray[np.float32], fraction: float, axis: int) -> ND
     moved = np.multiply(after, 1 - fraction, dtype=np.float32)
     moved += np.multiply(before, fraction, dtype=np.float32)
     return moved
+
+
+def _axes(
+    geometry: SeriesGeometry,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Unit vectors along rows, along columns, and across the planes."""
+    row, column = np.array(geometry.row_cosines), np.array(geometry.column_cosines)
+    normal = np.cross(row, column)
+    return row, column, normal / np.linalg.norm(normal)
+
+
+def _places(geometry: SeriesGeometry) -> tuple[float, NDArray[np.float64]]:
+    """The step between planes in mm; k, j and i of each slice's first voxel from the first one's.
+
+    float64 [slice, 3].
+    """
+    row, column, _ = _axes(geometry)
+    between_rows, between_columns = geometry.pixel_spacing_mm
+    distances = np.array([plane.distance_mm for plane in geometry.planes])
+    positions = np.array([plane.position_mm for plane in geometry.planes])
+    from_first = positions - positions[0]
+    step = _step_mm(geometry, np.diff(distances))
+    places = [
+        (distances - distances[0]) / step,
+        from_first @ column / between_rows,
+        from_first @ row / between_columns,
+    ]
+    return step, np.stack(places, axis=1)
 
 
 def _step_mm(geometry: SeriesGeometry, gaps: NDArray[np.float64]) -> float:

@@ -7,6 +7,7 @@ as GE's do, is split by it, because its numbers run through the volumes one afte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -111,7 +112,7 @@ def _number_of_first(images: Sequence[InstanceHeader]) -> tuple[float, int, str]
 
 def _number(image: InstanceHeader) -> float:
     numbers = image.numbers("InstanceNumber")
-    return numbers[0] if numbers else float("inf")
+    return numbers[0] if numbers and math.isfinite(numbers[0]) else math.inf
 
 
 def _by_instance_number(places: Sequence[Sequence[PlacedImage]]) -> list[list[InstanceHeader]]:
@@ -126,7 +127,7 @@ def _by_instance_number(places: Sequence[Sequence[PlacedImage]]) -> list[list[In
         any(len(place) != count for place in places)
         or any(frame_of(image.header) for place in places for image in place)
         or len(set(numbers)) < len(numbers)
-        or float("inf") in numbers
+        or math.inf in numbers
     ):
         return []
     ordered = [sorted((image.header for image in place), key=_number) for place in places]

@@ -6,6 +6,7 @@ distances come from those projections, never from SliceThickness or SpacingBetwe
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ PIXEL_SPACING_TOLERANCE_MM = 1e-4
 # A line through the positions within this angle of the normal is no tilt: rounded positions of a
 # short stack reach it, a gantry is tilted by degrees. The affine keeps even this small shear.
 TILT_TOLERANCE_DEG = 0.1
+# A gantry is tilted by up to 30 degrees. Planes moved further sideways than along their normal
+# share little of the patient with their neighbours.
+WIDEST_TILT_DEG = 45.0
 # Gaps that differ from the regular one by less than this share are regular: the share highdicom
 # allows too, so that what passes here can be encoded as a regular volume.
 SPACING_TOLERANCE = 0.01
@@ -47,11 +51,14 @@ class Stack:
 
     Attributes:
         images: by rising distance.
+        row_cosines, column_cosines: float64 [3], the mean of all images' (`mean_direction`).
         normal: float64 [3], unit vector, row x column (PS3.3 C.7.6.2.1.1).
         distances: float64 [k], positions projected on the normal, mm.
     """
 
     images: tuple[PlacedImage, ...]
+    row_cosines: NDArray[np.float64]
+    column_cosines: NDArray[np.float64]
     normal: NDArray[np.float64]
     distances: NDArray[np.float64]
 
@@ -68,7 +75,9 @@ class Stack:
 
 def build_stack(images: Sequence[PlacedImage]) -> Stack:
     """Orders parallel images; equal positions are ordered by UID, so that the order is one."""
-    normal = np.cross(images[0].row_cosines, images[0].column_cosines)
+    row = mean_direction([image.row_cosines for image in images])
+    column = mean_direction([image.column_cosines for image in images])
+    normal = np.cross(row, column)
     normal /= np.linalg.norm(normal)
     distances = [float(image.position @ normal) for image in images]
     order = sorted(
@@ -76,9 +85,23 @@ def build_stack(images: Sequence[PlacedImage]) -> Stack:
     )
     return Stack(
         images=tuple(images[n] for n in order),
+        row_cosines=row,
+        column_cosines=column,
         normal=normal,
         distances=np.array([distances[n] for n in order]),
     )
+
+
+def mean_direction(vectors: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The mean of directions, whatever their order; as sent where all are the same.
+
+    Args:
+        vectors: float64 [3] each.
+    """
+    if all(np.array_equal(vector, vectors[0]) for vector in vectors):
+        return vectors[0]
+    # An exact sum has no order.
+    return np.array([math.fsum(axis) for axis in np.transpose(vectors)]) / len(vectors)
 
 
 def places_of(stack: Stack) -> list[list[PlacedImage]]:
@@ -100,12 +123,10 @@ def check_frame_of_reference(images: Sequence[PlacedImage]) -> Refusal | None:
 
 def check_orientations(images: Sequence[PlacedImage]) -> Refusal | None:
     """Reason ``mixed_orientations``: planes not parallel, or turned within their plane."""
-    rows = np.array([image.row_cosines for image in images])
-    columns = np.array([image.column_cosines for image in images])
-    widest = max(_angles_deg(rows, rows[0]).max(), _angles_deg(columns, columns[0]).max())
-    if widest > PARALLEL_TOLERANCE_DEG:
-        return Refusal("mixed_orientations", {"angle_deg": round(float(widest), 2)})
-    return None
+    rows = _widest_deg([image.row_cosines for image in images])
+    columns = _widest_deg([image.column_cosines for image in images])
+    widest = max(rows, columns)
+    return Refusal("mixed_orientations", {"angle_deg": round(widest, 2)}) if widest else None
 
 
 def check_matrix(images: Sequence[PlacedImage]) -> Refusal | None:
@@ -158,10 +179,15 @@ def holds_several_volumes(places: Sequence[Sequence[PlacedImage]]) -> bool:
 
 def check_tilt(stack: Stack) -> Refusal | None:
     """Reason ``gantry_tilt``: the line through the positions is not the planes' normal."""
-    tilt = float(_angles_deg(stack.step[None], stack.normal)[0])
+    tilt = tilt_deg(stack)
     if tilt > TILT_TOLERANCE_DEG:
         return Refusal("gantry_tilt", {"tilt_deg": round(tilt, 2)})
     return None
+
+
+def tilt_deg(stack: Stack) -> float:
+    """The angle between the line through the positions and the planes' normal, in degrees."""
+    return float(_angles_deg(stack.step[None], stack.normal)[0])
 
 
 def check_straightness(stack: Stack) -> Refusal | None:
@@ -181,20 +207,45 @@ def check_spacing(stack: Stack) -> Refusal | None:
     The regular spacing is the (lower) median gap. Slices are missing where every irregular gap
     is a whole multiple of it; anything else is uneven.
     """
-    gaps = np.diff(stack.distances)
-    regular = float(np.sort(gaps)[(len(gaps) - 1) // 2])
+    gaps, regular, multiples = _gaps(stack)
     tolerance = max(GAP_ROUNDING_MM, SPACING_TOLERANCE * regular)
-    multiples = np.rint(gaps / regular)
     whole = np.abs(gaps - multiples * regular) <= tolerance * np.maximum(multiples, 1)
     if not bool((whole & (multiples >= 1)).all()):
-        return _uneven(gaps)
+        return uneven_spacing(stack)
     if multiples.max() > 1:
         return _missing(stack, gaps, int(multiples.argmax()), regular)
     spacing = float(gaps.mean())
     drift = stack.distances - stack.distances[0] - spacing * np.arange(len(stack.images))
     if np.abs(drift).max() > max(GAP_ROUNDING_MM, DRIFT_TOLERANCE * spacing):
-        return _uneven(gaps)
+        return uneven_spacing(stack)
     return None
+
+
+def holds_two_ranges(stack: Stack) -> bool:
+    """Whether the wide gaps are equal and side by side at one end, two of them at least.
+
+    So a head is scanned in two ranges: close slices at the base, wide ones above. Slices that were
+    lost leave gaps anywhere. Only asked where every gap is a whole multiple of the regular one.
+    """
+    _, _, multiples = _gaps(stack)
+    wide = np.flatnonzero(multiples > 1)
+    side_by_side = len(wide) >= 2 and int(wide[-1] - wide[0]) == len(wide) - 1
+    at_an_end = side_by_side and (wide[0] == 0 or wide[-1] == len(multiples) - 1)
+    return bool(at_an_end and np.ptp(multiples[wide]) == 0)
+
+
+def uneven_spacing(stack: Stack) -> Refusal:
+    """Reason ``uneven_spacing``, with the narrowest and the widest gap."""
+    gaps = np.diff(stack.distances)
+    least, most = round(float(gaps.min()), 3), round(float(gaps.max()), 3)
+    return Refusal("uneven_spacing", {"least_mm": least, "most_mm": most})
+
+
+def _gaps(stack: Stack) -> tuple[NDArray[np.float64], float, NDArray[np.float64]]:
+    """The gaps in mm, the regular one among them, and the nearest multiple of it for each."""
+    gaps = np.diff(stack.distances)
+    regular = float(np.sort(gaps)[(len(gaps) - 1) // 2])
+    return gaps, regular, np.rint(gaps / regular)
 
 
 def _missing(stack: Stack, gaps: NDArray[np.float64], widest: int, regular: float) -> Refusal:
@@ -207,9 +258,14 @@ def _missing(stack: Stack, gaps: NDArray[np.float64], widest: int, regular: floa
     return Refusal("missing_slice", values)
 
 
-def _uneven(gaps: NDArray[np.float64]) -> Refusal:
-    least, most = round(float(gaps.min()), 3), round(float(gaps.max()), 3)
-    return Refusal("uneven_spacing", {"least_mm": least, "most_mm": most})
+def _widest_deg(vectors: Sequence[NDArray[np.float64]]) -> float:
+    """The widest angle between two directions; 0 where all lie close to their mean."""
+    mean, all_vectors = mean_direction(vectors), np.array(vectors)
+    from_mean = _angles_deg(all_vectors, mean)
+    if mean.any() and from_mean.max() <= PARALLEL_TOLERANCE_DEG:
+        return 0.0
+    # Opposite directions cancel: their mean has no angle to anything.
+    return float(_angles_deg(all_vectors, all_vectors[from_mean.argmax()]).max())
 
 
 def _angles_deg(vectors: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from services.imaging.header_checks import PlacedImage
 
@@ -27,6 +28,20 @@ TELLING = (
 _LAST_RESORTS = (("DimensionIndexValues",), ("SOPInstanceUID",))
 NOTHING_TELLING = "nothing but InstanceNumber"
 
+# What is one number within a volume, with the rounding that senders and sequences leave: (as it is,
+# as a share of the larger). Echoes lie half a millisecond apart at least, b-values tens of s/mm2.
+# AcquisitionNumber and AcquisitionTime are not among them: concatenations vary them.
+_ONE_NUMBER = {"EchoTime": (0.1, 0.01), "DiffusionBValue": (5.0, 0.05)}
+# Values of ImageType behind the second that name the component or the substance that is shown.
+_SHOWN = {
+    **dict.fromkeys(("M", "MAGNITUDE"), "magnitude"),
+    **dict.fromkeys(("P", "PHASE", "PHASE MAP"), "phase"),
+    **dict.fromkeys(("R", "REAL"), "real"),
+    **dict.fromkeys(("I", "IMAGINARY"), "imaginary"),
+    **dict.fromkeys(("OUT_PHASE", "OPP_PHASE"), "opposed phase"),
+    **{name: name for name in ("IN_PHASE", "WATER", "FAT")},
+}
+
 Places = Sequence[Sequence[PlacedImage]]
 
 
@@ -44,9 +59,41 @@ def telling_attributes(places: Places) -> tuple[str, ...]:
     return ()
 
 
+def disagreement(images: Sequence[PlacedImage]) -> tuple[str, int] | None:
+    """In which attribute images cannot be of one volume, and how many kinds there are of it.
+
+    Images that lack the attribute agree with all others. None where images agree.
+    """
+    for keyword, (absolute, share) in _ONE_NUMBER.items():
+        kinds = _kinds_of_number(images, keyword, absolute, share)
+        if kinds > 1:
+            return keyword, kinds
+    components = {image.header.text("ComplexImageComponent") for image in images} - {None}
+    if len(components) > 1:
+        return "ComplexImageComponent", len(components)
+    shown = {_shown(image) for image in images} - {frozenset[str]()}
+    return ("ImageType", len(shown)) if len(shown) > 1 else None
+
+
 def values_of(image: PlacedImage, keywords: Sequence[str]) -> tuple[str, ...]:
     """The values of `keywords` as one comparable key."""
     return tuple(str(image.header.attributes.get(keyword)) for keyword in keywords)
+
+
+def _kinds_of_number(
+    images: Sequence[PlacedImage], keyword: str, absolute: float, share: float
+) -> int:
+    told = (image.header.numbers(keyword) for image in images)
+    numbers = sorted(each[0] for each in told if each and math.isfinite(each[0]))
+    return 1 + sum(
+        after - before > absolute + share * abs(after) for before, after in pairwise(numbers)
+    )
+
+
+def _shown(image: PlacedImage) -> frozenset[str]:
+    value = image.header.attributes.get("ImageType")
+    kinds = value[2:] if isinstance(value, list) else ()
+    return frozenset(_SHOWN[kind] for kind in kinds if kind in _SHOWN)
 
 
 def _tells_apart(places: Places, volumes: int, keywords: tuple[str, ...]) -> bool:

@@ -120,10 +120,11 @@ def _consider(
     modality = candidate.headers[0].text("Modality") or "no modality"
     if not any(header.is_image for header in candidate.headers) or modality == "SEG":
         return Verdict("not_an_image", {"content": f"objects of kind {modality}"})
-    if is_localizer(candidate.headers):
+    headers = [header for header in candidate.headers if _shows_something(header)]
+    if is_localizer(headers):
         return Refusal("localizer")
     model, role = manifest.identity.title, manifest.roles[role_name]
-    images = open_images(candidate.headers)
+    images = open_images(headers)
     if isinstance(images, Refusal):
         return _mismatch(model, role, candidate.attributes) or images
     split = split_volumes(images)
@@ -134,6 +135,14 @@ def _consider(
     if isinstance(geometry, Refusal):
         return geometry
     return Chosen(role_name, candidate, geometry, _attributes_of(candidate, volume))
+
+
+def _shows_something(header: InstanceHeader) -> bool:
+    """False for raw data and the like in a series of images: they have no place among slices.
+
+    An image that lacks its matrix has pixels all the same, and the gate misses its place.
+    """
+    return header.is_image or header.pixel_offset is not None
 
 
 def _wanted_volume(

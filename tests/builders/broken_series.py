@@ -81,7 +81,7 @@ def uneven_spacing(folder: Path) -> list[Path]:
     """2.5 mm apart, then one of 4 mm."""
     files = sound_series(folder)
     for file in files[4:]:
-        _move(file, (0, 0, 1.5))
+        move(file, (0, 0, 1.5))
     return files
 
 
@@ -89,14 +89,14 @@ def drifting_spacing(folder: Path) -> list[Path]:
     """Every gap nearly regular, but the second half of a long stack lies off the grid."""
     files = sound_series(folder, small_volume((61, 4, 5)))
     for number, file in enumerate(files[30:]):
-        _move(file, (0, 0, 0.02 * number))
+        move(file, (0, 0, 0.02 * number))
     return files
 
 
 def shifted_planes(folder: Path) -> list[Path]:
     """One slice is shifted sideways within its plane."""
     files = sound_series(folder)
-    _move(files[3], (3.0, 0, 0))
+    move(files[3], (3.0, 0, 0))
     return files
 
 
@@ -108,6 +108,22 @@ def several_echoes(folder: Path) -> list[Path]:
         for file in write_mr_series(small_volume(), folder / f"e{number}", attributes):
             uid = derived_uid("test", "echo", number, file.name)
             files.append(edit(file, SOPInstanceUID=uid))
+    return files
+
+
+def interleaved_echoes(folder: Path) -> list[Path]:
+    """Two echoes, the second's slices half-way between the first's."""
+    files = several_echoes(folder)
+    for file in files[7:]:
+        move(file, (0, 0, 1.25))
+    return files
+
+
+def adjoining_components(folder: Path) -> list[Path]:
+    """Magnitude in the lower slices, phase in the upper ones."""
+    files = sound_series(folder)
+    for n, file in enumerate(files):
+        edit(file, ImageType=["ORIGINAL", "PRIMARY", "M" if n < 4 else "P", "ND"])
     return files
 
 
@@ -225,6 +241,13 @@ def single_slice(folder: Path) -> list[Path]:
     return sound_series(folder, small_volume((1, 12, 10)))
 
 
+def move(file: Path, by_mm: tuple[float, float, float]) -> None:
+    """Shifts an image's position, LPS mm."""
+    data = pydicom.dcmread(file)
+    position = np.array(data.ImagePositionPatient, float) + by_mm
+    edit(file, ImagePositionPatient=[format_number_as_ds(x) for x in position])
+
+
 BROKEN: Mapping[str, tuple[Builder, ...]] = {
     "missing_slice": (missing_slice,),
     "duplicate_position": (duplicate_position,),
@@ -233,7 +256,12 @@ BROKEN: Mapping[str, tuple[Builder, ...]] = {
     "gantry_tilt": (gantry_tilt,),
     "uneven_spacing": (uneven_spacing, drifting_spacing),
     "shifted_planes": (shifted_planes,),
-    "several_volumes": (several_echoes, incomplete_time_series),
+    "several_volumes": (
+        several_echoes,
+        interleaved_echoes,
+        adjoining_components,
+        incomplete_time_series,
+    ),
     "mixed_matrix": (mixed_matrix,),
     "mixed_pixel_spacing": (mixed_pixel_spacing,),
     "missing_geometry": (missing_position, meaningless_orientation),
@@ -251,9 +279,3 @@ BROKEN: Mapping[str, tuple[Builder, ...]] = {
 def _copy(file: Path, target: Path, **attributes: object) -> Path:
     shutil.copy(file, target)
     return edit(target, SOPInstanceUID=derived_uid("test", "copy", target.name), **attributes)
-
-
-def _move(file: Path, by_mm: tuple[float, float, float]) -> None:
-    data = pydicom.dcmread(file)
-    position = np.array(data.ImagePositionPatient, float) + by_mm
-    edit(file, ImagePositionPatient=[format_number_as_ds(x) for x in position])

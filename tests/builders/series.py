@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from services.common.headers import InstanceHeader, read_registration
 from services.common.identity import derived_uid
@@ -85,6 +87,19 @@ def edit(file: Path, **attributes: Any) -> Path:
         data.file_meta.MediaStorageSOPInstanceUID = attributes["SOPInstanceUID"]
     data.save_as(file)
     return file
+
+
+def as_sent(file: Path, tag: int, vr: str, value: bytes) -> Path:
+    """Puts a value's bytes into a file's data set as they are, sound or not."""
+    data = pydicom.dcmread(file)
+    data[tag] = raw(tag, vr, value)
+    data.save_as(file)
+    return file
+
+
+def raw(tag: int, vr: str, value: bytes) -> RawDataElement:
+    """An element that the library has not looked at."""
+    return RawDataElement(Tag(tag), vr, len(value), value, 0, False, True)
 
 
 def headers_of(files: Sequence[Path]) -> list[InstanceHeader]:

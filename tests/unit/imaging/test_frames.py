@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -22,9 +24,19 @@ from services.imaging import (
     read_series,
     split_volumes,
 )
+from services.imaging.header_files import read_headers
 from tests.builders import broken_series
 from tests.builders.enhanced import enhanced_of
-from tests.builders.series import edit, headers_of, small_volume, sound_series, stored
+from tests.builders.mosaics import sound_mosaic
+from tests.builders.series import (
+    as_sent,
+    edit,
+    headers_of,
+    raw,
+    small_volume,
+    sound_series,
+    stored,
+)
 
 LIMITS = GeometryLimits("a model")
 
@@ -120,6 +132,61 @@ def test_objects_that_do_not_tell_their_planes_are_refused(
     refusal = open_images(headers_of([file]), lambda header: file)
     assert isinstance(refusal, Refusal)
     assert (refusal.reason, refusal.values) == (builder.__name__, {"problem": problem})
+
+
+@pytest.mark.parametrize("spacing", [b"3,6 ", rb"3.6\3.6 ", b"abc "])
+def test_a_mosaic_whose_spacing_is_no_number_is_refused(spacing: bytes, tmp_path: Path) -> None:
+    file = as_sent(sound_mosaic(tmp_path), 0x00180088, "DS", spacing)
+    refusal = open_images(read_headers([file]), lambda header: file)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "mosaic"
+    assert refusal.values == {"problem": "SpacingBetweenSlices is absent or unreadable"}
+
+
+def no_sequence(data: Any) -> None:
+    group = data.PerFrameFunctionalGroupsSequence[3]
+    group[0x00209113] = raw(0x00209113, "LO", b"abcd")
+
+
+def two_numbers_of_frames(data: Any) -> None:
+    data[0x00280008] = raw(0x00280008, "IS", rb"7\7 ")
+
+
+@pytest.mark.parametrize("damage", [no_sequence, two_numbers_of_frames])
+def test_an_enhanced_object_with_a_damaged_header_is_refused(
+    damage: Callable[[Any], None], tmp_path: Path
+) -> None:
+    file = enhanced_of(sound_series(tmp_path), tmp_path / "enhanced.dcm")
+    data = pydicom.dcmread(file)
+    damage(data)
+    data.save_as(file)
+    refusal = open_images(read_headers([file]), lambda header: file)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "enhanced_multiframe"
+    assert str(refusal.values["problem"]).startswith("its header cannot be read (")
+
+
+def test_an_object_that_the_disk_does_not_give_is_an_error(tmp_path: Path) -> None:
+    file = enhanced_of(sound_series(tmp_path), tmp_path / "enhanced.dcm")
+    with pytest.raises(IsADirectoryError):
+        open_images(headers_of([file]), lambda header: tmp_path)
+
+
+def test_mosaics_that_differ_in_nothing_are_a_volume_each(tmp_path: Path) -> None:
+    files = [
+        sound_mosaic(tmp_path / uid, SOPInstanceUID=uid, InstanceNumber=number)
+        for number, uid in enumerate(("2.25.3", "2.25.1", "2.25.2"), start=1)
+    ]
+    by_uid = {
+        header.sop_instance_uid: file for header, file in zip(headers_of(files), files, strict=True)
+    }
+    images = open_images(headers_of(files), lambda header: by_uid[header.sop_instance_uid])
+    assert isinstance(images, tuple), images
+    split = split_volumes(images)
+    assert split.told_by == "SOPInstanceUID"
+    assert [{image.sop_instance_uid for image in each.images} for each in split.volumes] == [
+        {uid} for uid in by_uid
+    ]
 
 
 def test_an_object_gone_from_the_store_is_source_missing(tmp_path: Path) -> None:

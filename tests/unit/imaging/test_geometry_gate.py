@@ -100,6 +100,136 @@ def test_a_missing_slice_is_refused_even_where_uneven_spacing_is_accepted(tmp_pa
     assert refused(headers, limits).reason == "missing_slice"
 
 
+def stack_at(folder: Path, *gaps_mm: float) -> list[Path]:
+    """A series whose slices are that far apart."""
+    files = sound_series(folder, small_volume((len(gaps_mm) + 1, 4, 5)))
+    for file, height in zip(files, np.cumsum([0.0, *gaps_mm]), strict=True):
+        edit(file, ImagePositionPatient=["0", "0", f"{height:.4f}"])
+    return files
+
+
+UNEVEN = GeometryLimits("a model", accepts_uneven_spacing=True)
+
+
+@pytest.mark.parametrize(
+    "gaps_mm",
+    [[5] * 10 + [10] * 8, [10] * 8 + [5] * 10, [5] * 9 + [10] * 9, [2.5] * 5 + [10] * 2],
+    ids=str,
+)
+def test_two_ranges_are_uneven_where_that_is_accepted(gaps_mm: list[float], tmp_path: Path) -> None:
+    headers = headers_of(stack_at(tmp_path, *gaps_mm))
+    assert not passed(headers, UNEVEN).evenly_spaced
+    assert refused(headers).reason == "missing_slice"
+
+
+@pytest.mark.parametrize(
+    "gaps_mm",
+    [
+        [5] * 9 + [10],  # one lost before the last
+        [5] * 4 + [10, 10] + [5] * 4,
+        [10] + [5] * 8 + [10],
+        [5] * 9 + [10, 15],
+    ],
+    ids=str,
+)
+def test_wide_gaps_that_are_no_second_range_are_missing_slices(
+    gaps_mm: list[float], tmp_path: Path
+) -> None:
+    assert refused(headers_of(stack_at(tmp_path, *gaps_mm)), UNEVEN).reason == "missing_slice"
+
+
+def test_a_displaced_slice_does_not_hide_a_hole(tmp_path: Path) -> None:
+    headers = headers_of(stack_at(tmp_path, *[3] * 8, 3.4, 2.6, 60, *[3] * 8))
+    limits = GeometryLimits("a model", max_spacing_mm=10, accepts_uneven_spacing=True)
+    refusal = refused(headers, limits)
+    assert (refusal.reason, refusal.values["spacing_mm"]) == ("spacing_out_of_range", 60)
+
+
+@pytest.mark.parametrize("hole_mm", [600, 1e7])
+def test_a_hole_that_would_fill_most_of_the_grid_is_uneven(hole_mm: float, tmp_path: Path) -> None:
+    headers = headers_of(stack_at(tmp_path, *[3] * 18, 2.8, hole_mm))
+    refusal = refused(headers, UNEVEN)
+    assert (refusal.reason, refusal.values["most_mm"]) == ("uneven_spacing", hole_mm)
+
+
+def test_two_ranges_that_overlap_where_they_meet_are_uneven(tmp_path: Path) -> None:
+    headers = headers_of(stack_at(tmp_path, *[4] * 13, 1.08, *[7] * 13))
+    assert not passed(headers, UNEVEN).evenly_spaced
+
+
+@pytest.mark.parametrize(("tilt_deg", "accepted"), [(30, True), (44, True), (46, False)])
+def test_a_tilt_is_accepted_up_to_what_a_stack_can_be(
+    tilt_deg: float, accepted: bool, tmp_path: Path
+) -> None:
+    files = sound_series(tmp_path)
+    for k, file in enumerate(files):
+        across = 2.5 * k * np.tan(np.radians(tilt_deg))
+        edit(file, ImagePositionPatient=["0", f"{across:.6f}", f"{2.5 * k}"])
+    answer = examine_series(headers_of(files), GeometryLimits("m", accepts_gantry_tilt=True))
+    assert isinstance(answer, SeriesGeometry) == accepted
+    if isinstance(answer, Refusal):
+        assert answer.reason == "gantry_tilt"
+
+
+def turned(files: list[Path], *angles_deg: float) -> list[InstanceHeader]:
+    """Headers of images that are turned within their planes."""
+    for file, angle in zip(files, np.radians(angles_deg), strict=True):
+        cosines = [np.cos(angle), np.sin(angle), 0, -np.sin(angle), np.cos(angle), 0]
+        edit(file, ImageOrientationPatient=[f"{each:.9f}" for each in cosines])
+    return headers_of(files)
+
+
+@pytest.mark.parametrize(("most_deg", "sound"), [(0.045, True), (0.09, False)])
+def test_orientations_are_judged_alike_in_every_order(
+    most_deg: float, sound: bool, tmp_path: Path
+) -> None:
+    headers = turned(sound_series(tmp_path), *np.linspace(0, most_deg, 7))
+    answers = [examine_series(headers[n:] + headers[:n], LIMITS) for n in range(7)]
+    assert {isinstance(answer, SeriesGeometry) for answer in answers} == {sound}
+    affines = {answer.affine.tobytes() for answer in answers if isinstance(answer, SeriesGeometry)}
+    assert len(affines) == sound
+
+
+@pytest.mark.parametrize("angles_deg", [[0, 180] * 3, [0, 0, 0, 180, 180, 180], [0, 120, 240] * 2])
+def test_directions_that_cancel_are_not_parallel(angles_deg: list[float], tmp_path: Path) -> None:
+    headers = turned(sound_series(tmp_path, small_volume((6, 12, 10))), *angles_deg)
+    assert refused(headers).reason == "mixed_orientations"
+
+
+@pytest.mark.parametrize(
+    ("builder", "attribute"),
+    [
+        (broken_series.interleaved_echoes, "EchoTime"),
+        (broken_series.adjoining_components, "ImageType"),
+    ],
+)
+def test_images_of_two_kinds_beside_each_other_are_no_volume(
+    builder: Builder, attribute: str, tmp_path: Path
+) -> None:
+    refusal = refused(headers_of(builder(tmp_path)))
+    assert refusal.values == {"volumes": 2, "attribute": attribute}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "values"),
+    [
+        ("EchoTime", ["4.6", "4.60001", None, "4.61"]),
+        ("EchoTime", ["102", "102.4", "102.9", "103.3"]),
+        ("DiffusionBValue", [1000.0, 1002.5, 998.0, 1000.0]),
+        ("AcquisitionNumber", [1, 2, 1, 2]),
+        ("AcquisitionTime", ["120000", "120130", "120000", "120130"]),
+        ("ImageType", [["ORIGINAL", "PRIMARY", "M", *more] for more in (["ND"], [], ["X"], ["M"])]),
+    ],
+)
+def test_what_varies_within_a_sound_volume_is_no_difference(
+    attribute: str, values: list[object], tmp_path: Path
+) -> None:
+    files = sound_series(tmp_path, small_volume((4, 12, 10)))
+    for file, value in zip(files, values, strict=True):
+        edit(file, **{attribute: value})
+    passed(headers_of(files))
+
+
 def test_several_volumes_say_how_many_and_what_tells_them_apart(tmp_path: Path) -> None:
     echoes = refused(headers_of(broken_series.several_echoes(tmp_path / "echoes")))
     assert echoes.values == {"volumes": 2, "attribute": "EchoTime"}

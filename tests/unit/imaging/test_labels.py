@@ -49,7 +49,10 @@ def test_damaged_labels_are_an_error_never_an_empty_mask(tmp_path: Path) -> None
     write_labels(store, "labels", np.ones((7, 12, 10), np.uint8))
     store.put("cut", [store.read("labels")[:-12]])
     store.put("other", [gzip.compress(b"something else")])
-    for key in ("cut", "other"):
+    damaged = bytearray(store.read("labels"))
+    damaged[10:14] = b"\xff" * 4  # the first bytes behind the head of gzip
+    store.put("damaged", [bytes(damaged)])
+    for key in ("cut", "other", "damaged"):
         with pytest.raises(ImagingError):
             read_labels(store, key)
     with pytest.raises(StoreError):

@@ -16,6 +16,7 @@ from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
@@ -39,7 +40,14 @@ from services.imaging import (
     read_volume,
 )
 from services.imaging.header_files import read_headers
-from tests.builders.series import edit, headers_of, small_volume, sound_series, stored
+from tests.builders.series import (
+    as_sent,
+    edit,
+    headers_of,
+    small_volume,
+    sound_series,
+    stored,
+)
 
 
 def load(files: list[Path], root: Path) -> Volume | Refusal:
@@ -109,20 +117,55 @@ def test_every_uncompressed_encoding_gives_the_same_voxels(syntax: Any, tmp_path
     written = small_volume()
     files = sound_series(tmp_path / "dicom", written)
     for file in files:
-        data = Dataset()
-        data.update({element.tag: element for element in pydicom.dcmread(file)})
-        data.file_meta = pydicom.dcmread(file).file_meta
-        data.file_meta.TransferSyntaxUID = syntax
-        data.preamble = bytes(128)
-        if syntax == ExplicitVRBigEndian:
-            data.PixelData = np.frombuffer(data.PixelData, "<u2").astype(">u2").tobytes()
-        data.save_as(
-            file,
-            implicit_vr=syntax.is_implicit_VR,
-            little_endian=syntax.is_little_endian,
-            force_encoding=True,
-        )
+        save_encoded(file, syntax)
     assert np.array_equal(loaded(files, tmp_path).array, written.array)
+
+
+def save_encoded(file: Path, syntax: Any) -> None:
+    """Writes a file anew in another native encoding."""
+    data = Dataset()
+    data.update({element.tag: element for element in pydicom.dcmread(file)})
+    data.file_meta = pydicom.dcmread(file).file_meta
+    data.file_meta.TransferSyntaxUID = syntax
+    data.preamble = bytes(128)
+    if syntax == ExplicitVRBigEndian:
+        data.PixelData = np.frombuffer(data.PixelData, "<u2").astype(">u2").tobytes()
+    data.save_as(
+        file,
+        implicit_vr=syntax.is_implicit_VR,
+        little_endian=syntax.is_little_endian,
+        force_encoding=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        ExplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        DeflatedExplicitVRLittleEndian,
+        RLELossless,
+    ],
+    ids=lambda uid: uid.keyword,
+)
+def test_values_in_the_highest_bits_are_the_same_in_every_encoding(
+    syntax: Any, tmp_path: Path
+) -> None:
+    files = sound_series(tmp_path / "dicom")
+    values = np.random.default_rng(5).integers(-2048, 2048, (12, 10))
+
+    def in_the_highest_bits(data: Any) -> None:
+        data.PixelData = ((values & 0x0FFF) << 4).astype("<u2").tobytes()
+        data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 15, 1
+        if syntax == RLELossless:
+            data.compress(RLELossless, generate_instance_uid=False)
+        data.BitsStored = 12
+
+    for file in files:
+        rewrite(file, in_the_highest_bits)
+        if syntax != RLELossless:
+            save_encoded(file, syntax)
+    assert np.array_equal(loaded(files, tmp_path).array[3], values)
 
 
 def test_each_slice_has_its_own_rescale(tmp_path: Path) -> None:
@@ -222,6 +265,37 @@ def test_too_few_pixel_bytes_are_pixels_unreadable(tmp_path: Path) -> None:
     refusal = load(files, tmp_path)
     assert isinstance(refusal, Refusal)
     assert refusal.values["problem"] == "it has 100 bytes of pixel data instead of 240"
+
+
+def test_a_matrix_larger_than_its_pixel_bytes_takes_no_memory(tmp_path: Path) -> None:
+    files = [edit(f, Rows=65535, Columns=65535) for f in sound_series(tmp_path / "dicom")]
+    refusal = load(files, tmp_path)
+    assert isinstance(refusal, Refusal)
+    assert refusal.values["problem"] == "it has 240 bytes of pixel data instead of 8589672450"
+
+
+def test_a_compressed_matrix_that_no_memory_holds_is_refused(tmp_path: Path) -> None:
+    files = sound_series(tmp_path / "dicom")
+    for file in files:
+        rewrite(file, lambda data: data.compress(RLELossless, generate_instance_uid=False))
+        as_sent(file, 0x00280010, "LO", b"9e12")
+        as_sent(file, 0x00280011, "LO", b"9e12")
+    refusal = load(files, tmp_path)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "pixels_unreadable"
+    assert str(refusal.values["problem"]).endswith("voxels do not fit into memory")
+
+
+@pytest.mark.parametrize("value", [b"nan ", b"inf ", b"abc ", b"12.5"])
+@pytest.mark.parametrize("tag", [0x00280100, 0x00280101, 0x00280103])
+def test_a_description_of_pixels_that_is_no_number_is_refused(
+    tag: int, value: bytes, tmp_path: Path
+) -> None:
+    files = sound_series(tmp_path / "dicom")
+    as_sent(files[2], tag, "LO", value)
+    refusal = read_series(files)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "pixels_unreadable"
 
 
 def test_a_rescale_slope_of_zero_is_refused_never_a_volume_of_zeros(tmp_path: Path) -> None:

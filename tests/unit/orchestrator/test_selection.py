@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pydicom
+from pydicom.uid import UID, RawDataStorage
+
 from models.manifest import Manifest
+from services.common.headers import InstanceHeader
 from services.orchestrator.selection import select_series, selection_digest
 from tests.builders.head_like import write_head_like
 from tests.builders.revisions import series_of
+from tests.builders.series import edit
+
+PLACE = ("ImagePositionPatient", "ImageOrientationPatient")
 
 
 def test_wanted_series_is_chosen_with_its_slices_in_order(
@@ -67,6 +75,47 @@ def test_series_that_fails_the_gate_leaves_the_place_to_the_next(
     selection = select_series(manifest, [series_of(torn), whole])
     assert [c.series.series_uid for c in selection.selections] == [whole.series_uid]
     assert selection.verdicts[series_of(torn).series_uid].reason == "missing_slice"
+
+
+def raw_data_of(file: Path, target: Path) -> Path:
+    """The raw data that a scanner sends with an image, in the image's series."""
+    data = pydicom.dcmread(file)
+    for element in list(data):
+        if element.tag.group == 0x0028 or element.keyword in ("PixelData", *PLACE):
+            del data[element.tag]
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = RawDataStorage
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = UID("2.25.77")
+    data.save_as(target)
+    return target
+
+
+def test_an_object_without_an_image_does_not_spoil_its_series(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    files = write_head_like(tmp_path)
+    expected = select_series(manifest, [series_of(files)]).selections
+    raw = raw_data_of(files[0], tmp_path / "raw.dcm")
+    asked: list[InstanceHeader] = []
+
+    def open_images(headers: Sequence[InstanceHeader]) -> Sequence[InstanceHeader]:
+        asked.extend(headers)
+        return headers
+
+    for series in ([raw, *files], [*files, raw]):
+        selection = select_series(manifest, [series_of(series)], open_images)
+        assert selection.verdicts == {}
+        assert selection.selections[0].geometry.planes == expected[0].geometry.planes
+    assert "2.25.77" not in {header.sop_instance_uid for header in asked}
+    alone = series_of([raw])
+    assert select_series(manifest, [alone]).verdicts[alone.series_uid].reason == "not_an_image"
+
+
+def test_an_image_that_lacks_its_matrix_is_still_missed(tmp_path: Path, manifest: Manifest) -> None:
+    files = write_head_like(tmp_path)
+    edit(files[-1], Rows=None)
+    series = series_of(files)
+    verdict = select_series(manifest, [series]).verdicts[series.series_uid]
+    assert (verdict.reason, verdict.values["attribute"]) == ("missing_geometry", "Rows")
 
 
 def test_order_of_series_does_not_matter(tmp_path: Path, manifest: Manifest) -> None:

@@ -1,0 +1,94 @@
+"""JPEG code streams: what is asked of one before a decoder is let at it.
+
+Decoders fill the rest of a stream that was cut off without a word, and take memory for whatever
+matrix a stream claims. Both are seen in some bytes at its ends. ISO/IEC 10918-1 B.1 (JPEG), 14495-1
+C.1 (JPEG-LS), 15444-1 A.5 and I.4 (JPEG 2000).
+"""
+
+from __future__ import annotations
+
+import struct
+
+from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
+
+_JPEG = frozenset(map(str, [*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes]))
+_JPEG_2000 = frozenset(map(str, JPEG2000TransferSyntaxes))
+# Transfer syntaxes whose frames are code streams of one of the JPEG standards.
+CODE_STREAMS = _JPEG | _JPEG_2000
+
+_END_OF_IMAGE = b"\xff\xd9"
+# An odd stream is padded to even length (PS3.5 A.4); some fill with bytes of a marker (B.1.1.2).
+_PADDING = b"\0\xff"
+# Start of frame, of all processes (0xF7: JPEG-LS); DHT, JPG and DAC lie between them.
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+_START_OF_SCAN, _END = 0xDA, 0xD9
+# Markers without a length: TEM, RST0 to RST7, SOI.
+_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+_FRAME_HEAD = struct.Struct(">HBHHB")
+_SIZE_MARKERS = b"\xff\x4f\xff\x51"
+_SIZE = struct.Struct(">4x2H8IH")
+_BOX = struct.Struct(">I4s")
+
+
+def problem_of(stream: bytes, syntax: str, rows: int, columns: int) -> str | None:
+    """Why a code stream is not decoded, in words for a refusal; None where nothing is wrong.
+
+    Args:
+        stream: of one frame, as encapsulated.
+        syntax: UID of the transfer syntax, one of `CODE_STREAMS`.
+        rows, columns: of the matrix that the header tells.
+    """
+    if syntax in _JPEG and not stream.rstrip(_PADDING).endswith(_END_OF_IMAGE):
+        return "their code stream is cut off"
+    try:
+        size = _size_of_jpeg(stream) if syntax in _JPEG else _size_of_jpeg_2000(stream)
+    except (struct.error, IndexError):
+        size = None
+    if size is None:
+        return "their code stream does not tell its size"
+    if size != (rows, columns, 1):
+        told, samples = f"{size[1]} x {size[0]}", size[2]
+        return f"their code stream is of {told} pixels of {samples} samples"
+    return None
+
+
+def _size_of_jpeg(stream: bytes) -> tuple[int, int, int] | None:
+    """(rows, columns, samples) of the first frame header."""
+    place = 0
+    while stream[place] == 0xFF:
+        marker = stream[place + 1]
+        if marker in _START_OF_FRAME:
+            _, _, rows, columns, samples = _FRAME_HEAD.unpack_from(stream, place + 2)
+            return rows, columns, samples
+        if marker in (_START_OF_SCAN, _END):
+            return None
+        if marker == 0xFF:
+            place += 1
+        elif marker in _ALONE:
+            place += 2
+        else:
+            place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
+    return None
+
+
+def _size_of_jpeg_2000(stream: bytes) -> tuple[int, int, int] | None:
+    """(rows, columns, samples) of the image on its reference grid."""
+    start = _start_of_jpeg_2000(stream)
+    if stream[start : start + 4] != _SIZE_MARKERS:
+        return None
+    _, _, right, bottom, left, top, _, _, _, _, samples = _SIZE.unpack_from(stream, start)
+    return bottom - top, right - left, samples
+
+
+def _start_of_jpeg_2000(stream: bytes) -> int:
+    # PS3.5 A.4.4 wants the bare stream; files of boxes are met all the same, and decoded.
+    place = 0
+    while stream[place : place + 2] != _SIZE_MARKERS[:2]:
+        length, kind = _BOX.unpack_from(stream, place)
+        head = 16 if length == 1 else 8
+        if kind == b"jp2c":
+            return place + head
+        if length == 1:
+            length = int.from_bytes(stream[place + 8 : place + 16], "big")
+        place += max(length, head)
+    return place
