@@ -5,7 +5,8 @@ is ``frozen`` at the start is announced again. Announcing twice begins one workf
 
 A revision waits until all of its instances are in the study store. Several listeners may hold
 parts of a study: each announces what became whole by what it shipped itself, and looks again
-seldom at what another one may have shipped before it died.
+seldom at what another one may have shipped before it died. Now and then each takes up what nobody
+here announces: the listener that froze it is gone, or the answer to its commit was lost.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ _log = get_logger("listener")
 # The orchestrator answers when the workflow is durable: milliseconds. One that takes longer than
 # this is taken for stuck, and is asked again.
 _DEADLINE_S = 10.0
+_TAKE_UP_EVERY_S = 60.0
 
 _Revision = tuple[str, int]
+_TAKE_UP: _Revision = ("", 0)
 
 
 class Announcer:
@@ -39,21 +42,29 @@ class Announcer:
 
     Args:
         orchestrator_address: host:port of its gRPC server; it need not be up.
+        take_up_every_s: how often is looked for revisions that nobody here announces.
     """
 
-    def __init__(self, engine: Engine, orchestrator_address: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        orchestrator_address: str,
+        take_up_every_s: float = _TAKE_UP_EVERY_S,
+    ) -> None:
         self._engine = engine
+        self._take_up_every_s = take_up_every_s
         self._channel = open_channel(orchestrator_address)
         self._stub = orchestrator_pb2_grpc.OrchestratorStub(self._channel)
         # Written by the wheel's thread alone.
         self._failures: dict[_Revision, int] = {}
         self._looks: dict[_Revision, int] = {}
-        self._wheel: Wheel[_Revision] = Wheel("announce", self._attempt)
+        self._wheel: Wheel[_Revision] = Wheel("announce", self._act)
 
     def __enter__(self) -> Announcer:
         self._wheel.__enter__()
         for study_uid, number in unannounced_revisions(self._engine):
             self.announce(study_uid, number)
+        self._wheel.arm(_TAKE_UP, self._take_up_every_s)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,6 +87,28 @@ class Announcer:
         """
         for revision in unannounced_revisions(self._engine, study_uid):
             self.announce(*revision)
+
+    def take_up(self) -> list[_Revision]:
+        """Has frozen revisions announced that nobody here announces; returns them.
+
+        Raises:
+            SQLAlchemyError: the database does not answer.
+        """
+        return [
+            revision
+            for revision in unannounced_revisions(self._engine)
+            if self._wheel.arm_idle(revision, 0.0)
+        ]
+
+    def _act(self, due: _Revision) -> None:
+        if due != _TAKE_UP:
+            self._attempt(due)
+            return
+        self._wheel.arm(_TAKE_UP, self._take_up_every_s)
+        try:
+            self.take_up()
+        except SQLAlchemyError as error:
+            _log.warning("revisions_not_taken_up", problem=type(error).__name__)
 
     def _attempt(self, revision: _Revision) -> None:
         study_uid, number = revision

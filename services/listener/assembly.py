@@ -3,7 +3,8 @@ enough. (What the models want is looked after by `wanting`.)
 
 Each new instance has its study counted, and moves its study's deadline. The database decides, not
 this process's memory: with several listeners on one database another one may just have received
-something. What was not frozen when the process stopped is taken up at the next start.
+something. What was not frozen when the process stopped is taken up at the next start; what another
+listener left, or this one was not told of, when it is overdue.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ _log = get_logger("listener")
 _RETRY_AFTER_S = 1.0
 # Registering what was taken in takes milliseconds; this long only while the database is away.
 _REGISTERED_WITHIN_S = 5.0
+# How often is looked for studies that are overdue and have no deadline here: their listener is
+# gone, or the answer to a commit was lost. So long it has the study for itself.
+_TAKE_UP_EVERY_S = 60.0
+_TAKE_UP = ("", Trigger.QUIET)
 
 
 def remaining_quiet(activity: StudyActivity, now: dt.datetime) -> dt.timedelta | None:
@@ -58,6 +63,7 @@ class Assembly:
         clock: the present in UTC.
         registered: waits until everything taken in so far is registered, at most so many seconds;
             False when it is not. What waits to be registered has come, and a study is not quiet.
+        take_up_every_s: how long a study may be overdue before any listener takes it up.
     """
 
     def __init__(
@@ -66,12 +72,14 @@ class Assembly:
         announce: Callable[[str, int], None],
         clock: Callable[[], dt.datetime] = utc_now,
         registered: Callable[[float], bool] = lambda _seconds: True,
+        take_up_every_s: float = _TAKE_UP_EVERY_S,
     ) -> None:
         self._engine = engine
         self._announce = announce
         self._clock = clock
         self._registered = registered
-        self._wheel: Wheel[tuple[str, Trigger]] = Wheel("assembly", self._look)
+        self._take_up_every_s = take_up_every_s
+        self._wheel: Wheel[tuple[str, Trigger]] = Wheel("assembly", self._act)
 
     def __enter__(self) -> Assembly:
         self._wheel.__enter__()
@@ -79,6 +87,7 @@ class Assembly:
             remaining = remaining_quiet(activity, self._clock())
             if remaining is not None:
                 self.instance_stored(activity.study_uid, remaining.total_seconds())
+        self._wheel.arm(_TAKE_UP, self._take_up_every_s)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,6 +106,21 @@ class Assembly:
         """
         self._wheel.arm((study_uid, Trigger.COUNTED), 0.0)
         self._wheel.arm((study_uid, Trigger.QUIET), quiet_period_s)
+
+    def take_up(self) -> list[str]:
+        """Has studies examined that are overdue and that nobody looks after; returns them.
+
+        Raises:
+            SQLAlchemyError: the database does not answer.
+        """
+        late = dt.timedelta(seconds=self._take_up_every_s)
+        now = self._clock()
+        return [
+            activity.study_uid
+            for activity in unfrozen_studies(self._engine)
+            if activity.last_received_at + activity.quiet_period + late <= now
+            and self._wheel.arm_idle((activity.study_uid, Trigger.QUIET), 0.0)
+        ]
 
     def examine(self, study_uid: str) -> None:
         """Freezes the study if it is quiet, else looks again when it may be.
@@ -160,6 +184,16 @@ class Assembly:
             new_bytes=revision.new_bytes,
         )
         return revision
+
+    def _act(self, due: tuple[str, Trigger]) -> None:
+        if due != _TAKE_UP:
+            self._look(due)
+            return
+        self._wheel.arm(_TAKE_UP, self._take_up_every_s)
+        try:
+            self.take_up()
+        except SQLAlchemyError as error:
+            _log.warning("studies_not_taken_up", problem=type(error).__name__)
 
     def _look(self, due: tuple[str, Trigger]) -> None:
         study_uid, trigger = due

@@ -21,7 +21,12 @@ STATUSES: tuple[tuple[int, str], ...] = (
         f"less than {LEAST_BYTES >> 10} KiB of the body came, and not its end, while it was waited "
         "for during `listener.stow.idle_timeout_s`",
     ),
-    (409, "no instance is stored; the reasons are in the answer"),
+    (
+        409,
+        "no instance is stored, and the disk is not the reason; the reasons are in the answer. So "
+        "are instances answered that are larger than `listener.stow.max_instance_bytes`: sending "
+        "them again cannot help",
+    ),
     (413, "the body is larger than `listener.stow.max_request_bytes`"),
     (415, "the body is not of the type above, or is encoded"),
     (

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from services.common.settings import ListenerSettings
 
+# PS3.5 table 6.2-1, VR AE.
+_TITLE_LENGTH = 16
+
+
+def title_of(name: str) -> str:
+    """What stands for the AE title of a peer that has none: its name, as an AE title can be."""
+    return name[:_TITLE_LENGTH].strip().encode("ascii", "replace").decode("ascii")
+
 
 class QuietPeriods:
     """The peers' quiet periods, in seconds.
@@ -17,7 +25,7 @@ class QuietPeriods:
         self._of: dict[str, float] = {}
         for peer in settings.peers:
             own_s = self._default_s if peer.quiet_period_s is None else peer.quiet_period_s
-            for name in {peer.name, *peer.every_ae_title}:
+            for name in {peer.name, title_of(peer.name), *peer.every_ae_title}:
                 self._of[name] = max(own_s, self._of.get(name, 0.0))
 
     def of(self, peer: str) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, case, delete, select, update
+from sqlalchemy import Connection, Engine, case, delete, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import class_mapper
 
@@ -226,12 +226,16 @@ def _count_new(connection: Connection, new: Sequence[ReceivedInstance]) -> None:
     for study_uid in sorted(by_study):
         arrived = by_study[study_uid]
         quiet_period_s = max(one.quiet_period_s for one in arrived)
+        latest = literal(max(one.received_at for one in arrived), StudyRow.last_received_at.type)
         priorities = PRIORITIES[: min(PRIORITIES.index(one.priority) for one in arrived) + 1]
         connection.execute(
             update(StudyRow)
             .where(StudyRow.study_uid == study_uid)
             .values(
-                last_received_at=max(one.received_at for one in arrived),
+                # What lay in a spool is registered later than what came after it.
+                last_received_at=case(
+                    (StudyRow.last_received_at > latest, StudyRow.last_received_at), else_=latest
+                ),
                 unfrozen_instances=StudyRow.unfrozen_instances + len(arrived),
                 # The highest of its senders': one that is there and higher stays.
                 priority=case(

@@ -8,7 +8,8 @@ function of what there is (`choose`); `Retention` asks for it on a timer and rem
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,6 +38,8 @@ _log = get_logger("listener")
 
 # Studies looked at in one turn; where more are to go, the next turn follows at once.
 _AT_ONCE = 500
+# Studies in a row that the store does not delete: it is away, and not asked for the others too.
+_REFUSED_IN_A_ROW = 3
 _TURN = "turn"
 
 
@@ -128,12 +131,16 @@ class Retention:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends after the turn under way."""
+        """Ends after the study under way; what is left is taken up at the next start."""
         self._wheel.__exit__()
 
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._wheel.alive()
+
+    def stopping(self) -> bool:
+        """Whether it is being left."""
+        return self._wheel.stopping()
 
     def run(self) -> list[Removed]:
         """One turn: finishes what was interrupted, then removes what has to go.
@@ -141,23 +148,48 @@ class Retention:
         Also forgets what was told of studies that never came.
 
         Raises:
-            SQLAlchemyError, StoreError: it is to be done again; nothing is half done that the next
-                turn does not finish.
+            SQLAlchemyError: it is to be done again.
+            StoreError: likewise; of some studies the store does not delete the objects, the others
+                are done. Nothing is half done that the next turn does not finish.
         """
         forget_unmet(self._engine, self._clock())
-        removed: list[Removed] = []
-        for study_uid in studies_being_removed(self._engine):
-            removed += self._finish(study_uid)
-        if not self._settings.active:
-            return removed
+        interrupted = list(studies_being_removed(self._engine))
+        random.shuffle(interrupted)  # those that are never deleted keep no other one behind them
+        removed, refusal = self._finish_each(interrupted)
+        if self._settings.active:
+            more, again = self._finish_each(self._begin_each())
+            removed, refusal = removed + more, refusal or again
+        if refusal is not None:
+            raise refusal
+        return removed
+
+    def _begin_each(self) -> Iterator[str]:
+        """Decides of one study after the other that its images go."""
         studies = [
             StoredStudy(*row) for row in removable_studies(self._engine, self._clock(), _AT_ONCE)
         ]
         usage = Usage(stored_bytes(self._engine), self._free())
         for study, cause in choose(studies, usage, self._settings, self._clock()):
+            if self.stopping():
+                return
             if begin_removal(self._engine, study.study_uid, cause, self._clock()):
-                removed += self._finish(study.study_uid)
-        return removed
+                yield study.study_uid
+
+    def _finish_each(self, studies: Iterable[str]) -> tuple[list[Removed], StoreError | None]:
+        """What was removed, and why the store did not delete another one."""
+        removed: list[Removed] = []
+        refusal: StoreError | None = None
+        in_a_row = 0
+        for study_uid in studies:
+            try:
+                removed += self._finish(study_uid)
+                in_a_row = 0
+            except StoreError as error:
+                refusal = error
+                in_a_row += 1
+            if self.stopping() or in_a_row == _REFUSED_IN_A_ROW:
+                break
+        return removed, refusal
 
     def _turn(self, _key: str) -> None:
         wait_s = self._settings.interval_s

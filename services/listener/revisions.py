@@ -138,6 +138,7 @@ def has_new_instances(
         new = connection.execute(
             select(InstanceRow.sop_instance_uid)
             .where(
+                InstanceRow.study_uid == study_uid,
                 InstanceRow.series_uid.in_(sorted(series_uids)),
                 InstanceRow.deleted_at.is_(None),
                 InstanceRow.sop_instance_uid.not_in(members),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from sqlalchemy import Engine, select
@@ -70,7 +70,9 @@ class Shipping:
         self._listener_id = listener_id
         self._on_shipped = on_shipped
         self._lock = threading.Lock()
-        self._waiting: set[str] = set()  # keys in the outbox
+        # Keys in the outbox by group, and those of them that are on their way into it.
+        self._waiting: dict[str, set[str]] = {}
+        self._entering: set[str] = set()
         # Written by the wheel's thread alone.
         self._missed = 0
         self._failures: dict[str, int] = {}
@@ -78,7 +80,7 @@ class Shipping:
 
     def __enter__(self) -> Shipping:
         keys = [found.key for found in self._outbox.list("")]
-        self._count(keys, ())
+        self._count(keys)
         self._wheel.__enter__()
         for group in dict.fromkeys(parent_of(key) for key in keys):
             self._wheel.arm(group, 0.0)
@@ -101,7 +103,7 @@ class Shipping:
         if not self._failures:
             return None
         with self._lock:
-            waiting = len(self._waiting)
+            waiting = sum(map(len, self._waiting.values()))
         return f"The study store does not answer: {waiting} object(s) wait on the listener's disk."
 
     def take(self, items: Sequence[Item]) -> None:
@@ -114,8 +116,23 @@ class Shipping:
             StoreError: the disk refused; files that were not taken are where they were.
         """
         keys = [key for _, key, _ in items]
-        self._outbox.put_files([(key, file) for _, key, file in items], replace=True)
-        self._count(keys, ())
+        with self._lock:
+            self._entering.update(keys)
+        self._count(keys)  # before a round can see them, and send them
+        try:
+            self._outbox.put_files([(key, file) for _, key, file in items], replace=True)
+        except BaseException:
+            self._uncount([key for _, key, file in items if self._is_outside(key, file)])
+            raise
+        finally:
+            with self._lock:
+                self._entering.difference_update(keys)
+            self._send_soon(keys)
+
+    def _is_outside(self, key: str, file: Path) -> bool:
+        return file.exists() and not self._outbox.path(key).exists()
+
+    def _send_soon(self, keys: Sequence[str]) -> None:
         for group in dict.fromkeys(parent_of(key) for key in keys):
             if group not in self._failures:  # else it has its pause
                 self._wheel.arm(group, 0.0)
@@ -143,10 +160,20 @@ class Shipping:
             crashpoint("listener.series.shipped")
             there = [key for key, file in files if not file.exists()]
             self._outbox.delete(there)  # and the folders that are empty now
-            self._count((), there)
+            self._uncount(there)
             OBJECTS_SHIPPED.inc(len(there))
             SHIPPED_BYTES.inc(sum(found[key] for key in there))
+            self._drop_gone(group, found)
             self._mark(there)
+
+    def _drop_gone(self, group: str, found: Collection[str]) -> None:
+        """Has what left the outbox in a round that broke before it told looked for in the store."""
+        with self._lock:
+            unseen = self._waiting.get(group, set()) - self._entering - set(found)
+        gone = [key for key in unseen if not self._outbox.path(key).exists()]
+        if gone:
+            self._uncount(gone)
+            self._wheel.arm(_LEFT_OVER, 0.0)
 
     def _put(self, files: Sequence[tuple[str, Path]]) -> None:
         while files:
@@ -167,7 +194,9 @@ class Shipping:
                 )
             ).all()
         with self._lock:
-            unsent = {key: size for key, size in rows if key not in self._waiting}
+            unsent = {
+                key: size for key, size in rows if key not in self._waiting.get(parent_of(key), ())
+            }
         there: list[str] = []
         for group in dict.fromkeys(parent_of(key) for key in unsent):
             there += [
@@ -198,11 +227,20 @@ class Shipping:
         for study_uid in dict.fromkeys(key.split("/")[1] for key in instances):
             self._on_shipped(study_uid)
 
-    def _count(self, more: Sequence[str], fewer: Sequence[str]) -> None:
+    def _count(self, keys: Sequence[str]) -> None:
         with self._lock:
-            self._waiting.update(more)
-            self._waiting.difference_update(fewer)
-            OBJECTS_WAITING.set(len(self._waiting))
+            for key in keys:
+                self._waiting.setdefault(parent_of(key), set()).add(key)
+            OBJECTS_WAITING.set(sum(map(len, self._waiting.values())))
+
+    def _uncount(self, keys: Sequence[str]) -> None:
+        with self._lock:
+            for key in keys:
+                group = parent_of(key)
+                self._waiting.get(group, set()).discard(key)
+                if not self._waiting.get(group):
+                    self._waiting.pop(group, None)
+            OBJECTS_WAITING.set(sum(map(len, self._waiting.values())))
 
     def _try_again(self, group: str, error: Exception) -> None:
         failures = self._failures.get(group, 0) + 1

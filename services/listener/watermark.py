@@ -1,7 +1,7 @@
 """How much space is left: below a mark, instances are declined before the disk is full.
 
 A disk that is really full refuses in the middle of an instance, and takes the database with it. At
-the mark the sender is told "out of resources" (A700, or 507 over HTTP) and keeps its copy, while
+the mark the sender is told "out of resources" (A700, or 503 over HTTP) and keeps its copy, while
 what was acknowledged can still be worked on.
 
 Python's standard library alone: receivers ask here before every instance. Cost: one system call

@@ -33,6 +33,9 @@ class Deadlines(Generic[K]):
     def __len__(self) -> int:
         return len(self._current)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._current
+
     def arm(self, key: K, at: float) -> None:
         """Sets or moves the deadline of `key`."""
         self._current[key] = at
@@ -89,9 +92,21 @@ class Wheel(Generic[K]):
             self._deadlines.arm(key, time.monotonic() + after_s)
             self._changed.notify()
 
+    def arm_idle(self, key: K, after_s: float) -> bool:
+        """As `arm`, of a key that has no deadline; False for one that has, and keeps it."""
+        with self._changed:
+            if key in self._deadlines:
+                return False
+            self.arm(key, after_s)
+            return True
+
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
+
+    def stopping(self) -> bool:
+        """Whether it is being left: an action of several steps ends after the one under way."""
+        return self._stopped
 
     def _turn(self) -> None:
         while True:
@@ -105,6 +120,8 @@ class Wheel(Generic[K]):
                 if self._stopped:
                     return
             for key in due:
+                if self._stopped:
+                    return
                 self._try(key)
 
     def _try(self, key: K) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,12 @@ class OpenDoor:
 
     def files(self) -> list[Path]:
         """The spool's files that hold something."""
-        return [file for file in self.spool.iterdir() if file.stat().st_size]
+        found: list[Path] = []
+        for file in self.spool.iterdir():
+            with suppress(FileNotFoundError):  # it was given up meanwhile
+                if file.stat().st_size:
+                    found.append(file)
+        return found
 
 
 @contextmanager

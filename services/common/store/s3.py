@@ -112,6 +112,8 @@ class S3:
                 self._put_file(*item, replace=replace)
             except StoreError as error:
                 problems.append(error)
+            except (BaseError, OSError) as error:
+                problems.append(_refused("take", item[0], error))
 
         list(self._pool.map(put, files))
         if problems:
@@ -177,8 +179,6 @@ class S3:
         except AlreadyExistsError:
             if not self._holds(key, file, size):
                 raise ObjectDiffers(key) from None
-        except (BaseError, OSError) as error:
-            raise _refused("take", key, error) from error
         file.unlink(missing_ok=True)
 
     def _holds(self, key: str, file: Path, size: int) -> bool:

@@ -42,6 +42,8 @@ _log = get_logger("listener")
 
 # The key in a request's scope under which the server tells the client's certificate.
 CERTIFICATE = "axial.certificate"
+# The key in a request's state under which the server hears that it is served, and not refused.
+ADMITTED = "axial.admitted"
 
 # What is handed to a request's thread at a time: large enough that the hand-over costs nothing.
 _CHUNK_BYTES = 1 << 20
@@ -49,6 +51,8 @@ _CHUNK_BYTES = 1 << 20
 # at the answer only when it has sent everything, hears why. A longer one finds the door shut.
 _READ_OF_REFUSED_BYTES = 16 << 20
 _READ_OF_REFUSED_S = 5.0
+# Of an answer, what is handed on at a time: the next when the reader has taken what was before.
+_PIECE_BYTES = 64 << 10
 _RETRY_AFTER_S = 5
 
 Message = dict[str, Any]
@@ -128,6 +132,7 @@ class StowApp:
         except _Refusal as refusal:
             await _refuse(refusal, headers, receive, send)
             return
+        scope.setdefault("state", {})[ADMITTED] = True
         try:
             await self._serve(asked, receive, send)
         except _SenderGone:  # there is nobody to answer
@@ -357,4 +362,7 @@ async def _answer(
     headers = {"Content-Type": media_type, "Content-Length": str(len(body)), **more}
     encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": int(status), "headers": encoded})
-    await send({"type": "http.response.body", "body": body})
+    for start in range(0, len(body), _PIECE_BYTES):
+        piece = body[start : start + _PIECE_BYTES]
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})

@@ -7,7 +7,7 @@ identity is the data set's, and a part that is not stored never keeps its neighb
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.common.header_scan import ScanError
 from services.common.identity import is_uid
@@ -16,6 +16,7 @@ from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import SpoolError, SpoolWriter
 from services.listener.door.store import Taking
 from services.listener.door.stored import HEAD_BYTES, scan_written, stored_message
+from services.listener.quiet_periods import title_of
 from services.listener.stow.multipart import MultipartError, parse_media_type
 from services.listener.stow.part10_head import HeadError, Part10Head, read_head
 from services.listener.stow.response import Failed, FailureReason, Outcome, Stored
@@ -127,7 +128,7 @@ class PartReception:
         try:
             self._writer.write(data)
         except SpoolError as error:
-            self._fail(FailureReason.OUT_OF_RESOURCES, str(error))
+            self._fail(FailureReason.OUT_OF_RESOURCES, str(error), too_large=error.too_large)
 
     def _commit(self) -> Outcome:
         assert self._head is not None
@@ -140,7 +141,12 @@ class PartReception:
         except ScanError as error:
             return self._failure(FailureReason.CANNOT_UNDERSTAND, str(error))
         uids = {name: scanned.text(name) for name in _UIDS}
-        wrong = [name for name, uid in uids.items() if not is_uid(uid)]
+        # Several values are none either: which of them the file is found by is not for us to guess.
+        wrong = [
+            name
+            for name, uid in uids.items()
+            if not is_uid(uid) or isinstance(scanned.values[name], list)
+        ]
         if wrong:
             problem = f"No valid {', '.join(wrong)}."
             return self._failure(FailureReason.CANNOT_UNDERSTAND, problem)
@@ -157,7 +163,7 @@ class PartReception:
             problem = "The transfer syntax is not accepted."
             return Failed(FailureReason.TRANSFER_SYNTAX_NOT_SUPPORTED, problem, *named)
         # HTTP has no AE title: the peer's own, or its name, stands for one.
-        title = stow.peer.ae_titles[0] if stow.peer.ae_titles else stow.peer.name
+        title = stow.peer.ae_titles[0] if stow.peer.ae_titles else title_of(stow.peer.name)
         meta = FileMeta(*named, head.transfer_syntax_uid, title)
         size = self._writer.data_bytes
         try:
@@ -185,8 +191,8 @@ class PartReception:
             return "The SOP instance UID is not the one in the file meta information."
         return ""
 
-    def _fail(self, reason: FailureReason, problem: str) -> None:
-        self._failed = self._failure(reason, problem)
+    def _fail(self, reason: FailureReason, problem: str, *, too_large: bool = False) -> None:
+        self._failed = replace(self._failure(reason, problem), too_large=too_large)
         self.discard()
 
     def _failure(self, reason: FailureReason, problem: str) -> Failed:

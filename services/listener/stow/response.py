@@ -66,6 +66,7 @@ class Failed:
 
     Attributes:
         problem: a sentence for the log, without patient data.
+        too_large: the instance is larger than is allowed; sending it again cannot help.
         sop_class_uid, sop_instance_uid: as far as they are known.
     """
 
@@ -73,6 +74,7 @@ class Failed:
     problem: str
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
+    too_large: bool = False
 
     @property
     def is_named(self) -> bool:
@@ -86,40 +88,48 @@ Outcome = Stored | Failed
 def negotiate(accept: str | None) -> str | None:
     """The media type of the answer by an Accept header; None when nothing we have is accepted.
 
-    JSON is the default (PS3.18 8.7.4); of what is accepted equally the one named first is taken.
+    The most specific range that a type is in decides about it (RFC 9110 12.5.1). JSON is the
+    default (PS3.18 8.7.4); of what is accepted equally the one named first is taken.
     """
     if accept is None or not accept.strip():
         return JSON_TYPE
-    best: tuple[float, str] | None = None
-    for item in accept.split(","):
+    wanted: dict[str, tuple[float, int]] = {}
+    for place, item in enumerate(accept.split(",")):
         try:
-            wanted = parse_media_type(item)
-            quality = float(wanted.parameters.get("q", "1"))
+            named = parse_media_type(item)
+            quality = float(named.parameters.get("q", "1"))
         except (MultipartError, ValueError):
             continue
-        offered = _OFFERED.get(wanted.name)
-        if offered is not None and quality > (best[0] if best else 0.0):
-            best = quality, offered
-    return best[1] if best else None
+        wanted.setdefault(named.name, (quality, -place))
+    best: tuple[float, int] = (0.0, 0)
+    chosen: str | None = None
+    for offered, ranges in _RANGES.items():
+        found = next((wanted[name] for name in ranges if name in wanted), None)
+        if found is not None and found[0] > 0.0 and (chosen is None or found > best):
+            best, chosen = found, offered
+    return chosen
 
 
-_OFFERED = {
-    JSON_TYPE: JSON_TYPE,
-    XML_TYPE: XML_TYPE,
-    "application/json": JSON_TYPE,
-    "*/*": JSON_TYPE,
-    "application/*": JSON_TYPE,
+# The ranges that each type is in, the most specific first.
+_RANGES = {
+    JSON_TYPE: (JSON_TYPE, "application/json", "application/*", "*/*"),
+    XML_TYPE: (XML_TYPE, "application/*", "*/*"),
 }
 
 
 def status_of(outcomes: Sequence[Outcome]) -> HTTPStatus:
-    """The status of a request whose body was read (PS3.18 table 10.5.3-1)."""
+    """The status of a request whose body was read (PS3.18 table 10.5.3-1).
+
+    Where all that failed is too large, 409 and not 503: nobody is to send it again. Not 413 either:
+    the request is not too large, and whoever reads that looks for no reasons in the answer.
+    """
     failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
     if not failed:
         return HTTPStatus.OK if outcomes else HTTPStatus.BAD_REQUEST
     if len(failed) < len(outcomes):
         return HTTPStatus.ACCEPTED
-    if all(outcome.reason is FailureReason.OUT_OF_RESOURCES for outcome in failed):
+    full = all(outcome.reason is FailureReason.OUT_OF_RESOURCES for outcome in failed)
+    if full and not all(outcome.too_large for outcome in failed):
         return HTTPStatus.SERVICE_UNAVAILABLE
     return HTTPStatus.CONFLICT
 

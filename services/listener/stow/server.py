@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import ssl
+import termios
+from array import array
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -14,17 +17,18 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from services.common.http_server import HttpServer, serving_http
 from services.common.telemetry import get_logger
 from services.listener.door.tls import TlsContexts, TlsFiles, peer_certificate
-from services.listener.stow.app import CERTIFICATE, StowApp, StowDoor
+from services.listener.stow.app import ADMITTED, CERTIFICATE, StowApp, StowDoor
 
 _log = get_logger("listener")
 
 # uvicorn aborts what is not finished in time; its own end comes a moment later.
 _LATE_S = 15.0
 # A connection that has no request under way and does not make one within this time is closed: one
-# that sends its header byte by byte, too.
+# that sends its header byte by byte, too. So is one that takes nothing of its answer.
 _REQUEST_TIMEOUT_S = 10.0
-# Connections for each request that is served at once: some ask, some are refused, some linger.
-_CONNECTIONS_PER_REQUEST = 8
+# Connections without a request that is served: that have not asked yet, are being refused, or
+# linger. Beyond these the oldest is closed, so that they cannot keep others out.
+MOST_PENDING = 64
 
 
 @contextmanager
@@ -73,7 +77,6 @@ def _configuration(
         server_header=False,
         # The address decides who is served: nobody may name another one in a header.
         proxy_headers=False,
-        limit_concurrency=settings.max_requests * _CONNECTIONS_PER_REQUEST,
         timeout_graceful_shutdown=max(1, int(finish_within_s)),
         **how,
     )
@@ -91,21 +94,40 @@ def renewing_context(contexts: TlsContexts) -> ssl.SSLContext:
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's protocol, which knows the client's certificate and has a deadline for requests."""
+    """uvicorn's protocol, which knows the client's certificate and gives up who does not go on."""
 
     _timer: asyncio.TimerHandle | None = None
+    _unread = 0  # bytes of the answer, when the timer began
+    _pending_since = 0.0  # when it came, or its last request was answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn's own
         super().connection_made(transport)
+        # Writing is paused whenever the system does not take an answer at once: the next piece of
+        # it waits, and is not copied. (At 0, TLS would pause with nothing to wait for.)
+        transport.set_write_buffer_limits(1)
         secured = transport.get_extra_info("ssl_object")
         if secured is not None:
             self.app = _with_certificate(self.app, peer_certificate(secured))
         self._await_request()
+        self._make_room()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._serving() and not self.flow.write_paused:
+            self._stop_timer()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
         if self._serving():
             self._stop_timer()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if not self._unread_bytes():  # else it is closed when it takes no more of its answer
+            super().timeout_keep_alive_handler()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -116,13 +138,44 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def _await_request(self) -> None:
+        self._pending_since = self.loop.time()
+        self._watch()
+
+    def _make_room(self) -> None:
+        served = [each for each in self.connections if isinstance(each, _Protocol)]
+        pending = [each for each in served if each._is_pending()]
+        if len(pending) > MOST_PENDING:
+            min(pending, key=lambda each: each._pending_since).transport.abort()
+
+    def _is_pending(self) -> bool:
+        """Whether it is open and has no request that is served."""
+        if self.transport.is_closing():
+            return False
+        scope: Any = self.scope  # None before the first request
+        return not (self._serving() and scope["state"].get(ADMITTED))
+
+    def _watch(self) -> None:
         self._stop_timer()
-        if not self.transport.is_closing():
-            self._timer = self.loop.call_later(_REQUEST_TIMEOUT_S, self._give_up)
+        self._unread = self._unread_bytes()
+        self._timer = self.loop.call_later(_REQUEST_TIMEOUT_S, self._give_up)
 
     def _give_up(self) -> None:
-        if not self._serving():
+        if self._serving() and not self.flow.write_paused:
+            return  # it asked at once when its last request was answered
+        if self._unread_bytes() < self._unread:
+            self._watch()
+        else:
             self.transport.abort()
+
+    def _unread_bytes(self) -> int:
+        """How much of its answer the client has not taken: here, and in the system's hands."""
+        sent = array("i", [0])
+        try:
+            connection = self.transport.get_extra_info("socket")
+            fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, sent)
+            return self.transport.get_write_buffer_size() + sent[0]
+        except (OSError, ValueError, AttributeError):  # closed; TLS has forgotten its socket then
+            return 0
 
     def _serving(self) -> bool:
         cycle: Any = self.cycle  # None before the first request

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from obstore.exceptions import GenericError
 
-from services.common.store import ObjectDiffers, ObjectMissing, StoreError, StudyStore
+from services.common.store import ObjectDiffers, ObjectMissing, StoreError, StudyStore, s3
 from tests.builders.s3_server import S3Server
 from tests.integration.conftest import open_s3
 
@@ -270,3 +275,44 @@ def test_server_that_is_away_is_retryable_and_keeps_the_file(tmp_path: Path) -> 
         server.start()
         store.put_file("a/b", file)
         assert store.read("a/b") == b"x"
+
+
+def test_a_connection_that_breaks_within_an_object_keeps_no_other_file_out(
+    s3_store: StudyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = s3.obstore.get
+
+    class _Broken:
+        def __init__(self, answer: Any) -> None:
+            self._answer = answer
+
+        def stream(self) -> Iterator[bytes]:
+            yield from itertools.islice(self._answer.stream(1 << 10), 1)
+            raise GenericError("connection reset by peer")
+
+    files = [(f"{SERIES}/{n}.dcm", _file(tmp_path, f"{n}", _content(4096, n))) for n in range(5)]
+    s3_store.put(files[0][0], [files[0][1].read_bytes()])  # an upload whose answer was lost
+    monkeypatch.setattr(s3.obstore, "get", lambda *given: _Broken(real(*given)))
+    with pytest.raises(StoreError) as error:
+        s3_store.put_files(files)
+    assert error.value.retryable
+    monkeypatch.undo()
+    s3_store.put_files([(key, file) for key, file in files if file.exists()])
+    assert [file.exists() for _, file in files] == [False] * 5
+    assert {found.key for found in s3_store.list(SERIES)} == {key for key, _ in files}
+
+
+def test_a_file_that_cannot_be_removed_is_a_refusal(
+    s3_store: StudyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_file: Path, *, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    files = [(f"{SERIES}/{n}.dcm", _file(tmp_path, f"{n}", b"%d" % n)) for n in range(3)]
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        with pytest.raises(StoreError, match="Read-only") as error:
+            s3_store.put_files(files)
+    assert error.value.retryable
+    s3_store.put_files(files)
+    assert not any(file.exists() for _, file in files)

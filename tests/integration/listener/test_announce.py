@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from services.common.database import RevisionRow
+from services.common.database import RevisionRow, utc_now
 from services.common.store import StudyStore
 from services.listener.announce import Announcer
 from services.listener.assembly import Assembly
-from services.listener.revisions import Trigger, unannounced_revisions
+from services.listener.revisions import Trigger, freeze_revision, unannounced_revisions
 from tests.builders.network import free_port
 from tests.builders.orchestrator_peer import orchestrator_peer
 from tests.builders.reception import offer
@@ -101,3 +101,23 @@ def test_leaving_does_not_wait_for_an_orchestrator_that_is_away(
         begun = time.monotonic()
     assert time.monotonic() - begun < 3
     assert unannounced_revisions(engine) == [(frozen, 1)]
+
+
+def test_a_revision_that_nobody_announces_is_taken_up(
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+) -> None:
+    stored: list[str] = []
+    reception = receiving(engine, store, stored.append)
+    reception.receive(offer(sound_series(tmp_path / "dicom")[0]))
+    with orchestrator_peer() as (peer, address), Announcer(engine, address, take_up_every_s=0.01):
+        # The answer to the commit was lost, or its listener died.
+        assert freeze_revision(engine, stored[0], Trigger.TOLD, utc_now()) is not None
+        assert peer.wait_for(1) == [(stored[0], 1)]
+        wait_announced(engine)
+
+
+def test_a_revision_that_is_being_announced_keeps_its_pause(engine: Engine, frozen: str) -> None:
+    with orchestrator_peer() as (_, address):
+        announcer = Announcer(engine, address)  # its thread does not run
+        assert announcer.take_up() == [(frozen, 1)]
+        assert announcer.take_up() == []

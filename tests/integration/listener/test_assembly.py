@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -10,8 +11,15 @@ from sqlalchemy import Engine
 from services.common.store import StudyStore
 from services.common.telemetry import root_traceparent
 from services.listener.assembly import Assembly, remaining_quiet
-from services.listener.revisions import Trigger, freeze_revision, read_activity, unfrozen_studies
+from services.listener.revisions import (
+    Trigger,
+    freeze_revision,
+    has_new_instances,
+    read_activity,
+    unfrozen_studies,
+)
 from tests.builders.assembling import NOON, Front, members, revisions, study_uids
+from tests.builders.series import headers_of, sound_series
 from tests.integration.listener.conftest import Receiving
 
 
@@ -200,3 +208,65 @@ def test_a_study_is_not_frozen_while_registering_is_in_trouble(
     (study_uid,) = study_uids(engine)
     assembly.examine(study_uid)
     assert revisions(engine) == []
+
+
+def test_an_instance_registered_late_does_not_make_the_study_older(
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+) -> None:
+    front = Front(engine, store, tmp_path, receiving)
+    front.receive(0)
+    front.clock.advance(-600)  # acknowledged before that, and found in a spool only now
+    front.receive(1)
+    (activity,) = unfrozen_studies(engine)
+    assert (activity.last_received_at, activity.unfrozen_instances) == (NOON, 2)
+    front.clock.advance(601)
+    front.receive(2)
+    (activity,) = unfrozen_studies(engine)
+    assert activity.last_received_at == NOON + dt.timedelta(seconds=1)
+
+
+def test_new_instances_of_another_study_are_none_of_this_one(
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+) -> None:
+    files = sound_series(tmp_path / "one")
+    front = Front(engine, store, tmp_path, receiving, files)
+    front.receive(0)
+    front.look(engine)
+    series_uid = headers_of(files)[0].series_uid
+    assert has_new_instances(engine, front.study_uid, 0, [series_uid])
+    # Real systems give two studies a series of the same UID.
+    assert not has_new_instances(engine, "1.2.3", 0, [series_uid])
+
+
+def test_a_study_that_nobody_looks_after_is_taken_up(
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+) -> None:
+    front = Front(engine, store, tmp_path, receiving)
+    announced = threading.Event()
+    with Assembly(
+        engine, lambda *_: announced.set(), front.clock, take_up_every_s=0.01
+    ) as assembly:
+        # Its listener died, or was not told that it is registered.
+        front.receive(0, 1)
+        front.clock.advance(5.1)
+        assert announced.wait(20)
+        assert assembly.alive()
+    assert [revision.instances for revision in revisions(engine)] == [2]
+
+
+def test_a_study_that_is_being_received_is_left_to_its_listener(
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+) -> None:
+    front = Front(engine, store, tmp_path, receiving)
+    assembly = Assembly(engine, lambda *_: None, front.clock, take_up_every_s=60)
+    front.receive(0)
+    (study_uid,) = study_uids(engine)
+    for seconds in (0, 4, 1, 59.9):  # its listener may still be busy with it
+        front.clock.advance(seconds)
+        assert assembly.take_up() == []
+    front.clock.advance(0.1)
+    front.receive(1)
+    assert assembly.take_up() == []
+    front.clock.advance(65)
+    assert assembly.take_up() == [study_uid]
+    assert assembly.take_up() == []  # it has its deadline

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -337,3 +337,71 @@ def test_timer_removes_at_once_and_ends_with_the_listener(
         assert retention.alive()
     assert not retention.alive()
     assert _keys(store) == set()
+
+
+class _Partly(StudyStore):
+    """A store that does not delete what lies below some prefixes."""
+
+    kept: tuple[str, ...] = ()
+
+    def delete(self, keys: Sequence[str]) -> None:
+        if any(key.startswith(self.kept) for key in keys):
+            raise StoreError("not allowed", retryable=True)
+        super().delete(keys)
+
+
+@pytest.mark.usefixtures("clock")
+class TestOneThatCannotBeDeleted:
+    """What the store keeps of one study keeps no other study's images."""
+
+    def test_the_others_go_and_it_is_told(self, engine: Engine, store: StudyStore) -> None:
+        for day in (3, 5, 4):
+            stored_study(engine, store, f"1.2.{day}", NOW - day * DAY)
+        partly = _Partly(store.root)
+        partly.kept = ("studies/1.2.5/",)
+        retention = _retention(engine, partly, max_age_d=1)
+        for _ in range(2):  # chosen, then taken up again
+            with pytest.raises(StoreError):
+                retention.run()
+            assert _left(store) == {"1.2.5"}
+        stored_study(engine, store, "1.2.2", NOW - 2 * DAY)
+        with pytest.raises(StoreError):
+            retention.run()
+        assert _left(store) == {"1.2.5"}
+        partly.kept = ("nothing",)
+        (removed,) = retention.run()
+        assert removed.study_uid == "1.2.5"
+
+    def test_a_store_that_is_away_is_asked_a_few_times_only(
+        self, engine: Engine, store: StudyStore
+    ) -> None:
+        for number in range(20):
+            stored_study(engine, store, f"1.2.{number}", NOW - 9 * DAY)
+        retention = _retention(engine, _Failing(store.root), max_age_d=1)
+        with pytest.raises(StoreError):
+            retention.run()
+        assert 0 < len(removal.studies_being_removed(engine)) < 5
+
+
+def test_leaving_waits_for_the_study_under_way_only(engine: Engine, store: StudyStore) -> None:
+    for number in range(4):
+        stored_study(engine, store, f"1.2.{number}", utc_now() - 9 * DAY)
+    begun, leaving = threading.Event(), threading.Event()
+
+    class _Slow(StudyStore):
+        def delete(self, keys: Sequence[str]) -> None:
+            begun.set()
+            assert leaving.wait(20)
+            super().delete(keys)
+
+    retention = _retention(engine, _Slow(store.root), max_age_d=1)
+    retention.__enter__()
+    assert begun.wait(20)
+    left = threading.Thread(target=retention.__exit__)
+    left.start()
+    while not retention.stopping():
+        left.join(0.001)
+    leaving.set()
+    left.join(20)
+    assert not retention.alive()
+    assert len(_left(store)) == 3

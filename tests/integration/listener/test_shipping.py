@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
 
 from services.common.database import InstanceRow, open_database, utc_now
-from services.common.store import StudyStore, conflict_key, open_store
+from services.common.store import StoreError, StudyStore, conflict_key, open_store
 from services.listener import shipping as shipping_module
 from services.listener.announce import Announcer
 from services.listener.registry import register_instances
@@ -256,3 +257,59 @@ def test_below_the_watermark_nothing_is_taken_and_readiness_says_why(tmp_path: P
         assert report.failed
         assert not report.sent
     assert _files(process.settings.data_dir / "store") == []
+
+
+def _waiting() -> float:
+    return REGISTRY.get_sample_value("axial_objects_waiting") or 0.0
+
+
+def test_what_was_sent_by_a_round_that_broke_is_marked(
+    lite_engine: Engine, s3_store: StudyStore, tmp_path: Path
+) -> None:
+    outbox = StudyStore(tmp_path / "outbox")
+    items, contents = _registered(lite_engine, tmp_path, range(1, 4))
+    shipping = Shipping(lite_engine, tmp_path / "outbox", s3_store, LISTENER, _ignore)
+    shipping.take(items)
+    # A round ended in what nobody planned for; its transfers under way came to their end.
+    s3_store.put_files([(key, outbox.path(key)) for key in contents])
+    with shipping:
+        _wait(lambda: _spooled_by(lite_engine) == {None}, "they were not marked")
+        assert _waiting() == 0
+    assert _holds(s3_store, contents)
+
+
+def test_what_is_sent_while_it_is_taken_is_counted_once(
+    lite_engine: Engine, s3_store: StudyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items, contents = _registered(lite_engine, tmp_path, range(1, 6))
+    others, more = _registered(lite_engine, tmp_path, range(6, 8))
+    real = StudyStore.put_files
+
+    def put_files(store: StudyStore, files: list[tuple[str, Path]], *, replace: bool) -> None:
+        real(store, files, replace=replace)
+        if store.folder == tmp_path / "outbox" and files[0][0] == items[0][1]:
+            shipping.take(others)  # has a round begin
+            _wait(lambda: all(map(s3_store.exists, contents)), "they were not shipped")
+
+    with Shipping(lite_engine, tmp_path / "outbox", s3_store, LISTENER, _ignore) as shipping:
+        monkeypatch.setattr(
+            StudyStore,
+            "put_files",
+            lambda store, files, *, replace=False: put_files(store, files, replace=replace),
+        )
+        shipping.take(items)
+        _wait(lambda: _spooled_by(lite_engine) == {None}, "not everything was shipped")
+        _wait(lambda: _waiting() == 0, "something is still counted")
+    assert _holds(s3_store, contents | more)
+
+
+def test_what_the_disk_does_not_take_is_not_counted(
+    lite_engine: Engine, s3_store: StudyStore, tmp_path: Path
+) -> None:
+    items, _ = _registered(lite_engine, tmp_path, range(1, 4))
+    shipping = Shipping(lite_engine, tmp_path / "outbox", s3_store, LISTENER, _ignore)
+    (tmp_path / "outbox").write_text("no folder")
+    with pytest.raises(StoreError):
+        shipping.take(items)
+    assert _waiting() == 0
+    assert all(file.exists() for _, _, file in items)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from services.listener.stow import app, server
 from tests.builders.certificates import Authority
 from tests.builders.raw_sender import RawSender
 from tests.builders.series import sound_series
-from tests.builders.stow import CONTENT_TYPE, OpenDoor, body, open_door
+from tests.builders.stow import CONTENT_TYPE, OpenDoor, body, open_door, post
 from tests.integration.listener.conftest import OpenListener
 
 _WITHIN_S = 20.0
@@ -104,3 +109,59 @@ def test_a_tls_handshake_that_does_not_come_on_is_given_up(
         with RawSender(listener.secure_port) as sender:
             sender.send(sent)
             assert sender.is_closed()
+
+
+# Far above what a system buffers for a connection.
+_LONG_ANSWER_BYTES = 24 << 20
+
+
+@pytest.fixture
+def long_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers as of a hundred thousand instances; whoever reads none of them is soon given up."""
+    monkeypatch.setattr(server, "_REQUEST_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(app, "render", lambda *_: b" " * _LONG_ANSWER_BYTES)
+
+
+@contextmanager
+def asked(door: OpenDoor, content: bytes, head: str = "") -> Generator[socket.socket]:
+    """A connection whose request was sent, with a small buffer for the answer."""
+    host, port = door.url.removeprefix("http://").split(":")
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+        connection.settimeout(_WITHIN_S)
+        connection.connect((host, int(port)))
+        line = f"POST /studies HTTP/1.1\r\nHost: x\r\n{head}Content-Type: {CONTENT_TYPE}\r\n"
+        connection.sendall(f"{line}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+        yield connection
+
+
+@pytest.mark.usefixtures("long_answers")
+@pytest.mark.parametrize("head", ["", "Connection: close\r\n"], ids=["kept", "closed"])
+def test_a_long_answer_to_a_slow_reader_comes_whole(
+    head: str, content: bytes, tmp_path: Path
+) -> None:
+    with open_door(tmp_path) as door, asked(door, content, head) as connection:
+        read, begun = 0, time.monotonic()
+        while read < _LONG_ANSWER_BYTES:
+            some = connection.recv(256 << 10)
+            assert some, f"cut off after {read} bytes"
+            read += len(some)
+            # The pace of a slow line: several times the patience for the whole.
+            behind_s = read / _LONG_ANSWER_BYTES * 3.0 - (time.monotonic() - begun)
+            time.sleep(max(0.0, behind_s))
+
+
+@pytest.mark.usefixtures("long_answers")
+@pytest.mark.parametrize("head", ["", "Connection: close\r\n"], ids=["kept", "closed"])
+def test_an_answer_that_nobody_reads_is_given_up(head: str, content: bytes, tmp_path: Path) -> None:
+    with open_door(tmp_path, max_requests=1) as door, asked(door, content, head) as connection:
+        deadline = time.monotonic() + _WITHIN_S
+        for status in (503, 200):  # it has the one place, and then not any more
+            while post(door, content).status_code != status:
+                assert time.monotonic() < deadline, status
+        # What the system had taken is there, the rest is not.
+        read = 0
+        with contextlib.suppress(ConnectionResetError):
+            while some := connection.recv(1 << 20):
+                read += len(some)
+        assert read < _LONG_ANSWER_BYTES

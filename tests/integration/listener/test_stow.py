@@ -290,3 +290,28 @@ def test_a_whole_listener_registers_what_came_over_http(
 def test_without_a_port_there_is_no_http_door(open_front_door: OpenListener) -> None:
     with open_front_door() as listener:
         assert listener.stow_port is None
+
+
+def test_a_peer_with_a_long_name_has_an_ae_title_all_the_same(
+    sound_files: list[Path], tmp_path: Path
+) -> None:
+    name = "cloud-router-north-wing"
+    peer = {"name": name, "addresses": ["127.0.0.1"], "verbs": ["stow"]}
+    with open_door(tmp_path, listener={"accept_unknown_peers": False, "peers": [peer]}) as door:
+        assert post(door, body([sound_files[0].read_bytes()])).status_code == 200
+        assert [file.meta.peer for file in door.spooled()] == ["cloud-router-nor"]
+        assert [message["peer"] for message in door.told] == [name]
+
+
+@pytest.mark.parametrize(
+    "keyword", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
+)
+def test_several_values_are_no_uid(keyword: str, sound_files: list[Path], tmp_path: Path) -> None:
+    file = pydicom.dcmread(sound_files[0])
+    file[keyword].value = [str(file[keyword].value), "1.2.3"]
+    sent = tmp_path / "several.dcm"
+    file.save_as(sent)
+    with open_door(tmp_path) as door:
+        response = post(door, body([sent.read_bytes()]))
+        assert (response.status_code, reasons(response)) == (409, [0xC000])
+        assert door.told == []

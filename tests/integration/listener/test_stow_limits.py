@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from services.listener.stow import server
 from tests.builders.stow import (
     CONTENT_TYPE,
     OpenDoor,
@@ -176,3 +178,58 @@ def test_a_request_that_never_begins_is_closed(
         with socket.create_connection((host, int(port)), timeout=10) as connection:
             connection.sendall(b"POST /studies HTTP/1.1\r\nHost")
             assert connection.recv(1) == b""
+
+
+def test_an_instance_that_is_too_large_is_not_asked_for_again(
+    sound_files: list[Path], tmp_path: Path
+) -> None:
+    large = sound_files[0].read_bytes() + bytes(2 << 20)
+    with open_door(tmp_path, max_instance_bytes=1 << 20) as door:
+        response = post(door, body([large]))
+        assert (response.status_code, reasons(response)) == (409, [0xA700])
+        assert "retry-after" not in response.headers
+        assert door.files() == []
+
+
+def stranger(door: OpenDoor, content: bytes = b"") -> socket.socket:
+    """A connection from an address that no peer has, on which so much was sent."""
+    host, port = door.url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), 10, source_address=("127.0.0.2", 0))
+    connection.sendall(content)
+    return connection
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /studies", b"a request"], ids=range(3))
+def test_strangers_with_many_connections_keep_no_peer_out(
+    sent: bytes, sound_files: list[Path], tmp_path: Path
+) -> None:
+    peer = {"name": "VNA", "verbs": ["stow"], "addresses": ["127.0.0.1"]}
+    content = body([sound_files[0].read_bytes()])
+    if sent == b"a request":  # refused, and its body does not come
+        head = f"POST /studies HTTP/1.1\r\nHost: x\r\nContent-Type: {CONTENT_TYPE}\r\n"
+        sent = f"{head}Content-Length: {len(content)}\r\n\r\n".encode()
+    with (
+        open_door(tmp_path, listener={"accept_unknown_peers": False, "peers": [peer]}) as door,
+        half_sent(door, content) as slow,
+        ExitStack() as opened,
+    ):
+        deadline = time.monotonic() + 10
+        while post(door, content).status_code != 200:  # `slow` has its place by now
+            assert time.monotonic() < deadline
+        strangers = [
+            opened.enter_context(stranger(door, sent)) for _ in range(2 * server.MOST_PENDING)
+        ]
+        assert post(door, content).status_code == 200
+        assert is_closed(strangers[0])
+        slow.sendall(content[1000:])
+        answer = http.client.HTTPResponse(slow)
+        answer.begin()
+        assert answer.status == 200
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the door closes it, sending nothing more before."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True

@@ -131,3 +131,44 @@ def test_a_wheel_whose_thread_was_ended_is_not_alive() -> None:
         while wheel.alive():
             assert time.monotonic() < deadline
             time.sleep(0.005)
+
+
+def test_a_wheel_that_is_left_ends_after_the_action_under_way() -> None:
+    acted: list[str] = []
+    begun, finish = threading.Event(), threading.Event()
+
+    def act(key: str) -> None:
+        acted.append(key)
+        begun.set()
+        assert finish.wait(10)
+
+    wheel = Wheel[str]("test", act)
+    for key in ("first", "second", "third"):
+        wheel.arm(key, 0.0)
+    wheel.__enter__()
+    assert begun.wait(10)
+    leaving = threading.Thread(target=wheel.__exit__)
+    leaving.start()
+    while not wheel.stopping():
+        leaving.join(0.001)
+    finish.set()
+    leaving.join(10)
+    assert not wheel.alive()
+    assert acted == ["first"]
+
+
+def test_only_an_idle_key_is_armed_by_who_does_not_know() -> None:
+    acted: list[str] = []
+    done = threading.Event()
+
+    def act(key: str) -> None:
+        acted.append(key)
+        done.set()
+
+    wheel = Wheel[str]("test", act)
+    wheel.arm("in an hour", 3600)
+    assert not wheel.arm_idle("in an hour", 0.0)
+    assert wheel.arm_idle("now", 0.0)
+    with wheel:
+        assert done.wait(10)
+    assert acted == ["now"]
