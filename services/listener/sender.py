@@ -1,12 +1,15 @@
 """Sending a folder by C-STORE: the front door's counterpart, for people and tests.
 
-A storage SCU (PS3.4 B): one association, every instance in the transfer syntax of its file.
+A storage SCU (PS3.4 B): one association, every instance in the transfer syntax of its file. What is
+not answered in time is sent once more over another association: the library's own thread may take
+an answer from the one that waits for it, when the machine is busy. Sending twice does no harm.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +25,9 @@ from services.common.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VE
 # PS3.8 9.3.2: presentation context ids are the odd numbers 1 to 255.
 MAX_CONTEXTS = 128
 _SUCCESS = 0x0000
+# Disks are synced before an answer; nothing that works takes longer.
+_ANSWER_WITHIN_S = 15.0
+_NO_RESPONSE = "no response"
 
 
 class SendError(AxialError):
@@ -88,25 +94,36 @@ def send_instances(
     calling: str,
     on_sent: Callable[[], None] = lambda: None,
 ) -> SendReport:
-    """Sends the files over one association.
+    """Sends the files over one association, and what it left unanswered over another.
 
     Raises:
         SendError: no association; the message says why.
     """
-    association = _entity(instances, calling).associate(host, port, ae_title=called)
-    if not association.is_established:
-        how = "rejected us" if association.is_rejected else "does not answer"
-        raise SendError(
-            f"{called} at {host}:{port} {how}. Check the AE titles, the port, and that "
-            f"'{calling}' is among the listener's peers.",
-            retryable=not association.is_rejected,
-        )
+
+    def associate() -> Association:
+        association = _entity(instances, calling).associate(host, port, ae_title=called)
+        if not association.is_established:
+            how = "rejected us" if association.is_rejected else "does not answer"
+            raise SendError(
+                f"{called} at {host}:{port} {how}. Check the AE titles, the port, and that "
+                f"'{calling}' is among the listener's peers.",
+                retryable=not association.is_rejected,
+            )
+        return association
+
+    association = associate()
     begun = time.monotonic()
-    try:
-        failed, last_response_at = _send_all(association, instances, on_sent)
-    finally:
-        seconds = time.monotonic() - begun
-        association.release()
+    failed, unanswered = _send_all(association, instances, on_sent)
+    association.release()
+    if unanswered:
+        with suppress(SendError):
+            association = associate()
+            more, unanswered = _send_all(association, unanswered, on_sent)
+            failed += more
+            association.release()
+    failed += tuple((left.file, _NO_RESPONSE) for left in unanswered)
+    last_response_at = time.time()
+    seconds = time.monotonic() - begun
     studies = tuple(dict.fromkeys(item.study_uid for item in instances))
     return SendReport(len(instances) - len(failed), failed, studies, seconds, last_response_at)
 
@@ -115,6 +132,7 @@ def _entity(instances: Sequence[FoundInstance], calling: str) -> AE:
     entity = AE(ae_title=calling)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    entity.dimse_timeout = _ANSWER_WITHIN_S
     wanted = {(item.sop_class_uid, item.transfer_syntax_uid) for item in instances}
     if len(wanted) > MAX_CONTEXTS:
         raise SendError(f"{len(wanted)} kinds of objects; one association carries {MAX_CONTEXTS}.")
@@ -127,21 +145,22 @@ def _entity(instances: Sequence[FoundInstance], calling: str) -> AE:
 
 def _send_all(
     association: Association, instances: Sequence[FoundInstance], on_sent: Callable[[], None]
-) -> tuple[tuple[tuple[Path, str], ...], float]:
-    # Returns what `SendReport` calls `failed` and `last_response_at`.
+) -> tuple[tuple[tuple[Path, str], ...], Sequence[FoundInstance]]:
+    # Returns what `SendReport` calls `failed`, and what is to be sent over another association.
     failed: list[tuple[Path, str]] = []
-    last_response_at = time.time()
     for number, item in enumerate(instances):
         if not association.is_established:
             rest = [(left.file, "the association ended early") for left in instances[number:]]
             failed.extend(rest)
             break
+        asked = time.monotonic()
         problem = _send(association, item.file)
-        last_response_at = time.time()
+        if problem == _NO_RESPONSE and time.monotonic() - asked >= 0.9 * _ANSWER_WITHIN_S:
+            return tuple(failed), instances[number:]
         if problem is not None:
             failed.append((item.file, problem))
         on_sent()
-    return tuple(failed), last_response_at
+    return tuple(failed), ()
 
 
 def _send(association: Association, file: Path) -> str | None:
@@ -153,4 +172,4 @@ def _send(association: Association, file: Path) -> str | None:
     code = status.get("Status") if status else None
     if code == _SUCCESS:
         return None
-    return "no response" if code is None else f"status 0x{code:04X}"
+    return _NO_RESPONSE if code is None else f"status 0x{code:04X}"

@@ -1,0 +1,80 @@
+"""What a receiver leaves unanswered is sent once more; what it refuses is not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.uid import MRImageStorage
+from pynetdicom import AE, evt
+
+from services.listener import sender as sender_module
+from services.listener.sender import SendReport, find_instances, send_instances
+from tests.builders.series import sound_series
+
+
+class Forgetful:
+    """Does not answer the instances of these numbers, counted over all associations."""
+
+    def __init__(self, *unanswered: int) -> None:
+        self.stored: list[str] = []
+        self._unanswered = unanswered
+        self._asked = 0
+        self._over = threading.Event()
+
+    def store(self, event: Any) -> int:
+        """The handler of a C-STORE."""
+        self._asked += 1
+        if self._asked in self._unanswered:
+            self._over.wait(30)
+        else:
+            self.stored.append(str(event.request.AffectedSOPInstanceUID))
+        return 0
+
+    @contextmanager
+    def listening(self) -> Generator[int]:
+        """Its port."""
+        entity = AE(ae_title="FORGETFUL")
+        entity.add_supported_context(MRImageStorage)
+        server: Any = entity.start_server(
+            ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self.store)]
+        )
+        try:
+            yield server.socket.getsockname()[1]
+        finally:
+            self._over.set()
+            server.shutdown()
+
+
+def _sent(folder: Path, port: int) -> SendReport:
+    return send_instances(
+        find_instances(folder), host="127.0.0.1", port=port, called="FORGETFUL", calling="SENDER"
+    )
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are awaited for a moment only."""
+    monkeypatch.setattr(sender_module, "_ANSWER_WITHIN_S", 1.0)
+
+
+def test_the_rest_goes_over_another_association(tmp_path: Path) -> None:
+    files = sound_series(tmp_path / "dicom")
+    peer = Forgetful(3)
+    with peer.listening() as port:
+        report = _sent(tmp_path / "dicom", port)
+    assert (report.sent, report.failed) == (len(files), ())
+    assert len(set(peer.stored)) == len(files)
+
+
+def test_who_never_answers_is_not_asked_for_ever(tmp_path: Path) -> None:
+    files = sound_series(tmp_path / "dicom")
+    peer = Forgetful(3, 4)
+    with peer.listening() as port:
+        report = _sent(tmp_path / "dicom", port)
+    assert report.sent == 2
+    assert report.failed == tuple((file, "no response") for file in sorted(files)[2:])
