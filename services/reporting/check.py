@@ -161,11 +161,10 @@ def _check_grid(dataset: Dataset, source: SourceSeries) -> None:
     first = source.headers[0].attributes
     orientation = shared.PlaneOrientationSequence[0]
     measures = shared.PixelMeasuresSequence[0]
-    for item, keyword in (
-        (orientation, "ImageOrientationPatient"),
-        (measures, "PixelSpacing"),
-        (measures, "SliceThickness"),
-    ):
+    copied = [(orientation, "ImageOrientationPatient"), (measures, "PixelSpacing")]
+    if source.slice_thickness_mm is not None:
+        copied.append((measures, "SliceThickness"))
+    for item, keyword in copied:
         if keyword in first:
             _expect(_digits(item, keyword) == _sent(first[keyword]), f"{keyword} differs")
     spacing = float(measures.SpacingBetweenSlices)

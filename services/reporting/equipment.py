@@ -14,6 +14,14 @@ from services.reporting.job import Job
 from services.reporting.modules import copy_element, keep_bytes
 from services.reporting.naming import device_uid
 from services.reporting.texts import ascii_text, datetime_text
+from services.reporting.validity import (
+    character_sets,
+    has_valid,
+    is_valid_equipment,
+    is_valid_value,
+    items_of,
+    text_sent,
+)
 
 MANUFACTURER = "Axial"
 MODEL_NAME = "Axial"
@@ -40,6 +48,9 @@ def serial_number(job: Job) -> str:
 def contributing_equipment(job: Job, source: Dataset, started: dt.datetime) -> list[Dataset]:
     """Items of ContributingEquipmentSequence: what the source names, the scanner, the algorithm.
 
+    Items of the source that are incomplete or hold an invalid value are left out, and so is the
+    scanner where its Manufacturer, which an item must have, is not valid.
+
     The purpose of the algorithm's item is the standard's own code for processing equipment; the
     placeholder of the AI Results supplement's draft is not used.
 
@@ -47,8 +58,13 @@ def contributing_equipment(job: Job, source: Dataset, started: dt.datetime) -> l
         source: the first source instance, as read from its file.
         started: when the analysis began.
     """
-    items = [deepcopy(item) for item in source.get("ContributingEquipmentSequence") or []]
-    if source.get("Manufacturer"):
+    declared = character_sets(source)
+    items = [
+        deepcopy(item)
+        for item in items_of(source, "ContributingEquipmentSequence")
+        if is_valid_equipment(item, declared)
+    ]
+    if has_valid(source, "Manufacturer"):
         items.append(_acquisition(source))
     items.append(_algorithm(job, started))
     return items
@@ -57,19 +73,24 @@ def contributing_equipment(job: Job, source: Dataset, started: dt.datetime) -> l
 def _acquisition(source: Dataset) -> Dataset:
     item = Dataset()
     for keyword in _FROM_ACQUISITION:
-        if source.get(keyword):
+        if has_valid(source, keyword):
             copy_element(source, item, keyword)
-    acquired = str(source.get("AcquisitionDateTime") or "") or (
-        f"{source.get('AcquisitionDate') or ''}{source.get('AcquisitionTime') or ''}"
-        if source.get("AcquisitionDate")
-        else ""
-    )
+    acquired = _acquired(source)
     if acquired:
         item.ContributionDateTime = acquired
     item.ContributionDescription = "Acquisition equipment of the source images"
     item.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.AcquisitionEquipment)]
     keep_bytes(item)
     return item
+
+
+def _acquired(source: Dataset) -> str:
+    """When the images were acquired, as a DT; empty where the source tells none that is valid."""
+    moment, date, time = (
+        text_sent(source, f"Acquisition{part}") for part in ("DateTime", "Date", "Time")
+    )
+    candidates = (moment, *([f"{date}{time}", date] if date else []))
+    return next((each for each in candidates if is_valid_value("DT", each)), "")
 
 
 def _algorithm(job: Job, started: dt.datetime) -> Dataset:

@@ -43,6 +43,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from models.manifest import Segment
+from services.common.identity import is_strict_uid
 from services.reporting.analysis import Analysis
 from services.reporting.coding import dicom_code
 from services.reporting.equipment import AXIAL_VERSION, MANUFACTURER, MODEL_NAME, serial_number
@@ -70,6 +71,7 @@ from services.reporting.regions import key_slice, outline
 from services.reporting.source import SourceSeries
 from services.reporting.stand_ins import identity_of, stand_in
 from services.reporting.texts import ascii_text
+from services.reporting.validity import items_of
 
 # PS3.16 CID 100: the imaging procedure, where the manifest names none.
 _PROCEDURES = {
@@ -141,8 +143,11 @@ def encode_report(analysis: Analysis, form: Form, number: int, context: Context)
     finish(dataset, job, source)
     # Nobody has read it yet: COMPLETE and UNVERIFIED say so; PRELIMINARY would hide it in places.
     del dataset.PreliminaryFlag
-    steps = source.first.get("ReferencedPerformedProcedureStepSequence")
-    dataset.ReferencedPerformedProcedureStepSequence = [_step(item) for item in steps or []]
+    # Type 2: scanners write it without items, or with items that lack a UID.
+    steps = items_of(source.first, "ReferencedPerformedProcedureStepSequence")
+    dataset.ReferencedPerformedProcedureStepSequence = [
+        _step(item) for item in steps if _names_instance(item)
+    ]
     return as_file(dataset)
 
 
@@ -156,6 +161,13 @@ def _segmentation_evidence(analysis: Analysis, form: Form) -> list[Dataset]:
     item.StudyInstanceUID = analysis.job.study_uid
     item.SeriesInstanceUID = series_uid(job_uid, Kind.SEG, name)
     return [item]
+
+
+def _names_instance(item: Dataset) -> bool:
+    return all(
+        is_strict_uid(str(item.get(keyword) or ""))
+        for keyword in ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID")
+    )
 
 
 def _step(source: Dataset) -> Dataset:

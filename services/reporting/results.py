@@ -16,6 +16,7 @@ from sqlalchemy import Engine, select
 
 from services.common.crashpoints import crashpoint
 from services.common.database import JobRow, ResultRow, utc_now
+from services.common.errors import AxialError
 from services.common.identity import hashed, sha256_hex
 from services.common.settings import ReportingSettings
 from services.common.store import StudyStore, job_key
@@ -196,7 +197,7 @@ class ResultMaker:
                 key = result.store_key
                 file = checks.enter_context(self._store.local([key]))[key]
                 if self._settings.check_with_dciodvfy:
-                    validator = RunningValidator(file)
+                    validator = RunningValidator(file, analysis.source.uids)
                     checks.callback(validator.stop)
                     validators.append((kind, validator))
                 check = check_segmentation if kind is Kind.SEG else check_report
@@ -272,8 +273,12 @@ def _encoded(kind: Kind, analysis: Analysis, form: Form, number: int, context: C
         if kind is Kind.SEG:
             return encode_segmentation(analysis, form, number)
         return encode_report(analysis, form, number, context)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        # The encoder refuses what no check of ours foresaw; its words may quote attributes.
+    except (AxialError, MemoryError):
+        raise
+    except Exception as error:
+        # The encoder refuses what no check of ours foresaw, or the source is damaged, for which
+        # pydicom raises whatever it meets, OSError too; their words may quote attributes. What is
+        # read and written here lies in memory: trying again would not help.
         raise ReportingError(
             f"The {kind} cannot be written: the encoder raised {type(error).__name__}."
         ) from error

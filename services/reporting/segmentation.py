@@ -28,7 +28,7 @@ from services.reporting.analysis import Analysis
 from services.reporting.coding import dicom_code
 from services.reporting.equipment import AXIAL_VERSION, MANUFACTURER, MODEL_NAME, serial_number
 from services.reporting.job import Job
-from services.reporting.modules import copy_element
+from services.reporting.modules import copy_element, raw_bytes
 from services.reporting.naming import (
     Form,
     Kind,
@@ -45,9 +45,11 @@ from services.reporting.references import instances_of, refer, stand_in_uid
 from services.reporting.source import SourceSeries
 from services.reporting.stand_ins import stand_in
 from services.reporting.texts import ascii_text
+from services.reporting.validity import has_valid
 
 # Attributes of the source's series that keep their meaning for a segmentation of it.
 _OF_THE_SERIES = ("BodyPartExamined", "Laterality", "PositionReferenceIndicator")
+_SIDES = (b"L", b"R")
 
 
 def encode_segmentation(analysis: Analysis, form: Form, number: int) -> bytes:
@@ -225,7 +227,7 @@ def _write_geometry_as_sent(dataset: Dataset, source: SourceSeries) -> None:
     _as_sent(orientation, "ImageOrientationPatient", first["ImageOrientationPatient"])
     measures = shared.PixelMeasuresSequence[0]
     _as_sent(measures, "PixelSpacing", first["PixelSpacing"])
-    if "SliceThickness" in first:
+    if source.slice_thickness_mm is not None:
         _as_sent(measures, "SliceThickness", first["SliceThickness"])
 
 
@@ -257,8 +259,11 @@ def _dimension_organization(dataset: Dataset, uid: str) -> None:
 
 
 def _copy_series(source: SourceSeries, dataset: Dataset) -> None:
+    """Copies what is valid: none of it has to have a value."""
     for keyword in _OF_THE_SERIES:
-        if source.first.get(keyword):
+        if has_valid(source.first, keyword):
             copy_element(source.first, dataset, keyword)
+    if "Laterality" in dataset and raw_bytes(dataset, "Laterality") not in _SIDES:
+        del dataset.Laterality
     if "PositionReferenceIndicator" not in dataset:
         dataset.PositionReferenceIndicator = None

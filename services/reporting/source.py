@@ -1,12 +1,13 @@
 """The source series of a job: what its objects copy and refer to.
 
 Every instance's geometry comes from the header that was kept when it arrived, with the decimal
-strings as they were sent; only the first instance's file is opened, for the patient, study and
-equipment attributes. No pixel is read.
+strings as they were sent. The first instance's file gives the patient, study and equipment
+attributes; of the others only the patient is read, who must be the same. No pixel is read.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -26,7 +27,9 @@ from services.imaging.geometry import GeometryLimits, SeriesGeometry, examine_se
 from services.imaging.limits import limits_of
 from services.imaging.opening import open_stored_images
 from services.reporting.errors import JobError
-from services.reporting.job import Job, Withholding, geometry_mismatch
+from services.reporting.job import Job, Withholding, geometry_mismatch, object_check_failed
+from services.reporting.patients import of_several_patients
+from services.reporting.validity import is_valid_value
 
 # Rows asked for at once: below every engine's limit of bound parameters.
 _CHUNK = 500
@@ -60,6 +63,24 @@ class SourceSeries:
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     @property
+    def uids(self) -> frozenset[str]:
+        """The UIDs of the source that objects of ours quote."""
+        quoted = (
+            (header.sop_instance_uid, header.series_uid, header.text("FrameOfReferenceUID"))
+            for header in self.headers
+        )
+        return frozenset(uid for each in quoted for uid in each if uid)
+
+    @property
+    def slice_thickness_mm(self) -> float | None:
+        """SliceThickness of the first slice; None unless it is one number as DICOM writes it."""
+        sent = self.headers[0].attributes.get("SliceThickness")
+        if not isinstance(sent, str) or not is_valid_value("DS", sent.strip()):
+            return None
+        thickness = float(sent)
+        return thickness if math.isfinite(thickness) else None
+
+    @property
     def modality(self) -> str:
         """Modality of the series."""
         return str(self.first.get("Modality") or "")
@@ -71,7 +92,7 @@ def load_source(job: Job, engine: Engine, store: StudyStore) -> SourceSeries | W
     Raises:
         JobError: an instance is not registered, belongs to another study or series, or lacks a
             frame.
-        StoreError: the first instance's file is not there.
+        StoreError: an instance's file is not there.
     """
     rows: dict[str, tuple[str, InstanceHeader]] = {}
     uids = job.sop_instance_uids
@@ -100,9 +121,12 @@ def load_source(job: Job, engine: Engine, store: StudyStore) -> SourceSeries | W
     headers = _planes(job, instances, store)
     if isinstance(headers, Withholding):
         return headers
-    key = rows[uids[0]][0]
-    with store.local([key]) as files, files[key].open("rb") as file:
-        return source_series(headers, file, _limits(job))
+    keys = list(dict.fromkeys(rows[uid][0] for uid in uids))
+    with store.local(keys) as files:
+        if of_several_patients(files[key] for key in keys):
+            return object_check_failed("series", "its images name different patients")
+        with files[keys[0]].open("rb") as file:
+            return source_series(headers, file, _limits(job))
 
 
 def _planes(

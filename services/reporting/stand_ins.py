@@ -39,8 +39,7 @@ def stand_in(header: InstanceHeader, source: SourceSeries) -> Dataset:
     dataset.ImagePositionPatient = list(header.numbers("ImagePositionPatient") or ())
     dataset.ImageOrientationPatient = list(first.numbers("ImageOrientationPatient") or ())
     dataset.PixelSpacing = list(first.numbers("PixelSpacing") or ())
-    thickness = first.numbers("SliceThickness")
-    dataset.SliceThickness = thickness[0] if thickness else None
+    dataset.SliceThickness = source.slice_thickness_mm
     dataset.SpacingBetweenSlices = DS(source.slice_spacing_mm, auto_format=True)
     for keyword in _NOT_GIVEN:
         setattr(dataset, keyword, None)

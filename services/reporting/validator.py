@@ -1,7 +1,9 @@
 """dciodvfy (dicom3tools) as the last judge of an object before it leaves.
 
 An error about an attribute that was copied from the source byte for byte is the source's: the
-result is not withheld for what the scanner wrote. `check` proves that the bytes are equal.
+result is not withheld for what the scanner wrote. `check` proves that the bytes are equal. The
+same holds for a UID of the source that is not one by the letter (leading zeros, which the door
+forgives): references have to quote it as it is.
 """
 
 from __future__ import annotations
@@ -26,10 +28,17 @@ _COPIED_GEOMETRY = (
     "SliceThickness",
     "FrameOfReferenceUID",
 )
+# Laterality is copied as L or R only; dciodvfy cannot tell whether a body part is paired, and calls
+# it an error in every SEG.
 _COPIED = frozenset(
     f"{tag_for_keyword(keyword) or 0:08x}"
-    for keyword in ("SpecificCharacterSet", *PATIENT_AND_STUDY, *_COPIED_GEOMETRY)
+    for keyword in ("SpecificCharacterSet", "Laterality", *PATIENT_AND_STUDY, *_COPIED_GEOMETRY)
 )
+_QUOTED_UIDS = frozenset(
+    f"{tag_for_keyword(keyword) or 0:08x}"
+    for keyword in ("ReferencedSOPInstanceUID", "SeriesInstanceUID", "UID")
+)
+_INVALID_UID = re.compile(r" - Value invalid for this VR \[UI\] = ?<([^>]*)>")
 _ACQUISITION = re.compile(r"^</ContributingEquipmentSequence\(0018,a001\)\[\d+\]/")
 _TAG = re.compile(r"\(([0-9a-f]{4}),([0-9a-f]{4})\)")
 _VALUE = re.compile(r"= ?<[^>]*>")
@@ -51,12 +60,16 @@ class Validation:
 class RunningValidator:
     """dciodvfy at work on one file, beside the process that waits for it."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, source_uids: frozenset[str] = frozenset()) -> None:
         """Starts it.
+
+        Args:
+            source_uids: UIDs of the source that the object may quote.
 
         Raises:
             ValidatorError: it is not installed beside the interpreter.
         """
+        self._source_uids = source_uids
         try:
             self._process = subprocess.Popen(
                 [str(dciodvfy_path()), "-new", str(file)],
@@ -85,7 +98,7 @@ class RunningValidator:
         # It names the IOD on a line of its own; without one it has judged nothing.
         if not any(re.fullmatch(r"\w+", line.strip()) for line in lines):
             raise ValidatorError("dciodvfy did not recognise the object as one of its IODs.")
-        return sort_errors(lines)
+        return sort_errors(lines, self._source_uids)
 
     def stop(self) -> None:
         """Ends it, whatever it was doing."""
@@ -99,7 +112,7 @@ def dciodvfy_path() -> Path:
     return Path(sys.executable).parent / "dciodvfy"
 
 
-def sort_errors(lines: list[str]) -> Validation:
+def sort_errors(lines: list[str], source_uids: frozenset[str] = frozenset()) -> Validation:
     """Sorts dciodvfy's error lines into our own and inherited ones, and takes values out.
 
     Values may be a patient's: a line keeps the attribute's path and the complaint only.
@@ -111,13 +124,29 @@ def sort_errors(lines: list[str]) -> Validation:
             continue
         complaint = line.removeprefix("Error - ")
         text = _VALUE.sub("", complaint).strip()
-        (inherited if _is_copied(complaint) else own).append(text)
+        is_inherited = _is_copied(complaint) or _quotes_source(complaint, source_uids)
+        (inherited if is_inherited else own).append(text)
     return Validation(tuple(own), tuple(inherited))
 
 
 def _is_copied(complaint: str) -> bool:
     if _ACQUISITION.match(complaint):
         return False
-    tags = ["".join(parts) for parts in _TAG.findall(complaint.split(" - ")[0])]
+    tags = _path(complaint)
     # A patient or study attribute at the top, or the source's geometry inside a functional group.
     return bool(tags) and (tags[0] in _COPIED or tags[-1] in _COPIED)
+
+
+def _quotes_source(complaint: str, source_uids: frozenset[str]) -> bool:
+    tags, invalid = _path(complaint), _INVALID_UID.search(complaint)
+    return (
+        bool(tags)
+        and tags[-1] in _QUOTED_UIDS
+        and invalid is not None
+        and invalid.group(1).strip() in source_uids
+    )
+
+
+def _path(complaint: str) -> list[str]:
+    """The tags from the top to the attribute that is complained of, eight digits each."""
+    return ["".join(parts) for parts in _TAG.findall(complaint.split(" - ")[0])]

@@ -29,6 +29,7 @@ from tests.builders.reporting import (
     three_segments,
     workplace,
 )
+from tests.builders.series import edit
 
 SHAPE = (7, 12, 10)
 
@@ -153,6 +154,28 @@ def test_labels_in_another_slice_order_are_withheld(place: Workplace) -> None:
     assert made.withholding is not None
     assert made.withholding.reason == "geometry_mismatch"
     assert registered(place) == []
+
+
+def test_images_of_two_patients_are_withheld(tmp_path: Path) -> None:
+    files = series_in(tmp_path / "series", "axial", SHAPE)
+    edit(files[4], PatientID="OKAPI-18")
+    place = workplace(tmp_path, files)
+    made = place.make(place.job(blobs(SHAPE)))
+    assert made.withholding is not None
+    sentence = Verdict(made.withholding.reason, made.withholding.values).sentence
+    assert "different patients" in sentence
+    assert "OKAPI" not in sentence
+    assert registered(place) == []
+    place.engine.dispose()
+
+
+def test_one_patient_padded_differently_is_one_patient(tmp_path: Path) -> None:
+    files = series_in(tmp_path / "series", "axial", SHAPE)
+    name = pydicom.dcmread(files[0]).PatientName
+    edit(files[3], PatientName=f"{name}^^", PatientBirthDate="")
+    place = workplace(tmp_path, files)
+    assert place.make(place.job(blobs(SHAPE))).withholding is None
+    place.engine.dispose()
 
 
 def test_labels_that_no_segment_has_are_withheld(place: Workplace) -> None:

@@ -93,6 +93,16 @@ def test_geometry_inside_frames_is_inherited() -> None:
     assert sort_errors([line]).inherited
 
 
+@pytest.mark.parametrize("tag", ["ReferencedSOPInstanceUID(0008,1155)", "UID(0040,a124)"])
+def test_only_an_invalid_uid_of_the_source_is_inherited(tag: str) -> None:
+    line = (
+        f"Error - </SomeSequence(0008,1115)[1]/{tag}[1]> - Value invalid for this VR [UI] = <1.02>"
+    )
+    assert sort_errors([line], frozenset({"1.02"})).inherited
+    assert sort_errors([line], frozenset({"1.2"})).own
+    assert sort_errors([line.replace(" = <1.02>", "")], frozenset({"1.02"})).own
+
+
 def test_what_it_does_not_know_is_not_called_sound(tmp_path: Path) -> None:
     dataset = Dataset()
     dataset.SOPClassUID = "1.2.3.4.5"
