@@ -68,6 +68,8 @@ def database_problems(engine: Engine) -> list[str]:
 
 
 def _add_health(app: FastAPI, engine: Engine) -> None:
+    shown: set[str] = set()
+
     @app.get("/healthz", tags=["health"], summary="Is the gateway alive?")
     def healthz() -> answers.Health:  # pyright: ignore[reportUnusedFunction]
         return answers.Health(status="alive", problems=[])
@@ -89,8 +91,13 @@ def _add_health(app: FastAPI, engine: Engine) -> None:
         responses={200: {"content": {"text/plain": {"example": "axial_queue_depth 0"}}}},
     )
     def metrics_page() -> Response:  # pyright: ignore[reportUnusedFunction]
-        for queue, depth in views.queue_depths(engine).items():
+        depths = views.queue_depths(engine)
+        # A destination with nothing left to send is not among them, and its gauge would stay.
+        for queue in shown - depths.keys():
+            metrics.QUEUE_DEPTH.labels(queue).set(0)
+        for queue, depth in depths.items():
             metrics.QUEUE_DEPTH.labels(queue).set(depth)
+        shown.update(depths)
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

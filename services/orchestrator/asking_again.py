@@ -40,6 +40,40 @@ def jobs_to_retry(engine: Engine, study_uid: str) -> list[tuple[str, int]]:
         return [(job.job_uid, job.attempt) for job in wanted]
 
 
+def raise_attempt(engine: Engine, job_uid: str, spent: int) -> int | None:
+    """A new attempt at a job that is under way and that no workflow works on any more.
+
+    It goes on from its state. None when the job has ended, or has a newer attempt already.
+
+    Args:
+        engine: the database.
+        job_uid: the job.
+        spent: the attempt whose workflow was seen to have ended.
+    """
+    with Session(engine) as session, session.begin():
+        job = session.get_one(JobRow, job_uid, with_for_update=True)
+        if job.state in ENDED or job.attempt != spent:
+            return None
+        job.attempt += 1
+        job.starts = 0
+        return job.attempt
+
+
+def undecided_revision(engine: Engine, study_uid: str) -> int | None:
+    """The study's newest revision when it has neither fates nor jobs; else None."""
+    with Session(engine.execution_options(axial_readonly=True)) as session:
+        newest = _newest_revision(session, study_uid)
+        fates = session.scalar(
+            select(func.count())
+            .select_from(FateRow)
+            .where(FateRow.study_uid == study_uid, FateRow.revision == newest)
+        )
+        jobs = session.scalars(select(JobRow).where(JobRow.study_uid == study_uid)).all()
+        if fates or any(newest in (job.revision, *job.carried_into) for job in jobs):
+            return None
+        return newest or None
+
+
 def revision_to_retry(engine: Engine, study_uid: str) -> int | None:
     """The study's newest revision when a model's selection in it failed; else None."""
     with Session(engine.execution_options(axial_readonly=True)) as session:

@@ -31,12 +31,10 @@ def examine_study(context: StageContext, study_uid: str) -> list[ReadySelection]
     """The selections of a study that passed the gate; costs a look at all of its kept headers.
 
     A model that is not built, or cannot choose, is not ready; the others are asked all the same.
-
-    Raises:
-        StoreError: a multi-frame object is there and cannot be read.
+    Nor is a series that cannot be read: whoever asks does not wait for a disk, and asks again.
     """
     series = read_registered(context.engine, study_uid)
-    open_images = opened_once(context.store)
+    open_images = opened_once(context, attempts=1)
     ready: list[ReadySelection] = []
     for manifest in load_catalogue(context.settings.catalogue_dir):
         name = manifest.identity.name

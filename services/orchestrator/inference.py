@@ -32,14 +32,29 @@ _log = get_logger("orchestrator")
 
 _REGION_FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory lies on Linux
 _REGION_PREFIX = "axial-"
+# A server that was restarted is found again within a second, as our own services are
+# (services.common.rpc); the default backs off to two minutes. Giving any argument replaces the
+# library's own, so those are repeated.
+_KEEPALIVE = triton.KeepAliveOptions()
+_CHANNEL_OPTIONS = [
+    ("grpc.max_send_message_length", 2**31 - 1),
+    ("grpc.max_receive_message_length", 2**31 - 1),
+    ("grpc.keepalive_time_ms", _KEEPALIVE.keepalive_time_ms),
+    ("grpc.keepalive_timeout_ms", _KEEPALIVE.keepalive_timeout_ms),
+    ("grpc.keepalive_permit_without_calls", _KEEPALIVE.keepalive_permit_without_calls),
+    ("grpc.http2.max_pings_without_data", _KEEPALIVE.http2_max_pings_without_data),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
 # Deadline of calls that move no pixels.
 CONTROL_DEADLINE_S = 10.0
 # Triton's Python backend grows its own regions beside ours.
 _ROOM_FOR_OTHERS = 16 << 20
 # gRPC states in which the request itself may be fine.
 _UNREACHABLE = ("UNAVAILABLE", "CANCELLED")
-# gRPC states in which there is no server to let go of anything.
-_GONE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
+# gRPC states in which asking again at once helps nothing.
+_SILENT = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
 # Triton lets go of a request's regions within microseconds; half a second in all.
 _RELEASE_ATTEMPTS, _RELEASE_WAIT_S = 50, 0.01
 # What Triton says while a model is loading, unloading, or its process has just died.
@@ -78,13 +93,19 @@ class InferenceClient:
         """
         self._settings = settings
         self._owner = "".join(c if c.isalnum() else "-" for c in owner)
-        self._client = triton.InferenceServerClient(settings.grpc_address)
+        self._client = triton.InferenceServerClient(
+            settings.grpc_address, channel_args=_CHANNEL_OPTIONS
+        )
+        # Names that Triton would not let go of: of requests that outlived their deadline.
+        self._still_registered: set[str] = set()
 
     def __enter__(self) -> InferenceClient:
-        for left_over in _REGION_FOLDER.glob(f"{_REGION_PREFIX}{self._owner}.*"):
-            # Triton may still hold a registration; while it does, the memory stays taken.
-            self._unregister(left_over.name)
-            left_over.unlink(missing_ok=True)
+        left_over = list(_REGION_FOLDER.glob(f"{self._region_names()}*"))
+        # While Triton holds a registration the memory stays taken, also of a file that is gone.
+        self._still_registered |= {file.name for file in left_over} | self._registered()
+        self._release_refused()
+        for file in left_over:
+            file.unlink(missing_ok=True)
         return self
 
     def __exit__(
@@ -171,8 +192,8 @@ class InferenceClient:
     def _regions(
         self, volumes: Mapping[str, Volume], labels_bytes: int
     ) -> Generator[tuple[list[triton.InferInput], list[triton.InferRequestedOutput], Any]]:
-        # No owner has a dot: "worker" never takes the memory of "worker-1" for its own.
-        name = f"{_REGION_PREFIX}{self._owner}.{uuid.uuid4().hex[:8]}"
+        self._release_refused()
+        name = f"{self._region_names()}{uuid.uuid4().hex[:8]}"
         _require_room(labels_bytes + sum(map(_values_bytes, volumes.values())))
         made: list[tuple[str, Any]] = []
         try:
@@ -205,21 +226,51 @@ class InferenceClient:
         )
         return region
 
+    def _region_names(self) -> str:
+        # No owner has a dot: "worker" never takes the memory of "worker-1" for its own.
+        return f"{_REGION_PREFIX}{self._owner}."
+
+    def _registered(self) -> set[str]:
+        """Our regions that Triton knows; none when it does not answer."""
+        try:
+            status: Any = self._client.get_system_shared_memory_status(
+                client_timeout=CONTROL_DEADLINE_S
+            )
+        except InferenceServerException as error:
+            _log.info("shared_memory_status_unknown", status=_status(error))
+            return set()
+        return {str(name) for name in status.regions if name.startswith(self._region_names())}
+
     def _unregister(self, name: str) -> None:
         # Triton answers a request before it has let go of its regions, and refuses until it has:
         # a registration that stays would keep the memory of every job mapped there.
         for _ in range(_RELEASE_ATTEMPTS):
-            try:
-                self._client.unregister_system_shared_memory(
-                    name, client_timeout=CONTROL_DEADLINE_S
-                )
-            except InferenceServerException as error:
-                if any(state in _status(error) for state in _GONE):
-                    return  # and the registration with it; the region itself is removed below
-                time.sleep(_RELEASE_WAIT_S)
-            else:
+            refusal = self._refusal_to_unregister(name)
+            if refusal is None:
                 return
+            if any(state in refusal for state in _SILENT):
+                break
+            time.sleep(_RELEASE_WAIT_S)
+        # The model works on, past the deadline of its request: asked again before the next job.
+        self._still_registered.add(name)
         _log.warning("shared_memory_stays_registered")
+
+    def _release_refused(self) -> None:
+        """Asks once more for the regions that Triton would not let go of."""
+        for name in list(self._still_registered):
+            refusal = self._refusal_to_unregister(name)
+            if refusal is None:
+                self._still_registered.discard(name)
+            elif any(state in refusal for state in _SILENT):
+                return
+
+    def _refusal_to_unregister(self, name: str) -> str | None:
+        """Triton's status when it does not let go of a region; None when it has."""
+        try:
+            self._client.unregister_system_shared_memory(name, client_timeout=CONTROL_DEADLINE_S)
+        except InferenceServerException as error:
+            return _status(error)
+        return None
 
 
 def request_for(

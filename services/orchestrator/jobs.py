@@ -40,6 +40,8 @@ _END_STATES: Mapping[Fate, JobState] = {
     Fate.SUPERSEDED: JobState.SUPERSEDED,
 }
 ENDED = frozenset(_END_STATES.values())
+# As long as the column is. Parts of a stage are numbered in front, so cut names stay different.
+_STAGE_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,9 @@ def record_selection(
     """Writes the jobs and fates of a revision's selection.
 
     A job of an earlier revision with the same model and the same inputs stands for this revision
-    too; every other job of an earlier revision is superseded. Where a newer revision is already
-    frozen, nothing is run: that one covers all that this one holds.
+    too; every other job of an earlier revision is superseded, unless it could not be told whether
+    its inputs are still the same. Where a newer revision is already frozen, nothing is run: that
+    one covers all that this one holds.
 
     Args:
         engine: the database.
@@ -111,7 +114,7 @@ def _record_jobs(
             to_run.append((job.job_uid, job.attempt))
         kept.add(job.job_uid)
     for job in earlier:
-        if job.job_uid not in kept:
+        if job.job_uid not in kept and not _undecided(selection, job):
             _supersede(session, job, revision.number)
             superseded.append(job.job_uid)
 
@@ -177,10 +180,14 @@ def end_job(engine: Engine, uid: str, verdict: Verdict) -> JobState:
 def record_stage(
     engine: Engine, uid: str, stage: str, started: dt.datetime, seconds: float
 ) -> None:
-    """Writes how long a stage of a job took."""
+    """Writes how long a stage of a job took; a long name of a stage is cut."""
     metrics.STAGE_SECONDS.labels(stage.partition(":")[0]).observe(seconds)
     with Session(engine) as session, session.begin():
-        session.merge(JobStageRow(job_uid=uid, stage=stage, started_at=started, seconds=seconds))
+        session.merge(
+            JobStageRow(
+                job_uid=uid, stage=stage[:_STAGE_LENGTH], started_at=started, seconds=seconds
+            )
+        )
 
 
 def count_start(engine: Engine, uid: str) -> int:
@@ -189,6 +196,13 @@ def count_start(engine: Engine, uid: str) -> int:
         job = session.get_one(JobRow, uid, with_for_update=True)
         job.starts += 1
         return job.starts
+
+
+def take_start_back(engine: Engine, uid: str) -> None:
+    """Undoes `count_start`: the worker was stopped, it did not die."""
+    with Session(engine) as session, session.begin():
+        job = session.get_one(JobRow, uid, with_for_update=True)
+        job.starts = max(0, job.starts - 1)
 
 
 def has_segmentation(engine: Engine, uid: str) -> bool:
@@ -247,6 +261,15 @@ def _carry_over(
             job.carried_into = [*job.carried_into, revision.number]
         return job
     return None
+
+
+def _undecided(selection: ModelSelection, job: JobRow) -> bool:
+    """Whether the model could not be asked about a job's inputs, or they could not be read.
+
+    Such a job stands as it is: asking again may find that nothing has changed.
+    """
+    verdicts = (selection.verdicts.get(each["series_uid"]) for each in job.selection.values())
+    return any(verdict is not None and verdict.fate is Fate.FAILED for verdict in verdicts)
 
 
 def _carried(verdict: Verdict, earlier_revision: int) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 from collections.abc import Callable
@@ -28,15 +29,21 @@ class Stopping(BaseException):
 
 
 def with_retries(
-    call: Callable[[], _T], *, attempts: int, stopping: threading.Event, what: str
+    call: Callable[[], _T], *, attempts: int | None, stopping: threading.Event, what: str
 ) -> _T:
     """Calls until it succeeds, at most `attempts` times; only retryable errors are tried again.
+
+    Args:
+        call: what is tried.
+        attempts: None tries without end, for what must be written down before work may end.
+        stopping: ends the waiting.
+        what: its name in the log.
 
     Raises:
         AxialError: the last error, when it is not retryable or the attempts are used up.
         Stopping: the process was told to stop while waiting.
     """
-    for attempt in range(1, attempts + 1):
+    for attempt in itertools.count(1):
         if stopping.is_set():
             raise Stopping
         try:
@@ -44,12 +51,12 @@ def with_retries(
         except AxialError as error:
             if not error.retryable or attempt == attempts:
                 raise
-            longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (attempt - 1))
+            longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(attempt - 1, 30))
             wait_s = max(error.retry_after_s or 0.0, random.uniform(longest / 2, longest))  # noqa: S311
             _log.warning("retrying", what=what, attempt=attempt, wait_s=round(wait_s, 2))
             if stopping.wait(wait_s):
                 raise Stopping from error
-    raise AssertionError("attempts is at least 1")
+    raise AssertionError("counting has no end")
 
 
 def _call(call: Callable[[], _T]) -> _T:

@@ -36,7 +36,7 @@ from services.orchestrator.errors import OrchestratorError
 from services.orchestrator.revision import SeriesOfRevision
 
 # Makes single planes of a series' instances: `open_stored_images` of the study store.
-OpenImages = Callable[[Sequence[InstanceHeader]], Sequence[InstanceHeader] | Refusal]
+OpenImages = Callable[[Sequence[InstanceHeader]], Sequence[InstanceHeader] | Verdict]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _consider(
         return Refusal("localizer")
     model, role = manifest.identity.title, manifest.roles[role_name]
     images = open_images(headers)
-    if isinstance(images, Refusal):
+    if isinstance(images, Verdict):
         return _mismatch(model, role, candidate.attributes) or images
     split = split_volumes(images)
     volume = _wanted_volume(model, role, candidate, split)

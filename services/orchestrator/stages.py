@@ -6,10 +6,11 @@ Each stage is a function that may run twice. Pixels stay inside a stage; stages 
 from __future__ import annotations
 
 import datetime as dt
+import threading
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from axial.v1 import inference_pb2, reporting_pb2
@@ -28,7 +29,7 @@ from services.common.fates import Refusal, Verdict
 from services.common.headers import InstanceHeader
 from services.common.lifecycle import JobState
 from services.common.settings import Settings
-from services.common.store import StudyStore
+from services.common.store import StoreError, StudyStore
 from services.common.telemetry import span
 from services.imaging import (
     SeriesGeometry,
@@ -46,19 +47,28 @@ from services.orchestrator import jobs
 from services.orchestrator.errors import OrchestratorError
 from services.orchestrator.inference import InferenceClient, request_for
 from services.orchestrator.reporting_client import ReportingClient
+from services.orchestrator.retrying import with_retries
 from services.orchestrator.revision import Revision, SeriesOfRevision, read_revision
 from services.orchestrator.selection import ModelSelection, OpenImages, select_series
+
+# A store that fails over is back within a minute or two.
+_STORE_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class StageContext:
-    """What stages work with."""
+    """What stages work with.
+
+    Attributes:
+        stopping: is set when the process stops; waits end then.
+    """
 
     settings: Settings
     engine: Engine
     store: StudyStore
     inference: InferenceClient
     reporting: ReportingClient
+    stopping: threading.Event = field(default_factory=threading.Event)
 
 
 def select_stage(context: StageContext, study_uid: str, number: int) -> jobs.RecordedSelection:
@@ -68,7 +78,7 @@ def select_stage(context: StageContext, study_uid: str, number: int) -> jobs.Rec
     revision = read_revision(context.engine, study_uid, number)
     with span("orchestrator.select", parent=revision.traceparent, series=len(revision.series)):
         selections: list[tuple[ModelSelection, str]] = []
-        open_images = opened_once(context.store)
+        open_images = opened_once(context, _STORE_ATTEMPTS)
         for manifest in load_catalogue(context.settings.catalogue_dir):
             selections.append(_select(context, manifest, revision, open_images))
         crashpoint("orchestrator.select.begin")
@@ -80,31 +90,57 @@ def select_stage(context: StageContext, study_uid: str, number: int) -> jobs.Rec
     return recorded
 
 
-def opened_once(store: StudyStore) -> OpenImages:
-    """Opens multi-frame objects and mosaics for the first model that asks, and for no other."""
-    opened: dict[str, Sequence[InstanceHeader] | Refusal] = {}
+def opened_once(context: StageContext, attempts: int) -> OpenImages:
+    """Opens multi-frame objects and mosaics for the first model that asks, and for no other.
 
-    def open_images(headers: Sequence[InstanceHeader]) -> Sequence[InstanceHeader] | Refusal:
+    An object that cannot be read costs its own series only.
+
+    Args:
+        context: has the store.
+        attempts: how often the store is asked for a series while it says that waiting may help.
+    """
+    opened: dict[str, Sequence[InstanceHeader] | Verdict] = {}
+
+    def open_images(headers: Sequence[InstanceHeader]) -> Sequence[InstanceHeader] | Verdict:
+        nonlocal attempts
         series_uid = headers[0].series_uid
         if series_uid not in opened:
-            opened[series_uid] = open_stored_images(headers, store)
+            try:
+                opened[series_uid] = with_retries(
+                    lambda: open_stored_images(headers, context.store),
+                    attempts=attempts,
+                    stopping=context.stopping,
+                    what="open",
+                )
+            except (StoreError, OSError) as error:
+                opened[series_uid] = _unreadable(error)
+                if isinstance(error, StoreError) and error.retryable:
+                    # The store was waited for; the study's other series do not wait again.
+                    attempts = 1
         return opened[series_uid]
 
     return open_images
 
 
+def _unreadable(error: StoreError | OSError) -> Verdict:
+    # An operating system's message names the file; its kind is enough.
+    kind = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+    problem = f"an object of the series cannot be read ({kind or type(error).__name__})"
+    return Verdict("internal_error", {"stage": "select", "problem": problem})
+
+
 def _select(
     context: StageContext, manifest: Manifest, revision: Revision, open_images: OpenImages
 ) -> tuple[ModelSelection, str]:
-    """What one model chooses; a model that is not built costs the others nothing."""
+    """What one model chooses; one that is not built, or cannot choose, costs the others nothing."""
     try:
         digest = model_digest(context.settings, manifest)
-    except ModelError as error:
-        values = {"model": manifest.identity.title, "problem": str(error)}
+        return select_series(manifest, revision.series, open_images), digest
+    except (ModelError, OrchestratorError) as error:
+        values = {"model": manifest.identity.title, "problem": str(error).rstrip(".")}
         verdict = Verdict("model_unavailable", values)
         refused = {series.series_uid: verdict for series in revision.series}
         return ModelSelection(manifest, (), refused), ""
-    return select_series(manifest, revision.series, open_images), digest
 
 
 def model_digest(settings: Settings, manifest: Manifest) -> str:

@@ -6,13 +6,13 @@ ids derive from the revision and the job, so that nothing starts twice.
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID
+from sqlalchemy.exc import SQLAlchemyError
 
 from models.manifest import ModelError, load_catalogue
 from services.common.crashpoints import crashpoint
@@ -21,7 +21,12 @@ from services.common.fates import Verdict
 from services.common.identity import hashed, revision_workflow_id
 from services.common.telemetry import get_logger
 from services.orchestrator import jobs
-from services.orchestrator.asking_again import jobs_to_retry, revision_to_retry
+from services.orchestrator.asking_again import (
+    jobs_to_retry,
+    raise_attempt,
+    revision_to_retry,
+    undecided_revision,
+)
 from services.orchestrator.errors import (
     InferenceFailed,
     ModelUnavailable,
@@ -30,7 +35,7 @@ from services.orchestrator.errors import (
     ReportingUnavailable,
 )
 from services.orchestrator.job_queue import JobQueue
-from services.orchestrator.retrying import with_retries
+from services.orchestrator.retrying import Stopping, with_retries
 from services.orchestrator.revision import read_revision
 from services.orchestrator.stages import (
     StageContext,
@@ -45,6 +50,8 @@ _T = TypeVar("_T")
 DATABASE_ATTEMPTS = 20
 # A job whose worker died this often is what kills it (out of memory, say).
 MAX_STARTS = 5
+# DBOS' states of a workflow that is worked on, or will be.
+_AT_WORK = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 _log = get_logger("orchestrator")
 
 
@@ -56,7 +63,7 @@ class Workflows(DBOSConfiguredInstance):
         super().__init__("axial")
         self._context = context
         self._queue = queue
-        self._stopping = threading.Event()
+        self._stopping = context.stopping
 
     def stop(self) -> None:
         """Has waiting steps give up their wait; their workflows stay pending."""
@@ -72,10 +79,10 @@ class Workflows(DBOSConfiguredInstance):
     def retry(self, study_uid: str) -> int:
         """Starts what failed in a study's newest revision again; returns the number of works."""
         engine = self._context.engine
-        again = jobs_to_retry(engine, study_uid)
+        again = self._with_open_attempts(jobs_to_retry(engine, study_uid))
         crashpoint("orchestrator.retry.recorded")
         self._enqueue(again)
-        number = revision_to_retry(engine, study_uid)
+        number = revision_to_retry(engine, study_uid) or self._abandoned_revision(study_uid)
         if number is None:
             return len(again)
         # The revision's own workflow id is spent; every request is a workflow of its own.
@@ -122,7 +129,18 @@ class Workflows(DBOSConfiguredInstance):
         if starts > MAX_STARTS:
             raise OrchestratorError(f"The worker died {starts - 1} times while working on it.")
         attempts = self._context.settings.orchestrator.infer_attempts
-        return self._persist(lambda: infer_stage(self._context, job_uid), attempts, "infer")
+        try:
+            return self._persist(lambda: infer_stage(self._context, job_uid), attempts, "infer")
+        except Stopping:
+            self._take_start_back(job_uid)
+            raise
+
+    def _take_start_back(self, job_uid: str) -> None:
+        try:
+            jobs.take_start_back(self._context.engine, job_uid)
+        except SQLAlchemyError as error:
+            # A process that stops waits for no database: the job has one start less to go.
+            _log.warning("start_not_taken_back", job=hashed(job_uid), kind=type(error).__name__)
 
     @DBOS.step()
     def _report(self, job_uid: str) -> bool:
@@ -148,7 +166,8 @@ class Workflows(DBOSConfiguredInstance):
             values = {"model": job.model_name, "problem": problem, "stage": job.state}
             jobs.end_job(self._context.engine, job_uid, Verdict(reason, values))
 
-        self._persist(end, DATABASE_ATTEMPTS, "fail")
+        # Without this fate the job would be under way for ever: its workflow's id is spent.
+        self._persist(end, None, "fail")
         _log.error("job_failed", job=hashed(job_uid), reason=reason, problem=problem)
 
     @DBOS.step()
@@ -160,18 +179,47 @@ class Workflows(DBOSConfiguredInstance):
             models = _model_names(self._context.settings.catalogue_dir)
             jobs.record_failure_of_revision(self._context.engine, revision, models, verdict)
 
-        self._persist(end, DATABASE_ATTEMPTS, "fail")
+        # Without these fates nobody could ask for the revision again.
+        self._persist(end, None, "fail")
         _log.error("revision_failed", study=hashed(study_uid), problem=problem)
+
+    def _with_open_attempts(self, again: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        """The jobs with attempts whose workflows can start: one that has ended starts no more."""
+        opened: list[tuple[str, int]] = []
+        for job_uid, attempt in again:
+            if _has_ended(_job_workflow_id(job_uid, attempt)):
+                raised = raise_attempt(self._context.engine, job_uid, attempt)
+                opened += [] if raised is None else [(job_uid, raised)]
+            else:
+                opened.append((job_uid, attempt))
+        return opened
+
+    def _abandoned_revision(self, study_uid: str) -> int | None:
+        """The newest revision when its workflow ended and nothing came of it; else None."""
+        number = undecided_revision(self._context.engine, study_uid)
+        if number is None or not _has_ended(revision_workflow_id(study_uid, number)):
+            return None
+        return number
 
     def _enqueue(self, to_run: list[tuple[str, int]]) -> None:
         for job_uid, attempt in to_run:
-            with SetWorkflowID(f"job:{job_uid}:{attempt}"):
+            with SetWorkflowID(_job_workflow_id(job_uid, attempt)):
                 self._queue.queue.enqueue(self.job, job_uid)
         if to_run:
             self._queue.ring()
 
-    def _persist(self, call: Callable[[], _T], attempts: int, what: str) -> _T:
+    def _persist(self, call: Callable[[], _T], attempts: int | None, what: str) -> _T:
         return with_retries(call, attempts=attempts, stopping=self._stopping, what=what)
+
+
+def _job_workflow_id(job_uid: str, attempt: int) -> str:
+    return f"job:{job_uid}:{attempt}"
+
+
+def _has_ended(workflow_id: str) -> bool:
+    """Whether a workflow was begun and nothing works on it any more."""
+    status = DBOS.get_workflow_status(workflow_id)
+    return status is not None and status.status not in _AT_WORK
 
 
 def _model_names(catalogue: Path) -> list[str]:

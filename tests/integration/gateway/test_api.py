@@ -9,9 +9,11 @@ from typing import Any, cast
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
-from sqlalchemy import update
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
-from services.common.database import InstanceRow, StudyRow
+from services.common.database import DeliveryRow, InstanceRow, JobRow, ResultRow, StudyRow, utc_now
+from services.common.lifecycle import DeliveryState
 from tests.integration.gateway.conftest import SeededGateway
 
 
@@ -22,6 +24,46 @@ def test_health_and_readiness(gateway: SeededGateway) -> None:
 
 def test_metrics_count_what_waits(gateway: SeededGateway) -> None:
     assert 'axial_queue_depth{queue="jobs"} 1.0' in gateway.client.get("/metrics").text
+
+
+def test_queue_that_ran_empty_shows_nothing_waiting(gateway: SeededGateway) -> None:
+    with Session(gateway.engine) as session, session.begin():
+        job_uid = session.scalars(select(JobRow.job_uid)).first()
+        session.add(
+            ResultRow(
+                sop_instance_uid="2.25.3",
+                job_uid=job_uid,
+                study_uid=gateway.done,
+                series_uid="2.25.4",
+                sop_class_uid="1.2",
+                kind="SEG",
+                form="",
+                sequence=1,
+                store_key="k",
+                digest="d",
+                size_bytes=1,
+                created_at=utc_now(),
+            )
+        )
+        session.flush()
+        session.add(
+            DeliveryRow(
+                delivery_uid="2.25.1",
+                job_uid=job_uid,
+                sop_instance_uid="2.25.3",
+                destination="pacs",
+                sequence=1,
+                state=DeliveryState.PENDING,
+                attempts=0,
+                next_attempt_at=utc_now(),
+                created_at=utc_now(),
+            )
+        )
+    gauge = 'axial_queue_depth{queue="delivery:pacs"}'
+    assert f"{gauge} 1.0" in gateway.client.get("/metrics").text
+    with Session(gateway.engine) as session, session.begin():
+        session.execute(update(DeliveryRow).values(state=DeliveryState.DELIVERED))
+    assert f"{gauge} 0.0" in gateway.client.get("/metrics").text
 
 
 def test_studies_tell_their_state_and_fates(gateway: SeededGateway) -> None:

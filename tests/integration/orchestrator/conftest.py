@@ -66,6 +66,7 @@ _BEHAVIOURS = {
     "other-build": 'answer.model_digest = "other"',
     "broken": 'raise ValueError("Doe^John")',
     "slow": "time.sleep(30)",
+    "late": "time.sleep(1.5)",
     "refusing": 'answer.refusal.reason = "blank_image"; labels[:] = 0',
 }
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton
 
 from services.common.settings import TritonSettings
 from services.imaging import Volume
@@ -88,6 +89,28 @@ def test_deadline_ends_a_hanging_model_and_is_not_tried_again(
     with InferenceClient(settings, OWNER) as client, pytest.raises(InferenceFailed) as error:
         _infer(client, "slow", volume)
     assert not error.value.retryable
+
+
+def test_memory_of_a_late_answer_is_given_back_once_the_model_is_done(
+    small_triton: SmallTriton, volume: Volume
+) -> None:
+    owner = f"late{OWNER}"
+    server = triton.InferenceServerClient(f"127.0.0.1:{small_triton.grpc_port}")
+
+    def registered() -> list[str]:
+        status: Any = server.get_system_shared_memory_status()
+        return [name for name in status.regions if name.startswith(f"axial-{owner}.")]
+
+    with (
+        InferenceClient(small_triton.settings("shared_memory", deadline_s=0.3), owner) as impatient,
+        pytest.raises(InferenceFailed),
+    ):
+        _infer(impatient, "late", volume)
+    # Another process of this name finds the registrations, and a job later they are gone.
+    with InferenceClient(small_triton.settings("shared_memory"), owner) as client:
+        _infer(client, "late", volume)
+        _infer(client, "right", volume)
+    assert registered() == []
 
 
 def test_silent_server_is_unavailable_and_said_so(volume: Volume) -> None:

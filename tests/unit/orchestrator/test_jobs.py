@@ -10,7 +10,15 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from models.manifest import Manifest
-from services.common.database import FateRow, JobRow, ResultRow, migrate, open_database, utc_now
+from services.common.database import (
+    FateRow,
+    JobRow,
+    JobStageRow,
+    ResultRow,
+    migrate,
+    open_database,
+    utc_now,
+)
 from services.common.fates import Verdict
 from services.common.identity import derived_uid
 from services.common.lifecycle import JobState, LifecycleError
@@ -260,6 +268,18 @@ def test_revision_whose_selection_failed_can_be_asked_for_again(
     _finish(engine, uid)
     assert set(_fates(engine, 1).values()) == {"segmented"}
     assert revision_to_retry(engine, study_uid) is None
+
+
+def test_long_name_of_a_network_fits_its_column(
+    tmp_path: Path, engine: Engine, manifest: Manifest
+) -> None:
+    study_uid = register_revision(engine, write_head_like(tmp_path))
+    ((uid, _),) = _select(engine, manifest, study_uid, 1).to_run
+    for number in (1, 2):
+        jobs.record_stage(engine, uid, f"infer.network:{number}:{'n' * 60}", utc_now(), 1.0)
+    with Session(engine) as session:
+        stages = list(session.scalars(select(JobStageRow.stage)))
+    assert [len(stage) for stage in stages] == [64, 64]
 
 
 def test_open_end_of_a_range_is_stored_as_a_word(

@@ -40,6 +40,12 @@ def test_attempts_have_an_end() -> None:
     assert call.calls == 3
 
 
+def test_what_must_be_written_down_is_tried_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "LONGEST_WAIT_S", 0.0)
+    call = _Flaky(2000)
+    assert with_retries(call, attempts=None, stopping=threading.Event(), what="x") == 2001
+
+
 def test_permanent_error_is_not_tried_again() -> None:
     call = _Flaky(9, retryable=False)
     with pytest.raises(AxialError):

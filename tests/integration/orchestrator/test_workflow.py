@@ -1,0 +1,233 @@
+"""The durable workflow when things around it end: outages, polite stops, spent workflow ids."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from dbos import DBOS, SetWorkflowID
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from models.manifest import BuildRecord
+from services.common.database import FateRow, JobRow, migrate, open_database
+from services.common.identity import revision_workflow_id
+from services.common.lifecycle import JobState
+from services.common.settings import Settings, TritonSettings
+from services.common.store import StudyStore
+from services.orchestrator import jobs, retrying, workflow
+from services.orchestrator.errors import ModelUnavailable
+from services.orchestrator.job_queue import JobQueue
+from services.orchestrator.retrying import Stopping
+from services.orchestrator.stages import StageContext, select_stage
+from services.orchestrator.workflow import Workflows
+from tests.builders.head_like import write_head_like
+from tests.builders.revisions import register_revision
+
+CATALOGUE = Path(__file__).parents[3] / "models" / "catalogue"
+MODEL = "brain-extraction"
+DEADLINE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker under DBOS; a process has one."""
+
+    context: StageContext
+    workflows: Workflows
+    folder: Path
+
+    def receive(self, study: str) -> str:
+        """Freezes a study with one series that the model wants; returns its UID."""
+        files = write_head_like(self.folder / study, study=study, series=f"{study}-t1")
+        return register_revision(self.context.engine, files, store=self.context.store)
+
+    def job(self, study_uid: str) -> JobRow | None:
+        """The study's only job."""
+        with Session(self.context.engine, expire_on_commit=False) as session:
+            return session.scalars(select(JobRow).where(JobRow.study_uid == study_uid)).first()
+
+    def reasons(self, study_uid: str) -> list[str]:
+        """Why its series ended."""
+        with Session(self.context.engine) as session:
+            found = select(FateRow.reason).where(FateRow.study_uid == study_uid)
+            return list(session.scalars(found))
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Generator[Worker]:
+    folder = tmp_path_factory.mktemp("worker")
+    engine = open_database(f"sqlite:///{folder / 'axial.sqlite'}")
+    migrate(engine)
+    shutil.copytree(CATALOGUE / MODEL, folder / "catalogue" / MODEL)
+    _build(folder / "built" / "cpu" / "repository" / MODEL)
+    context = StageContext(
+        settings=Settings(
+            catalogue_dir=folder / "catalogue", triton=TritonSettings(repository=folder / "built")
+        ),
+        engine=engine,
+        store=StudyStore(folder / "store"),
+        inference=cast(Any, None),
+        reporting=cast(Any, None),
+    )
+    DBOS(
+        config={
+            "name": "axial",
+            "system_database_url": f"sqlite:///{folder / 'dbos.sqlite'}",
+            "executor_id": "test",
+            "application_version": "1",
+            "log_level": "CRITICAL",
+        }
+    )
+    queue = JobQueue(1)
+    workflows = Workflows(context, queue)
+    DBOS.listen_queues([])
+    DBOS.launch()
+    queue.open()
+    yield Worker(context, workflows, folder)
+    context.stopping.set()
+    queue.close()
+    DBOS.destroy()
+    engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "LONGEST_WAIT_S", 0.005)
+
+
+def _build(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    record = BuildRecord.model_validate(
+        {
+            "schema": "axial.build/v1",
+            "model": MODEL,
+            "version": "1",
+            "digest": "d" * 64,
+            "target": "cpu",
+            "precision": "f32",
+            "build_key": "e" * 64,
+            "parity": (),
+            "versions": {},
+            "built_at": "2026-01-15",
+            "seconds": 1.0,
+            "files": (),
+        }
+    )
+    (folder / "build-record.json").write_text(record.model_dump_json(by_alias=True))
+
+
+def _wait(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _away(*_: Any) -> Any:
+    raise OperationalError("x", {}, Exception("the disk is full"))
+
+
+def _broken_off(*_: Any) -> bool:
+    raise ValueError
+
+
+def test_revision_gets_its_fates_however_long_the_database_was_away(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study_uid = worker.receive("outage")
+    asked: list[int] = []
+
+    def refuse(*_: Any) -> Any:
+        asked.append(1)
+        _away()
+
+    with monkeypatch.context() as outage:
+        outage.setattr(workflow, "select_stage", _away)
+        outage.setattr(workflow, "read_revision", refuse)
+        worker.workflows.begin(study_uid, 1)
+        _wait(lambda: len(asked) > 2 * workflow.DATABASE_ATTEMPTS)
+        assert worker.reasons(study_uid) == []
+    _wait(lambda: worker.reasons(study_uid) == ["internal_error"])
+
+
+def test_job_gets_its_fate_however_long_the_database_was_away(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study_uid = worker.receive("job-outage")
+    asked: list[int] = []
+
+    def refuse(*_: Any) -> Any:
+        asked.append(1)
+        _away()
+
+    with monkeypatch.context() as outage:
+        outage.setattr(jobs, "count_start", _away)
+        outage.setattr(jobs, "read_job", refuse)
+        worker.workflows.begin(study_uid, 1)
+        _wait(lambda: len(asked) > 2 * workflow.DATABASE_ATTEMPTS)
+    _wait(lambda: worker.reasons(study_uid) == ["internal_error"])
+
+
+def test_retry_goes_on_with_a_job_whose_workflow_has_ended(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study_uid = worker.receive("abandoned-job")
+    ((job_uid, attempt),) = select_stage(worker.context, study_uid, 1).to_run
+    with SetWorkflowID(f"job:{job_uid}:{attempt}"):
+        ended = DBOS.start_workflow(_nothing)
+    ended.get_result()
+    monkeypatch.setattr(workflow, "infer_stage", _broken_off)
+    assert worker.workflows.retry(study_uid) == 1
+    _wait(lambda: worker.reasons(study_uid) == ["internal_error"])
+    job = worker.job(study_uid)
+    assert job is not None
+    assert (job.state, job.attempt) == (JobState.FAILED, attempt + 1)
+
+
+def test_retry_selects_again_where_a_revisions_workflow_ended_with_nothing(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study_uid = worker.receive("abandoned")
+    # Not begun yet: its announcement is under way, and a retry adds nothing.
+    assert worker.workflows.retry(study_uid) == 0
+    with SetWorkflowID(revision_workflow_id(study_uid, 1)):
+        ended = DBOS.start_workflow(_nothing)
+    ended.get_result()
+    monkeypatch.setattr(workflow, "infer_stage", _broken_off)
+    assert worker.workflows.retry(study_uid) == 1
+    _wait(lambda: worker.reasons(study_uid) == ["internal_error"])
+    assert worker.job(study_uid) is not None
+
+
+def test_worker_that_is_stopped_politely_is_no_death(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study_uid = worker.receive("stopped")
+    ((job_uid, _),) = select_stage(worker.context, study_uid, 1).to_run
+
+    def stop(*_: Any) -> Any:
+        worker.context.stopping.set()
+        raise ModelUnavailable("The server is restarting.")
+
+    monkeypatch.setattr(workflow, "infer_stage", stop)
+    infer: Any = worker.workflows._infer  # pyright: ignore[reportPrivateUsage]
+    try:
+        for _ in range(workflow.MAX_STARTS + 1):
+            worker.context.stopping.clear()
+            with pytest.raises(Stopping):
+                infer(job_uid)
+    finally:
+        worker.context.stopping.clear()
+    assert jobs.read_job(worker.context.engine, job_uid).starts == 0
+
+
+@DBOS.workflow()
+def _nothing() -> None:
+    """A workflow that ends without having written anything down."""

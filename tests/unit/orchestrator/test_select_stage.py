@@ -1,0 +1,227 @@
+"""Stages select and gate over a catalogue and a store: what one trouble costs, and what not."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import errno
+import io
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from models.manifest import BuildRecord
+from services.common.database import FateRow, InstanceRow, JobRow
+from services.common.fates import Verdict
+from services.common.headers import InstanceHeader
+from services.common.identity import derived_uid
+from services.common.lifecycle import JobState
+from services.common.settings import Settings, TritonSettings
+from services.common.store import StoreError, StudyStore
+from services.imaging import open_stored_images
+from services.orchestrator import jobs, retrying, stages
+from services.orchestrator.asking_again import revision_to_retry
+from services.orchestrator.examining import ReadySelection, examine_study
+from services.orchestrator.stages import StageContext, select_stage
+from tests.builders.enhanced import enhanced_of
+from tests.builders.head_like import write_head_like
+from tests.builders.revisions import register_revision
+
+CATALOGUE = Path(__file__).parents[3] / "models" / "catalogue"
+MODEL = "brain-extraction"
+T1 = derived_uid("test", "study", "t1")
+
+
+class Place:
+    """A catalogue with one model that is built, a store and a database."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.engine, self.folder = engine, folder
+        self.store = StudyStore(folder / "store")
+        shutil.copytree(CATALOGUE / MODEL, folder / "catalogue" / MODEL)
+        self.build(MODEL)
+        self.context = StageContext(
+            settings=Settings(
+                catalogue_dir=folder / "catalogue",
+                triton=TritonSettings(repository=folder / "built"),
+            ),
+            engine=engine,
+            store=self.store,
+            inference=cast(Any, None),
+            reporting=cast(Any, None),
+        )
+
+    def build(self, model: str) -> Path:
+        """Writes down that a model was built; returns the record."""
+        folder = self.folder / "built" / "cpu" / "repository" / model
+        folder.mkdir(parents=True, exist_ok=True)
+        record = BuildRecord.model_validate(
+            {
+                "schema": "axial.build/v1",
+                "model": model,
+                "version": "1",
+                "digest": "d" * 64,
+                "target": "cpu",
+                "precision": "f32",
+                "build_key": "e" * 64,
+                "parity": (),
+                "versions": {},
+                "built_at": "2026-01-15",
+                "seconds": 1.0,
+                "files": (),
+            }
+        )
+        path = folder / "build-record.json"
+        path.write_text(record.model_dump_json(by_alias=True))
+        return path
+
+    def add_model_with_two_roles(self) -> None:
+        """Puts a valid model beside the usual one, of a kind that this version does not run."""
+        manifest = yaml.safe_load((CATALOGUE / MODEL / "model.yaml").read_text())
+        manifest["identity"]["name"] = "two-roles"
+        ((_, role),) = manifest["roles"].items()
+        manifest["roles"]["other"] = copy.deepcopy(role)
+        folder = self.folder / "catalogue" / "two-roles"
+        folder.mkdir()
+        (folder / "model.yaml").write_text(yaml.safe_dump(manifest))
+        self.build("two-roles")
+
+    def receive(self, files: Sequence[Path], number: int = 1) -> str:
+        """Freezes files as a revision; returns the study's UID."""
+        return register_revision(self.engine, list(files), number, store=self.store)
+
+    def select(self, study_uid: str, number: int = 1) -> jobs.RecordedSelection:
+        """Runs the stage."""
+        return select_stage(self.context, study_uid, number)
+
+    def fates(self, number: int, model: str = MODEL) -> dict[str, str]:
+        """Series UID -> reason."""
+        with Session(self.engine) as session:
+            rows = session.scalars(
+                select(FateRow).where(FateRow.revision == number, FateRow.model_name == model)
+            )
+            return {row.series_uid: row.reason for row in rows}
+
+    def states(self) -> list[str]:
+        """Of every job, by revision."""
+        with Session(self.engine) as session:
+            return list(session.scalars(select(JobRow.state).order_by(JobRow.revision)))
+
+    def finish(self, job_uid: str) -> None:
+        """Ends a job well."""
+        jobs.advance_job(self.engine, job_uid, JobState.INFERRED)
+        jobs.advance_job(self.engine, job_uid, JobState.REPORTED)
+        jobs.end_job(self.engine, job_uid, Verdict("segmented", {"model": "m", "found": "x"}))
+
+
+@pytest.fixture
+def place(engine: Engine, tmp_path: Path) -> Place:
+    return Place(engine, tmp_path)
+
+
+@pytest.fixture
+def with_multiframe(place: Place, tmp_path: Path) -> tuple[list[Path], str]:
+    """A classic series and an enhanced object of another; with that one's series UID."""
+    good = write_head_like(tmp_path / "good", series="t1")
+    enhanced = enhanced_of(write_head_like(tmp_path / "other", series="t2"), tmp_path / "e.dcm")
+    return [*good, enhanced], derived_uid("test", "study", "t2")
+
+
+def test_result_of_an_earlier_revision_stands_while_its_model_is_not_built(
+    place: Place, tmp_path: Path
+) -> None:
+    t1 = write_head_like(tmp_path / "a", series="t1")
+    study_uid = place.receive(t1)
+    ((first, _),) = place.select(study_uid).to_run
+    place.finish(first)
+    scout = write_head_like(
+        tmp_path / "b", series="scout", image_type=("ORIGINAL", "PRIMARY", "LOCALIZER")
+    )
+    place.receive([*t1, *scout], 2)
+    place.build(MODEL).unlink()
+    assert place.select(study_uid, 2) == jobs.RecordedSelection((), ())
+    assert place.states() == ["processed"]
+    assert set(place.fates(2).values()) == {"model_unavailable"}
+    place.build(MODEL)
+    assert revision_to_retry(place.engine, study_uid) == 2
+    assert place.select(study_uid, 2) == jobs.RecordedSelection((), ())
+    assert place.states() == ["processed"]
+    assert sorted(place.fates(2).values()) == ["localizer", "unchanged"]
+
+
+def test_job_under_way_goes_on_while_its_model_is_not_built_and_is_found_again(
+    place: Place, tmp_path: Path
+) -> None:
+    t1 = write_head_like(tmp_path / "a", series="t1")
+    study_uid = place.receive(t1)
+    to_run = place.select(study_uid).to_run
+    other = write_head_like(tmp_path / "b", series="other", description="T2 FLAIR")
+    place.receive([*t1, *other], 2)
+    place.build(MODEL).unlink()
+    assert place.select(study_uid, 2) == jobs.RecordedSelection((), ())
+    place.build(MODEL)
+    assert place.select(study_uid, 2) == jobs.RecordedSelection(to_run, ())
+    place.finish(to_run[0][0])
+    assert sorted(place.fates(2).values()) == ["attribute_mismatch", "unchanged"]
+
+
+def test_model_with_two_roles_costs_the_other_models_nothing(place: Place, tmp_path: Path) -> None:
+    place.add_model_with_two_roles()
+    study_uid = place.receive(write_head_like(tmp_path, series="t1"))
+    assert len(place.select(study_uid).to_run) == 1
+    assert place.fates(1, "two-roles") == {T1: "model_unavailable"}
+
+
+def test_object_that_the_disk_does_not_give_costs_its_own_series_only(
+    place: Place, with_multiframe: tuple[list[Path], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, unreadable = with_multiframe
+    study_uid = place.receive(files)
+    with Session(place.engine) as session:
+        keys = session.scalars(
+            select(InstanceRow.store_key).where(InstanceRow.series_uid == unreadable)
+        )
+        (broken,) = (str(place.store.path(key)) for key in keys)
+    opened = builtins.open
+
+    def refuse(file: Any, *arguments: Any, **options: Any) -> Any:
+        if str(file) == broken:
+            raise OSError(errno.EIO, "Input/output error", broken)
+        return opened(file, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(builtins, "open", refuse)
+        patched.setattr(io, "open", refuse)
+        assert len(place.select(study_uid).to_run) == 1
+        assert examine_study(place.context, study_uid) == [ReadySelection(MODEL, (T1,))]
+    assert place.fates(1) == {unreadable: "internal_error"}
+    assert revision_to_retry(place.engine, study_uid) == 1
+
+
+def test_store_that_is_away_is_asked_again_and_then_costs_its_own_series_only(
+    place: Place, with_multiframe: tuple[list[Path], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, unreadable = with_multiframe
+    study_uid = place.receive(files)
+    asked: list[str] = []
+
+    def away(headers: Sequence[InstanceHeader], store: StudyStore) -> Any:
+        if headers[0].series_uid != unreadable:
+            return open_stored_images(headers, store)
+        asked.append(unreadable)
+        raise StoreError("The store does not answer.", retryable=True)
+
+    monkeypatch.setattr(stages, "open_stored_images", away)
+    monkeypatch.setattr(retrying, "LONGEST_WAIT_S", 0.001)
+    assert len(place.select(study_uid).to_run) == 1
+    assert place.fates(1) == {unreadable: "internal_error"}
+    assert len(asked) > 1
+    asked.clear()
+    assert examine_study(place.context, study_uid) == [ReadySelection(MODEL, (T1,))]
+    assert len(asked) == 1
