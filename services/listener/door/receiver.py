@@ -190,6 +190,7 @@ class Receiver:
         except OSError as error:  # memory or descriptors are short: this connection's end only
             self._report("connection_failed", {"problem": type(error).__name__})
         finally:
+            association = None  # it knows us: without this its buffer stayed until it is collected
             self._end(connection, served)
 
     def _tell_of_end(
