@@ -18,7 +18,7 @@ from services.common.telemetry import get_logger
 
 _OPTIONS = (("grpc.so_reuseport", 0),)
 # A peer that was restarted is found again quickly; the default backs off to two minutes.
-_CHANNEL_OPTIONS = (
+RECONNECT_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -68,7 +68,7 @@ def serve_rpc(
 
 def open_channel(address: str) -> grpc.Channel:
     """A channel that reconnects within a second; close it or use it as a context manager."""
-    return grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
+    return grpc.insecure_channel(address, options=RECONNECT_OPTIONS)
 
 
 def current_metadata() -> tuple[tuple[str, str], ...]:

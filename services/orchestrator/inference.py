@@ -23,6 +23,7 @@ import tritonclient.utils.shared_memory as shared_memory
 from axial.v1 import inference_pb2
 from tritonclient.utils import InferenceServerException
 
+from services.common.rpc import RECONNECT_OPTIONS
 from services.common.settings import TritonSettings
 from services.common.telemetry import get_logger
 from services.imaging import Volume
@@ -32,9 +33,8 @@ _log = get_logger("orchestrator")
 
 _REGION_FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory lies on Linux
 _REGION_PREFIX = "axial-"
-# A server that was restarted is found again within a second, as our own services are
-# (services.common.rpc); the default backs off to two minutes. Giving any argument replaces the
-# library's own, so those are repeated.
+# A server that was restarted is found again within a second, as our own services are. Giving any
+# argument replaces the library's own, so those are repeated.
 _KEEPALIVE = triton.KeepAliveOptions()
 _CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", 2**31 - 1),
@@ -43,9 +43,7 @@ _CHANNEL_OPTIONS = [
     ("grpc.keepalive_timeout_ms", _KEEPALIVE.keepalive_timeout_ms),
     ("grpc.keepalive_permit_without_calls", _KEEPALIVE.keepalive_permit_without_calls),
     ("grpc.http2.max_pings_without_data", _KEEPALIVE.http2_max_pings_without_data),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+    *RECONNECT_OPTIONS,
 ]
 # Deadline of calls that move no pixels.
 CONTROL_DEADLINE_S = 10.0

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from dbos import DBOS, SetWorkflowID
@@ -15,23 +14,19 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from models.manifest import BuildRecord
 from services.common.database import FateRow, JobRow, migrate, open_database
 from services.common.identity import revision_workflow_id
 from services.common.lifecycle import JobState
-from services.common.settings import Settings, TritonSettings
-from services.common.store import StudyStore
 from services.orchestrator import jobs, retrying, workflow
 from services.orchestrator.errors import ModelUnavailable
 from services.orchestrator.job_queue import JobQueue
 from services.orchestrator.retrying import Stopping
 from services.orchestrator.stages import StageContext, select_stage
 from services.orchestrator.workflow import Workflows
+from tests.builders.catalogue import stage_context, write_build_record
 from tests.builders.head_like import write_head_like
 from tests.builders.revisions import register_revision
 
-CATALOGUE = Path(__file__).parents[3] / "models" / "catalogue"
-MODEL = "brain-extraction"
 DEADLINE_S = 20.0
 
 
@@ -65,17 +60,8 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Generator[Worker]:
     folder = tmp_path_factory.mktemp("worker")
     engine = open_database(f"sqlite:///{folder / 'axial.sqlite'}")
     migrate(engine)
-    shutil.copytree(CATALOGUE / MODEL, folder / "catalogue" / MODEL)
-    _build(folder / "built" / "cpu" / "repository" / MODEL)
-    context = StageContext(
-        settings=Settings(
-            catalogue_dir=folder / "catalogue", triton=TritonSettings(repository=folder / "built")
-        ),
-        engine=engine,
-        store=StudyStore(folder / "store"),
-        inference=cast(Any, None),
-        reporting=cast(Any, None),
-    )
+    context = stage_context(engine, folder)
+    write_build_record(folder)
     DBOS(
         config={
             "name": "axial",
@@ -100,27 +86,6 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Generator[Worker]:
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "LONGEST_WAIT_S", 0.005)
-
-
-def _build(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    record = BuildRecord.model_validate(
-        {
-            "schema": "axial.build/v1",
-            "model": MODEL,
-            "version": "1",
-            "digest": "d" * 64,
-            "target": "cpu",
-            "precision": "f32",
-            "build_key": "e" * 64,
-            "parity": (),
-            "versions": {},
-            "built_at": "2026-01-15",
-            "seconds": 1.0,
-            "files": (),
-        }
-    )
-    (folder / "build-record.json").write_text(record.model_dump_json(by_alias=True))
 
 
 def _wait(condition: Callable[[], object]) -> None:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from sqlalchemy import Engine, delete, update
 
-from models.manifest import BuildRecord
 from services.common.database import InstanceRow, JobRow, RevisionInstanceRow, utc_now
 from services.common.identity import derived_uid
-from services.common.settings import Settings, TritonSettings
-from services.common.store import StudyStore
 from services.orchestrator.examining import ReadySelection, examine_study
-from services.orchestrator.stages import StageContext
+from tests.builders.catalogue import MODEL, stage_context, write_build_record
 from tests.builders.head_like import write_head_like
 from tests.builders.revisions import register_revision
 
-CATALOGUE = Path(__file__).parents[3] / "models" / "catalogue"
-MODEL = "brain-extraction"
 T1 = derived_uid("test", "study", "t1")
 
 
@@ -29,41 +22,14 @@ class Asked:
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine, self.folder = engine, folder
-        self.store = StudyStore(folder / "store")
+        self.context = stage_context(engine, folder)
+        self.store = self.context.store
         self.catalogue = folder / "catalogue"
-        shutil.copytree(CATALOGUE / MODEL, self.catalogue / MODEL)
         self.revision = 0
-        self.context = StageContext(
-            settings=Settings(
-                catalogue_dir=self.catalogue, triton=TritonSettings(repository=folder / "built")
-            ),
-            engine=engine,
-            store=self.store,
-            inference=cast(Any, None),
-            reporting=cast(Any, None),
-        )
 
     def build(self) -> None:
         """Writes down that the model was built."""
-        folder = self.folder / "built" / "cpu" / "repository" / MODEL
-        folder.mkdir(parents=True)
-        record = BuildRecord.model_validate(
-            {
-                "schema": "axial.build/v1",
-                "model": MODEL,
-                "version": "1",
-                "digest": "d" * 64,
-                "target": "cpu",
-                "precision": "f32",
-                "build_key": "e" * 64,
-                "parity": (),
-                "versions": {},
-                "built_at": "2026-01-15",
-                "seconds": 1.0,
-                "files": (),
-            }
-        )
-        (folder / "build-record.json").write_text(record.model_dump_json(by_alias=True))
+        write_build_record(self.folder)
 
     def receive(self, files: list[Path]) -> str:
         """Registers files and leaves them unfrozen; returns the study's UID."""

@@ -6,35 +6,31 @@ import builtins
 import copy
 import errno
 import io
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import yaml
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from models.manifest import BuildRecord
 from services.common.database import FateRow, InstanceRow, JobRow
 from services.common.fates import Verdict
 from services.common.headers import InstanceHeader
 from services.common.identity import derived_uid
 from services.common.lifecycle import JobState
-from services.common.settings import Settings, TritonSettings
 from services.common.store import StoreError, StudyStore
 from services.imaging import open_stored_images
 from services.orchestrator import jobs, retrying, stages
 from services.orchestrator.asking_again import revision_to_retry
 from services.orchestrator.examining import ReadySelection, examine_study
-from services.orchestrator.stages import StageContext, select_stage
+from services.orchestrator.stages import select_stage
+from tests.builders.catalogue import CATALOGUE, MODEL, stage_context, write_build_record
 from tests.builders.enhanced import enhanced_of
 from tests.builders.head_like import write_head_like
 from tests.builders.revisions import register_revision
 
-CATALOGUE = Path(__file__).parents[3] / "models" / "catalogue"
-MODEL = "brain-extraction"
 T1 = derived_uid("test", "study", "t1")
 
 
@@ -43,43 +39,13 @@ class Place:
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine, self.folder = engine, folder
-        self.store = StudyStore(folder / "store")
-        shutil.copytree(CATALOGUE / MODEL, folder / "catalogue" / MODEL)
+        self.context = stage_context(engine, folder)
+        self.store = self.context.store
         self.build(MODEL)
-        self.context = StageContext(
-            settings=Settings(
-                catalogue_dir=folder / "catalogue",
-                triton=TritonSettings(repository=folder / "built"),
-            ),
-            engine=engine,
-            store=self.store,
-            inference=cast(Any, None),
-            reporting=cast(Any, None),
-        )
 
     def build(self, model: str) -> Path:
         """Writes down that a model was built; returns the record."""
-        folder = self.folder / "built" / "cpu" / "repository" / model
-        folder.mkdir(parents=True, exist_ok=True)
-        record = BuildRecord.model_validate(
-            {
-                "schema": "axial.build/v1",
-                "model": model,
-                "version": "1",
-                "digest": "d" * 64,
-                "target": "cpu",
-                "precision": "f32",
-                "build_key": "e" * 64,
-                "parity": (),
-                "versions": {},
-                "built_at": "2026-01-15",
-                "seconds": 1.0,
-                "files": (),
-            }
-        )
-        path = folder / "build-record.json"
-        path.write_text(record.model_dump_json(by_alias=True))
-        return path
+        return write_build_record(self.folder, model)
 
     def add_model_with_two_roles(self) -> None:
         """Puts a valid model beside the usual one, of a kind that this version does not run."""
