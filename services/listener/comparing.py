@@ -19,6 +19,8 @@ from services.listener.backoff import backoff_s
 
 _log = get_logger("listener")
 
+_LEFT_WITHIN_S = 5.0
+
 
 class Comparing:
     """A thread that deals with one instance after the other; a context manager.
@@ -39,11 +41,14 @@ class Comparing:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends after the one under way; the spool keeps the others."""
+        """Ends after the one under way, or without it where the store does not answer.
+
+        The spool keeps what was not dealt with.
+        """
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        self._thread.join()
+        self._thread.join(_LEFT_WITHIN_S)
 
     def alive(self) -> bool:
         """Whether the thread runs."""
