@@ -1,0 +1,20 @@
+"""Conflicts: other bytes under a known SOP Instance UID.
+
+Revision: 0003
+Follows: 0002
+"""
+
+from __future__ import annotations
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Nothing yet."""
+
+
+def downgrade() -> None:
+    """Nothing yet."""
