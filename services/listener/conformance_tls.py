@@ -1,9 +1,9 @@
-"""The conformance statement's part on secure transport, from the profiles of `door.tls`."""
+"""The conformance statement's part on secure transport, from `services.dimse.tls`."""
 
 from __future__ import annotations
 
 from services.common.settings import TlsSettings
-from services.listener.door.tls import PROFILES
+from services.dimse.tls import PROFILES
 
 # The port registered for DICOM over TLS (PS3.15 annex B).
 REGISTERED_PORT = 2762

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from services.common.settings import ListenerSettings, Peer, TlsSettings
+from services.dimse.tls import TlsFiles
 from services.listener.door.admission import AdmissionRules, PeerRule
-from services.listener.door.tls import TlsFiles
 
 
 def admission_rules(settings: ListenerSettings) -> AdmissionRules:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from services.listener.door.tls import TlsFiles, shake_hands, wrap
+from services.dimse.tls import TlsFiles, shake_hands, wrap
 
 _DAY = dt.timedelta(days=1)
 

@@ -12,7 +12,7 @@ import psutil
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian
 
-from services.listener.door import dimse, pdu
+from services.dimse import commands, pdu
 from tests.builders.peers import wait_until
 from tests.builders.stow import data_set_of
 from tests.fuzz.dicom_door import CT, SYNTAXES
@@ -72,7 +72,7 @@ class RawSender:
         data = pydicom.dcmread(file, stop_before_pixels=True)
         uids = {"sop_class": str(data.SOPClassUID), "instance": str(data.SOPInstanceUID)}
         context_id = 2 * SYNTAXES.index(ExplicitVRLittleEndian) + 1
-        self.send(values(context_id, 3, command(dimse.C_STORE_RQ, **uids)))
+        self.send(values(context_id, 3, command(commands.C_STORE_RQ, **uids)))
         self.send(values(context_id, 2, data_set_of(file.read_bytes())))
         return self.status()
 

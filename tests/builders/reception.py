@@ -16,8 +16,8 @@ from sqlalchemy import Engine
 
 from services.common.headers import scheme
 from services.common.store import StudyStore
+from services.dimse.commands import C_STORE_RQ, Command
 from services.listener.arrivals import Offered, StoredInstance
-from services.listener.door.dimse import C_STORE_RQ, Command
 from services.listener.door.part10 import digest_text
 from services.listener.door.spool import Spool
 from services.listener.door.store import Sender, StoreOperation, Taking

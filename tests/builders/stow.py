@@ -15,10 +15,10 @@ from pydicom.dataset import Dataset
 
 from services.common.headers import scheme
 from services.common.settings import ListenerSettings, StowSettings
+from services.dimse.tls import TlsFiles
 from services.listener.door.part10 import META_BYTES
 from services.listener.door.spool import Spool, SpooledFile
 from services.listener.door.store import Taking
-from services.listener.door.tls import TlsFiles
 from services.listener.peers import admission_rules
 from services.listener.presentation_contexts import accepted_contexts
 from services.listener.stow.app import StowDoor

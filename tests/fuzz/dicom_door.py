@@ -13,15 +13,15 @@ from typing import Any
 
 from services.common.header_scan import EXPLICIT_BIG, IMPLICIT_LITTLE, ScanError, scan
 from services.common.headers import scheme
-from services.listener.door import dimse, pdu
+from services.dimse import commands, pdu
+from services.dimse.pdu import AssociateRequest
+from services.dimse.wire import Wire
 from services.listener.door.admission import AdmissionRules, PeerRule
 from services.listener.door.association import Association
 from services.listener.door.config import DoorConfig
 from services.listener.door.part10 import META_BYTES, TornFileError, read_meta
-from services.listener.door.pdu import AssociateRequest
 from services.listener.door.spool import Spool
 from services.listener.door.store import Taking
-from services.listener.door.wire import Wire
 from tests.fuzz.spool_in_memory import spool_in_memory, take_out
 
 SYNTAXES = (
@@ -46,7 +46,7 @@ def parse_everything(data: bytes) -> None:
     """Every parser that sees a peer's bytes."""
     for parse, planned in (
         (pdu.parse_associate_request, pdu.MalformedPduError),
-        (dimse.parse_command, dimse.MalformedCommandError),
+        (commands.parse_command, commands.MalformedCommandError),
     ):
         with suppress(planned):
             parse(data)

@@ -14,8 +14,8 @@ from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID
 
-from services.listener.door.dimse import C_ECHO_RQ, C_STORE_RQ
-from services.listener.door.pdu import (
+from services.dimse.commands import C_ECHO_RQ, C_STORE_RQ
+from services.dimse.pdu import (
     A_ASSOCIATE_RQ,
     A_RELEASE_RQ,
     APPLICATION_CONTEXT,

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
+from services.dimse.tls import PeerCertificate
+
 VERIFICATION = "1.2.840.10008.1.1"
 ECHO, STORE, STOW = "echo", "store", "stow"
 EVERY_VERB = (ECHO, STORE, STOW)
@@ -115,19 +117,6 @@ def _peer_from_json(document: Mapping[str, Any]) -> PeerRule:
     for name in ("ae_titles", "addresses", "verbs"):
         values[name] = tuple(values[name])
     return PeerRule(**values)
-
-
-@dataclass(frozen=True, slots=True)
-class PeerCertificate:
-    """The verified certificate at the other end of a TLS connection.
-
-    Attributes:
-        common_name: of its subject; None when there is none.
-        sha256: its fingerprint, 64 lower-case hexadecimal digits.
-    """
-
-    common_name: str | None
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.common.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from services.listener.door import dimse, pdu
+from services.dimse import commands, pdu
+from services.dimse.commands import Command
+from services.dimse.pdu import AssociateRequest, MalformedPduError
+from services.dimse.wire import ConnectionLostError, SilentPeerError, Wire
 from services.listener.door.admission import PeerRule, Rejection
 from services.listener.door.config import DoorConfig
-from services.listener.door.dimse import Command
 from services.listener.door.negotiation import ACCEPTED, answer_contexts, answer_roles
-from services.listener.door.pdu import AssociateRequest, MalformedPduError
 from services.listener.door.store import Sender, StoreOperation, Taking
-from services.listener.door.wire import ConnectionLostError, SilentPeerError, Wire
 from services.listener.statuses import StoreStatus
 
 # PS3.8 table 9-21: result, source, reason.
@@ -95,7 +95,7 @@ class Association:
                 self._wire.set_patience(self._config.idle_timeout_s)
                 while self._take(*self._wire.read()):
                     pass
-        except (MalformedPduError, dimse.MalformedCommandError) as error:
+        except (MalformedPduError, commands.MalformedCommandError) as error:
             self._abort(error)
         except SilentPeerError:
             self.tally.ended = "silent"
@@ -189,20 +189,20 @@ class Association:
             raise MalformedPduError("A command without end.")
         if not last:
             return
-        command = dimse.parse_command(self._command)
+        command = commands.parse_command(self._command)
         self._command = b""
-        if command.field == dimse.C_STORE_RQ and command.has_data_set:
+        if command.field == commands.C_STORE_RQ and command.has_data_set:
             accepted = self._syntaxes[context_id]
             operation = StoreOperation(self._taking, command, *accepted, self._sender)
             self._store = (operation, command, context_id)
-        elif command.field == dimse.C_STORE_RQ:
+        elif command.field == commands.C_STORE_RQ:
             self._answer(command, context_id, StoreStatus.CANNOT_UNDERSTAND, "No data set.")
         elif command.has_data_set:
             raise MalformedPduError("A data set with a command that has none here.")
-        elif command.field == dimse.C_ECHO_RQ:
+        elif command.field == commands.C_ECHO_RQ:
             self._answer(command, context_id, StoreStatus.SUCCESS)
-        elif command.field != dimse.C_CANCEL_RQ and not command.field & dimse.RESPONSE:
-            self._answer(command, context_id, dimse.UNRECOGNISED_OPERATION)
+        elif command.field != commands.C_CANCEL_RQ and not command.field & commands.RESPONSE:
+            self._answer(command, context_id, commands.UNRECOGNISED_OPERATION)
 
     def _take_data(self, fragment: memoryview, context_id: int, *, last: bool) -> None:
         if self._store is None or self._store[2] != context_id:
@@ -222,7 +222,7 @@ class Association:
         self._answer(command, context_id, status, comment)
 
     def _answer(self, command: Command, context_id: int, status: int, comment: str = "") -> None:
-        self._wire.send(pdu.p_data(context_id, dimse.response(command, status, comment)))
+        self._wire.send(pdu.p_data(context_id, commands.response(command, status, comment)))
 
     def _reject(self, request: AssociateRequest, reason: str, code: tuple[int, int, int]) -> bool:
         self.tally.ended = "rejected"
@@ -230,7 +230,7 @@ class Association:
         self._last_word(pdu.associate_reject(*code))
         return False
 
-    def _abort(self, error: MalformedPduError | dimse.MalformedCommandError) -> None:
+    def _abort(self, error: MalformedPduError | commands.MalformedCommandError) -> None:
         reason = getattr(error, "reason", pdu.INVALID_PARAMETER)
         self.tally.ended = "malformed"
         self._tell("association_malformed", problem=str(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from services.listener.door.pdu import AnsweredContext, AssociateRequest
+from services.dimse.pdu import AnsweredContext, AssociateRequest
 
 ACCEPTED = 0
 USER_REJECTION = 1

@@ -24,6 +24,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from services.dimse.pdu import AssociateRequest
+from services.dimse.tls import (
+    TlsContexts,
+    TlsError,
+    TlsFiles,
+    peer_certificate,
+    shake_hands,
+    wrap,
+)
+from services.dimse.wire import Wire
 from services.listener.door.admission import (
     AssociationRequest,
     PeerRule,
@@ -35,19 +45,9 @@ from services.listener.door.association import Association
 from services.listener.door.channel import Channel
 from services.listener.door.config import DoorConfig
 from services.listener.door.outbox import MainProcessGoneError, Outbox
-from services.listener.door.pdu import AssociateRequest
 from services.listener.door.slots import Slots
 from services.listener.door.spool import Spool
 from services.listener.door.store import Taking
-from services.listener.door.tls import (
-    TlsContexts,
-    TlsError,
-    TlsFiles,
-    peer_certificate,
-    shake_hands,
-    wrap,
-)
-from services.listener.door.wire import Wire
 
 # Connections without an association, that have not asked for one yet or linger after its end:
 # beyond these the oldest is closed, so that they cannot keep others out.

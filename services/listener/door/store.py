@@ -8,7 +8,7 @@ from typing import Any
 
 from services.common.header_scan import ScanError, Scheme
 from services.common.identity import hashed, is_uid
-from services.listener.door.dimse import Command
+from services.dimse.commands import Command
 from services.listener.door.outbox import MainProcessGoneError
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import Spool, SpoolError, SpoolWriter

@@ -24,9 +24,9 @@ from services.common.settings import StowSettings
 from services.common.telemetry import get_logger
 from services.common.telemetry.audit import AuditEvent, audit
 from services.common.telemetry.metrics import STOW_REQUESTS
+from services.dimse.tls import PeerCertificate
 from services.listener.door.admission import (
     AdmissionRules,
-    PeerCertificate,
     PeerRule,
     Rejection,
     admit_http,

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from services.common.headers import scheme
 from services.common.http_server import HttpServer
 from services.common.settings import Settings
+from services.dimse.tls import TlsError, TlsFiles
 from services.listener.door.spool import Spool, SpoolError
 from services.listener.door.store import Taking, Tell
-from services.listener.door.tls import TlsError, TlsFiles
 from services.listener.errors import ListenerError
 from services.listener.peers import admission_rules, tls_files
 from services.listener.presentation_contexts import VERIFICATION, accepted_contexts

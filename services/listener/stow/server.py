@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from services.common.http_server import HttpServer, serving_http
 from services.common.telemetry import get_logger
-from services.listener.door.tls import TlsContexts, TlsFiles, peer_certificate
+from services.dimse.tls import TlsContexts, TlsFiles, peer_certificate
 from services.listener.stow.app import ADMITTED, CERTIFICATE, StowApp, StowDoor
 
 _log = get_logger("listener")

@@ -18,8 +18,8 @@ from sqlalchemy import Engine
 
 from services.common.settings import Peer
 from services.common.store import StudyStore
-from services.listener.door import pdu
-from services.listener.door.dimse import C_ECHO_RQ, C_STORE_RQ
+from services.dimse import pdu
+from services.dimse.commands import C_ECHO_RQ, C_STORE_RQ
 from services.listener.door.receiver import MOST_PENDING
 from services.listener.service import Listener
 from tests.builders.peers import wait_until

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Engine
 
 from services.common.store import StudyStore
-from services.listener.door import pdu
-from services.listener.door.dimse import C_ECHO_RQ, C_STORE_RQ
+from services.dimse import pdu
+from services.dimse.commands import C_ECHO_RQ, C_STORE_RQ
 from tests.builders.raw_sender import RawSender, left_in_spool, wait_until_free
 from tests.builders.senders import kept
 from tests.fuzz.dicom_door import CT, SYNTAXES

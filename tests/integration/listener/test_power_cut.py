@@ -20,8 +20,8 @@ from sqlalchemy import select
 
 from services.common.database import InstanceRow, open_database
 from services.common.identity import derived_uid
+from services.dimse.pdu import A_RELEASE_RQ, PDU_HEAD, pdu
 from services.listener.door.part10 import META_BYTES
-from services.listener.door.pdu import A_RELEASE_RQ, PDU_HEAD, pdu
 from tests.builders.listener_process import ListenerProcess
 from tests.builders.power_cut import build_shim, cut, watched
 from tests.fuzz.dicom_door import CT

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from services.common.settings import ListenerSettings, Peer
+from services.dimse.tls import PeerCertificate
 from services.listener.door.admission import (
     AdmissionRules,
     AssociationRequest,
-    PeerCertificate,
     PeerRule,
     Rejection,
     admit,

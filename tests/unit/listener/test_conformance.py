@@ -11,6 +11,7 @@ from pynetdicom.presentation import AllStoragePresentationContexts
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
+from services.dimse.tls import PROFILES, Profile
 from services.listener.conformance import (
     SENT_SOP_CLASSES,
     TAKEN_STATUSES,
@@ -18,7 +19,6 @@ from services.listener.conformance import (
 )
 from services.listener.conformance_stow import STATUSES
 from services.listener.door.admission import Rejection
-from services.listener.door.tls import PROFILES, Profile
 from services.listener.presentation_contexts import (
     TRANSFER_SYNTAXES,
     VERIFICATION,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.listener.door.pdu import A_ABORT, A_ASSOCIATE_AC, A_RELEASE_RP, P_DATA_TF, PDU_HEAD
+from services.dimse.pdu import A_ABORT, A_ASSOCIATE_AC, A_RELEASE_RP, P_DATA_TF, PDU_HEAD
 from tests.fuzz.dicom_door import SYNTAXES, Door, open_door, parse_everything
 
 CORPUS = Path(__file__).parents[2] / "fuzz" / "corpus" / "pdu"

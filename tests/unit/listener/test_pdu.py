@@ -10,8 +10,8 @@ from pynetdicom import AE, build_context, build_role
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, P_DATA_TF
 from pynetdicom.pdu_primitives import A_ASSOCIATE, MaximumLengthNotification
 
-from services.listener.door import pdu
-from services.listener.door.dimse import C_STORE_RQ, Command, parse_command, response
+from services.dimse import pdu
+from services.dimse.commands import C_STORE_RQ, Command, parse_command, response
 from services.listener.door.negotiation import answer_contexts, answer_roles
 from tests.fuzz.make_corpus import command
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from services.listener.door.tls import (
+from services.dimse.tls import (
     PROFILES,
     TlsContexts,
     TlsError,

@@ -20,8 +20,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from services.listener.door.admission import PeerCertificate
-
 # What became of files that changed: an event's name and its values, for the log.
 Report = Callable[[str, Mapping[str, Any]], None]
 # Of a file: when it was changed, which file it is, how long it is. None when there is none.
@@ -116,6 +114,19 @@ class TlsFiles:
         """All of the files."""
         named = (self.certificate, self.key, self.trusted_certificates, self.revocation_list)
         return tuple(path for path in named if path is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCertificate:
+    """The verified certificate at the other end of a TLS connection.
+
+    Attributes:
+        common_name: of its subject; None when there is none.
+        sha256: its fingerprint, 64 lower-case hexadecimal digits.
+    """
+
+    common_name: str | None
+    sha256: str
 
 
 class TlsContexts:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from services.listener.door.pdu import P_DATA_TF, MalformedPduError, pdu
-from services.listener.door.tls import make_context
-from services.listener.door.wire import ConnectionLostError, SilentPeerError, Wire
+from services.dimse.pdu import P_DATA_TF, MalformedPduError, pdu
+from services.dimse.tls import make_context
+from services.dimse.wire import ConnectionLostError, SilentPeerError, Wire
 from tests.builders.certificates import Authority, shaken
 
 _MAX_PDU = 131072

@@ -12,7 +12,7 @@ import ssl
 import struct
 import time
 
-from services.listener.door.pdu import PDU_HEAD, MalformedPduError
+from services.dimse.pdu import PDU_HEAD, MalformedPduError
 
 # What one call may bring: several PDUs of the size that common senders use at most.
 _READ_AHEAD = 128 << 10
