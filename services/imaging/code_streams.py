@@ -26,17 +26,18 @@ _START_OF_SCAN, _END = 0xDA, 0xD9
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _FRAME_HEAD = struct.Struct(">HBHHB")
 _SIZE_MARKERS = b"\xff\x4f\xff\x51"
-_SIZE = struct.Struct(">4x2H8IH")
+_SIZE = struct.Struct(">4x2H8IHB")
 _BOX = struct.Struct(">I4s")
 
 
-def problem_of(stream: bytes, syntax: str, rows: int, columns: int) -> str | None:
+def problem_of(stream: bytes, syntax: str, rows: int, columns: int, allocated: int) -> str | None:
     """Why a code stream is not decoded, in words for a refusal; None where nothing is wrong.
 
     Args:
         stream: of one frame, as encapsulated.
         syntax: UID of the transfer syntax, one of `CODE_STREAMS`.
         rows, columns: of the matrix that the header tells.
+        allocated: bits that the header has for a pixel (BitsAllocated).
     """
     if syntax in _JPEG and not stream.rstrip(_PADDING).endswith(_END_OF_IMAGE):
         return "their code stream is cut off"
@@ -46,20 +47,23 @@ def problem_of(stream: bytes, syntax: str, rows: int, columns: int) -> str | Non
         size = None
     if size is None:
         return "their code stream does not tell its size"
-    if size != (rows, columns, 1):
+    if size[:3] != (rows, columns, 1):
         told, samples = f"{size[1]} x {size[0]}", size[2]
         return f"their code stream is of {told} pixels of {samples} samples"
+    if size[3] > allocated:
+        told = f"the header allows {allocated} for a pixel"
+        return f"their code stream is of {size[3]} bits, {told}"
     return None
 
 
-def _size_of_jpeg(stream: bytes) -> tuple[int, int, int] | None:
-    """(rows, columns, samples) of the first frame header."""
+def _size_of_jpeg(stream: bytes) -> tuple[int, int, int, int] | None:
+    """(rows, columns, samples, bits) of the first frame header."""
     place = 0
     while stream[place] == 0xFF:
         marker = stream[place + 1]
         if marker in _START_OF_FRAME:
-            _, _, rows, columns, samples = _FRAME_HEAD.unpack_from(stream, place + 2)
-            return rows, columns, samples
+            _, bits, rows, columns, samples = _FRAME_HEAD.unpack_from(stream, place + 2)
+            return rows, columns, samples, bits
         if marker in (_START_OF_SCAN, _END):
             return None
         if marker == 0xFF:
@@ -71,13 +75,14 @@ def _size_of_jpeg(stream: bytes) -> tuple[int, int, int] | None:
     return None
 
 
-def _size_of_jpeg_2000(stream: bytes) -> tuple[int, int, int] | None:
-    """(rows, columns, samples) of the image on its reference grid."""
+def _size_of_jpeg_2000(stream: bytes) -> tuple[int, int, int, int] | None:
+    """(rows, columns, samples, bits) of the image on its reference grid."""
     start = _start_of_jpeg_2000(stream)
     if stream[start : start + 4] != _SIZE_MARKERS:
         return None
-    _, _, right, bottom, left, top, _, _, _, _, samples = _SIZE.unpack_from(stream, start)
-    return bottom - top, right - left, samples
+    _, _, right, bottom, left, top, _, _, _, _, samples, depth = _SIZE.unpack_from(stream, start)
+    # The highest bit of the depth tells the sign (15444-1 table A.11).
+    return bottom - top, right - left, samples, (depth & 0x7F) + 1
 
 
 def _start_of_jpeg_2000(stream: bytes) -> int:

@@ -11,7 +11,6 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,19 +155,17 @@ def decode(dataset: Dataset, frame: int, pixels: Pixels) -> NDArray[np.integer]:
         PixelsError: they cannot be decoded, or decode to something else.
     """
     syntax = str(dataset.file_meta.get("TransferSyntaxUID"))
-    coded = syntax in CODE_STREAMS
-    if coded:
+    if syntax in CODE_STREAMS:
         _check_code_stream(dataset, frame, syntax, pixels)
     try:
-        # The library takes the lowest bits for the value, which of a code stream they are.
-        options: dict[str, Any] = {} if coded else {"correct_unused_bits": False}
-        decoded = pixel_array(dataset, raw=True, index=frame - 1, **options)
+        # The library takes a code stream's own precision for that of the value.
+        decoded = pixel_array(dataset, raw=True, index=frame - 1, correct_unused_bits=False)
     except Exception as error:  # the decoders' plugins raise whatever they like
         raise _undecodable(error) from error
     if decoded.shape != (pixels.rows, pixels.columns):
         raise PixelsError(f"they decode to {decoded.shape}")
-    if not coded:
-        _keep_value_bits(decoded, pixels)
+    decoded = decoded.astype(pixels.dtype, copy=False)
+    _keep_value_bits(decoded, pixels)
     return decoded
 
 
@@ -186,7 +183,7 @@ def _check_code_stream(dataset: Dataset, frame: int, syntax: str, pixels: Pixels
         )
     except Exception as error:  # as the library meets a damaged encapsulation
         raise _undecodable(error) from error
-    problem = problem_of(stream, syntax, pixels.rows, pixels.columns)
+    problem = problem_of(stream, syntax, pixels.rows, pixels.columns, pixels.allocated)
     if problem is not None:
         raise PixelsError(problem)
 
