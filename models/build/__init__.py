@@ -10,7 +10,7 @@ from models.build.building import Report, build_model
 from models.build.errors import BuildError, FetchError, ParityError, TargetMissingError
 from models.build.heads import fetch_demo_head
 from models.build.repository import repository_folder
-from models.build.triton_server import tritonserver_command
+from models.build.triton_server import TritonDoor, tritonserver_command
 from models.build.verifying import ListedModel, Verification, list_models, verify_model
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "ParityError",
     "Report",
     "TargetMissingError",
+    "TritonDoor",
     "Verification",
     "build_model",
     "fetch_demo_head",

@@ -13,12 +13,20 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from models.build.errors import FetchError, TargetMissingError
+from models.manifest import CONTROL_HEADER
 
-__all__ = ["python_library_folder", "tritonserver_command"]
+__all__ = ["TritonDoor", "python_library_folder", "tritonserver_command"]
+
+# Triton's names for what it can do. All of it but health wants the key: with the right to load a
+# model, or to name a region of shared memory, comes the right to run code.
+_RESTRICTED: Final = (
+    "metadata,inference,shared-memory,model-config,model-repository,statistics,trace,logging"
+)
 
 _PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 _LIBPYTHON: Final = f"libpython{_PYTHON}.so.1.0"
@@ -28,22 +36,44 @@ _STUB_TIMEOUT_S: Final = 300
 _EXIT_TIMEOUT_S: Final = 10
 
 
+@dataclass(frozen=True, slots=True)
+class TritonDoor:
+    """Who may speak to a Triton.
+
+    A command line can be read by every user of a machine, and so can the key in it: on loopback
+    it is the certificates that keep other users out, and the key other components.
+
+    Attributes:
+        certificate, key: the server's own, PEM files.
+        authority: certificate of who may sign a client's; without one there is no connection.
+        control_key: what a client must send to do anything but ask for health.
+    """
+
+    certificate: Path
+    key: Path
+    authority: Path
+    control_key: str
+
+
 def tritonserver_command(
     repository: Path,
     models: Sequence[str],
-    http_port: int,
+    door: TritonDoor,
+    *,
     grpc_port: int,
     metrics_port: int,
-    *,
     cache: Path,
+    http_port: int | None = None,
     threads: int | None = None,
 ) -> tuple[list[str], dict[str, str]]:
     """Return argv and the whole environment for a Triton on loopback.
 
     `models` are loaded at start; others of `repository` may be loaded over the API (explicit
-    model control). `cache` is a folder of ours for the arranged backend. `threads` is the
-    number of threads a network may use (default: the processors this process may run on).
-    Raises TargetMissingError without the wheel, FetchError without libpython.
+    model control). `door` is who may speak to it over gRPC. HTTP has no TLS in Triton: it is
+    opened only where `http_port` is given, and then answers nothing but health without the key.
+    `cache` is a folder of ours for the arranged backend. `threads` is the number of threads a
+    network may use (default: the processors this process may run on). Raises TargetMissingError
+    without the wheel, FetchError without libpython.
     """
     server = _server_folder()
     backends = _arranged_backends(server, cache)
@@ -53,13 +83,10 @@ def tritonserver_command(
         f"--backend-directory={backends}",
         "--model-control-mode=explicit",
         *(f"--load-model={name}" for name in models),
-        "--http-address=127.0.0.1",
-        "--grpc-address=127.0.0.1",
+        *_http_arguments(http_port, door.control_key),
+        *_grpc_arguments(grpc_port, door),
         "--metrics-address=127.0.0.1",
-        f"--http-port={http_port}",
-        f"--grpc-port={grpc_port}",
         f"--metrics-port={metrics_port}",
-        "--http-thread-count=2",
         "--allow-gpu-metrics=false",
         "--disable-auto-complete-config",
         f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
@@ -67,6 +94,29 @@ def tritonserver_command(
         f"--backend-config=python,stub-timeout-seconds={_STUB_TIMEOUT_S}",
     ]
     return argv, _environment(python_library_folder(cache), threads)
+
+
+def _grpc_arguments(port: int, door: TritonDoor) -> list[str]:
+    return [
+        "--grpc-address=127.0.0.1",
+        f"--grpc-port={port}",
+        "--grpc-use-ssl-mutual=true",
+        f"--grpc-server-cert={door.certificate.absolute()}",
+        f"--grpc-server-key={door.key.absolute()}",
+        f"--grpc-root-cert={door.authority.absolute()}",
+        f"--grpc-restricted-protocol={_RESTRICTED}:{CONTROL_HEADER}={door.control_key}",
+    ]
+
+
+def _http_arguments(port: int | None, control_key: str) -> list[str]:
+    if port is None:
+        return ["--allow-http=false"]
+    return [
+        "--http-address=127.0.0.1",
+        f"--http-port={port}",
+        "--http-thread-count=2",
+        f"--http-restricted-api={_RESTRICTED}:{CONTROL_HEADER}={control_key}",
+    ]
 
 
 def python_library_folder(cache: Path) -> Path:

@@ -16,13 +16,16 @@ from models.manifest.schema import Manifest, Segment
 from models.manifest.selector import ConditionOutcome, evaluate, rank
 from models.manifest.tensors import (
     ANSWER_TENSOR,
+    CONTROL_HEADER,
     LABELS_TENSOR,
     REQUEST_TENSOR,
+    grpc_control_header,
     volume_tensor_name,
 )
 
 __all__ = [
     "ANSWER_TENSOR",
+    "CONTROL_HEADER",
     "LABELS_TENSOR",
     "REQUEST_TENSOR",
     "BuildRecord",
@@ -39,6 +42,7 @@ __all__ = [
     "Segment",
     "Target",
     "evaluate",
+    "grpc_control_header",
     "load_build_record",
     "load_catalogue",
     "load_manifest",

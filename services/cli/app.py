@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.commands import actions, config, demo, models, send, status, up, why
+from services.cli.commands import actions, certificates, config, demo, models, send, status, up, why
 
 app = typer.Typer(
     name="axial",
@@ -47,6 +47,7 @@ app.command("complete")(actions.complete)
 app.command("expect")(actions.expect)
 app.command("retry")(actions.retry)
 app.command("resend")(actions.resend)
+app.command("certificates")(certificates.certificates)
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 

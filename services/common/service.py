@@ -21,15 +21,18 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn, Protocol, runtime_checkable
 
+import grpc
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import Engine
 
 from services.common.database import migrate, open_database
 from services.common.errors import AxialError
+from services.common.rpc import open_channel
 from services.common.settings import Settings, load_settings
 from services.common.store import StudyStore, open_store
 from services.common.telemetry import get_logger, setup_logs, setup_traces
 from services.common.telemetry.audit import AuditEvent, audit, setup_audit
+from services.common.trust import Credentials, credentials_of
 
 # How often a service looks whether one of its threads has died.
 _LOOK_AFTER_S = 5.0
@@ -43,6 +46,24 @@ class ServiceContext:
     settings: Settings
     engine: Engine
     store: StudyStore
+
+    @property
+    def credentials(self) -> Credentials:
+        """The service's certificate and key.
+
+        Raises:
+            TrustError: they are missing.
+        """
+        return credentials_of(self.settings, self.name)
+
+    def channel_to(self, component: str) -> grpc.Channel:
+        """A channel to another service; close it. Raises as `credentials`."""
+        addresses = {
+            "listener": self.settings.listener.intake_address,
+            "orchestrator": self.settings.orchestrator.address,
+            "reporting": self.settings.reporting.address,
+        }
+        return open_channel(addresses[component], self.credentials, component)
 
 
 class Component(Protocol):

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.common.settings import Settings
 from services.common.telemetry import metrics
+from services.common.trust import Credentials
 from services.gateway import answers, problems, views
 from services.gateway.passing_on import Owners
 from services.gateway.problems import GatewayError, responses
@@ -41,7 +42,7 @@ SeriesUid = Annotated[
 ]
 
 
-def make_app(settings: Settings, engine: Engine) -> FastAPI:
+def make_app(settings: Settings, engine: Engine, credentials: Credentials) -> FastAPI:
     """The gateway's application over an open database."""
     app = FastAPI(
         title="Axial",
@@ -53,7 +54,7 @@ def make_app(settings: Settings, engine: Engine) -> FastAPI:
     problems.install(app)
     _add_health(app, engine)
     _add_studies(app, engine)
-    _add_actions(app, Owners(settings))
+    _add_actions(app, Owners(settings, credentials))
     return app
 
 

@@ -17,20 +17,33 @@ from axial.v1 import (
 
 from services.common.rpc import open_channel
 from services.common.settings import Settings
+from services.common.trust import Credentials
 from services.gateway.problems import GatewayError
 
 DEADLINE_S = 10.0
+_ASK_AGAIN = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
 
 
 class Owners:
     """Connections to the services that act; they are opened lazily by gRPC itself."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._intake = intake_pb2_grpc.IntakeStub(open_channel(settings.listener.intake_address))
-        self._orchestrator = orchestrator_pb2_grpc.OrchestratorStub(
-            open_channel(settings.orchestrator.address)
+    def __init__(self, settings: Settings, credentials: Credentials) -> None:
+        """Raises:
+        TrustError: a file of the credentials is missing.
+        """
+        self._intake = intake_pb2_grpc.IntakeStub(
+            open_channel(settings.listener.intake_address, credentials, "listener")
         )
-        self._reporting = reporting_pb2_grpc.ReportingStub(open_channel(settings.reporting.address))
+        self._orchestrator = orchestrator_pb2_grpc.OrchestratorStub(
+            open_channel(settings.orchestrator.address, credentials, "orchestrator")
+        )
+        self._reporting = reporting_pb2_grpc.ReportingStub(
+            open_channel(settings.reporting.address, credentials, "reporting")
+        )
 
     def complete_study(self, study_uid: str) -> intake_pb2.CompleteStudyResponse:
         """Freezes the study's next revision now."""
@@ -70,7 +83,7 @@ def _problems(service: str) -> Generator[None]:
             raise GatewayError(404, "not-found", str(error.details())) from error
         if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
             raise GatewayError(422, "invalid-request", str(error.details())) from error
-        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        if error.code() in _ASK_AGAIN:
             detail = f"The {service} does not answer. Try again when it runs."
             raise GatewayError(503, f"{service}-unavailable", detail) from error
         raise GatewayError(502, f"{service}-failed", str(error.details())) from error

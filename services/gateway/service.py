@@ -37,7 +37,7 @@ def open_gateway(context: ServiceContext) -> Generator[Gateway]:
     """
     settings = context.settings.gateway
     config = uvicorn.Config(
-        make_app(context.settings, context.engine),
+        make_app(context.settings, context.engine, context.credentials),
         host=settings.host,
         port=settings.port,
         log_config=None,

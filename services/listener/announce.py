@@ -20,7 +20,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.common.crashpoints import crashpoint
 from services.common.identity import hashed
-from services.common.rpc import open_channel
 from services.common.telemetry import get_logger
 from services.listener.backoff import LONGEST_BACKOFF_S, backoff_s
 from services.listener.revisions import in_store, mark_announced, unannounced_revisions
@@ -41,19 +40,19 @@ class Announcer:
     """Announces revisions; a context manager that owns the channel and the thread.
 
     Args:
-        orchestrator_address: host:port of its gRPC server; it need not be up.
+        channel: to the orchestrator, which need not be up.
         take_up_every_s: how often is looked for revisions that nobody here announces.
     """
 
     def __init__(
         self,
         engine: Engine,
-        orchestrator_address: str,
+        channel: grpc.Channel,
         take_up_every_s: float = _TAKE_UP_EVERY_S,
     ) -> None:
         self._engine = engine
         self._take_up_every_s = take_up_every_s
-        self._channel = open_channel(orchestrator_address)
+        self._channel = channel
         self._stub = orchestrator_pb2_grpc.OrchestratorStub(self._channel)
         # Written by the wheel's thread alone.
         self._failures: dict[_Revision, int] = {}

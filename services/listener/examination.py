@@ -6,7 +6,6 @@ import grpc
 from axial.v1 import orchestrator_pb2, orchestrator_pb2_grpc
 
 from services.common.identity import hashed
-from services.common.rpc import open_channel
 from services.common.telemetry import get_logger
 
 _log = get_logger("listener")
@@ -19,11 +18,11 @@ class Examiner:
     """Asks the orchestrator; a context manager that owns the channel.
 
     Args:
-        orchestrator_address: host:port of its gRPC server; it need not be up.
+        channel: to the orchestrator, which need not be up.
     """
 
-    def __init__(self, orchestrator_address: str) -> None:
-        self._channel = open_channel(orchestrator_address)
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
         self._stub = orchestrator_pb2_grpc.OrchestratorStub(self._channel)
         self._answers = True
 

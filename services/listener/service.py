@@ -114,7 +114,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
     settings = context.settings
     with ExitStack() as resources:
         announcer = resources.enter_context(
-            Announcer(context.engine, settings.orchestrator.address)
+            Announcer(context.engine, context.channel_to("orchestrator"))
         )
         assembly = Assembly(
             context.engine,
@@ -158,7 +158,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         )
         intake = Intake(context.engine, assembly, partial(_settle, receivers, registrar))
         intake_port = resources.enter_context(
-            serve_rpc(settings.listener.intake_address, intake.register)
+            serve_rpc(settings.listener.intake_address, intake.register, context.credentials)
         )
         _log.info(
             "listening",
@@ -210,7 +210,7 @@ def _wanting(
     settings = context.settings
     if not settings.listener.start_when_wanted:
         return None
-    examiner = resources.enter_context(Examiner(settings.orchestrator.address))
+    examiner = resources.enter_context(Examiner(context.channel_to("orchestrator")))
     return resources.enter_context(
         Wanting(
             context.engine,

@@ -21,11 +21,14 @@ import numpy.typing as npt
 import tritonclient.grpc as triton
 import tritonclient.utils.shared_memory as shared_memory
 from axial.v1 import inference_pb2
+from tritonclient.grpc import InferenceServerClientPlugin
 from tritonclient.utils import InferenceServerException
 
-from services.common.rpc import RECONNECT_OPTIONS
+from models.manifest import grpc_control_header
+from services.common.rpc import channel_credentials, channel_options
 from services.common.settings import TritonSettings
 from services.common.telemetry import get_logger
+from services.common.trust import Credentials
 from services.imaging import Volume
 from services.orchestrator.errors import InferenceFailed, ModelUnavailable
 
@@ -43,7 +46,6 @@ _CHANNEL_OPTIONS = [
     ("grpc.keepalive_timeout_ms", _KEEPALIVE.keepalive_timeout_ms),
     ("grpc.keepalive_permit_without_calls", _KEEPALIVE.keepalive_permit_without_calls),
     ("grpc.http2.max_pings_without_data", _KEEPALIVE.http2_max_pings_without_data),
-    *RECONNECT_OPTIONS,
 ]
 # Deadline of calls that move no pixels.
 CONTROL_DEADLINE_S = 10.0
@@ -80,20 +82,38 @@ class Inference:
     answer: inference_pb2.InferenceAnswer
 
 
+class ControlKey(InferenceServerClientPlugin):
+    """Adds the key that Triton wants to every call of a client."""
+
+    def __init__(self, key: str) -> None:
+        self._header = {grpc_control_header(): key}
+
+    def __call__(self, request: Any) -> None:
+        request.headers = {**(request.headers or {}), **self._header}
+
+
 class InferenceClient:
     """A connection to Triton; a context manager."""
 
-    def __init__(self, settings: TritonSettings, owner: str) -> None:
+    def __init__(self, settings: TritonSettings, owner: str, credentials: Credentials) -> None:
         """Args:
-        settings: where Triton is and how volumes travel.
+        settings: where Triton is, how volumes travel, and the key that it wants.
         owner: name under which shared memory is made, so that what a dead process of this name
             left can be removed.
+        credentials: who asks.
+
+        Raises:
+            TrustError: a file of the credentials is missing.
         """
         self._settings = settings
         self._owner = "".join(c if c.isalnum() else "-" for c in owner)
         self._client = triton.InferenceServerClient(
-            settings.grpc_address, channel_args=_CHANNEL_OPTIONS
+            settings.grpc_address,
+            creds=channel_credentials(credentials),
+            channel_args=[*_CHANNEL_OPTIONS, *channel_options("triton")],
         )
+        if settings.control_key is not None:
+            self._client.register_plugin(ControlKey(settings.control_key.get_secret_value()))
         # Names that Triton would not let go of: of requests that outlived their deadline.
         self._still_registered: set[str] = set()
 

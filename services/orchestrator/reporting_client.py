@@ -7,7 +7,7 @@ from types import TracebackType
 import grpc
 from axial.v1 import reporting_pb2, reporting_pb2_grpc
 
-from services.common.rpc import current_metadata, open_channel
+from services.common.rpc import current_metadata
 from services.orchestrator.errors import ReportingFailed, ReportingUnavailable
 
 MAKE_DEADLINE_S = 120.0
@@ -25,11 +25,11 @@ _TRANSIENT = frozenset(
 
 
 class ReportingClient:
-    """A connection to the reporting service; a context manager."""
+    """A connection to the reporting service; a context manager that owns its channel."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, channel: grpc.Channel) -> None:
         self._address = address
-        self._channel = open_channel(address)
+        self._channel = channel
         self._stub = reporting_pb2_grpc.ReportingStub(self._channel)
 
     def __enter__(self) -> ReportingClient:

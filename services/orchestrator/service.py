@@ -48,8 +48,12 @@ def open_orchestrator(context: ServiceContext) -> Generator[Orchestrator]:
     """Runs the orchestrator until the context is left."""
     settings = context.settings
     with ExitStack() as resources:
-        inference = resources.enter_context(InferenceClient(settings.triton, _owner(context)))
-        reporting = resources.enter_context(ReportingClient(settings.reporting.address))
+        inference = resources.enter_context(
+            InferenceClient(settings.triton, _owner(context), context.credentials)
+        )
+        reporting = resources.enter_context(
+            ReportingClient(settings.reporting.address, context.channel_to("reporting"))
+        )
         stages = StageContext(settings, context.engine, context.store, inference, reporting)
         queue = JobQueue(settings.orchestrator.max_concurrent_jobs)
         _configure_dbos(context)
@@ -63,7 +67,11 @@ def open_orchestrator(context: ServiceContext) -> Generator[Orchestrator]:
         resources.callback(queue.close)
         heartbeat = resources.enter_context(Heartbeat(context.engine, settings.orchestrator))
         resources.enter_context(
-            serve_rpc(settings.orchestrator.address, _Door(workflows, stages).register)
+            serve_rpc(
+                settings.orchestrator.address,
+                _Door(workflows, stages).register,
+                context.credentials,
+            )
         )
         yield Orchestrator(inference, queue, heartbeat)
 

@@ -16,6 +16,7 @@ from models.manifest import Manifest, ModelError, Precision, Target, load_manife
 from services.common.rpc import rpc_errors, serve_rpc, traceparent_of
 from services.common.service import ServiceContext
 from services.common.settings import Settings
+from services.common.store import is_of_job
 from services.common.telemetry import get_logger, span
 from services.common.telemetry.metrics import STAGE_SECONDS
 from services.reporting.delivery import Deliveries, open_deliveries
@@ -109,6 +110,8 @@ class ReportingService(reporting_pb2_grpc.ReportingServicer):
     def _job(self, request: reporting_pb2.MakeResultsRequest) -> Job:
         if not request.selection or not request.selection[0].sop_instance_uids:
             raise JobError(f"Job {request.job_uid} names no instances.")
+        if not is_of_job(request.labels_key, request.job_uid):
+            raise JobError(f"'{request.labels_key[:200]}' is not a key of job {request.job_uid}.")
         selected = request.selection[0]  # the labels lie on the grid of the first role
         return Job(
             job_uid=request.job_uid,
@@ -168,6 +171,7 @@ def open_reporting(context: ServiceContext) -> Generator[Reporting]:
         with serve_rpc(
             settings.reporting.address,
             lambda server: reporting_pb2_grpc.add_ReportingServicer_to_server(servicer, server),
+            context.credentials,
         ) as port:
             _log.info("reporting_listening", port=port)
             yield Reporting(settings, deliveries)

@@ -8,9 +8,7 @@ client's wall time: one request with the volume in system shared memory, as on o
 from __future__ import annotations
 
 import os
-import signal
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -21,20 +19,18 @@ import numpy as np
 import tritonclient.grpc as triton
 import tritonclient.utils.shared_memory as shm
 from axial.v1 import inference_pb2 as pb
-from tritonclient.utils import InferenceServerException
 
 from models.build import (
     TargetMissingError,
     build_model,
     fetch_demo_head,
     repository_folder,
-    tritonserver_command,
 )
 from models.build.heads import HeadVolume, read_head
 from models.evaluate import dice
 from models.manifest import BuildRecord, Precision, Target
 from models.runtime.assembly import assemble
-from tests.conftest import free_port
+from tests.builders.triton import running_triton
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CATALOGUE = CHECKOUT / "models" / "catalogue"
@@ -165,37 +161,10 @@ def _deepbet(head: HeadVolume) -> Callable[[], np.ndarray]:
 @contextmanager
 def _serving(record: BuildRecord, build_root: Path, cache: Path) -> Generator[tuple[Any, int]]:
     """Run a Triton with the built model; gives a client and the server's process id."""
-    ports = [free_port() for _ in range(3)]
-    argv, environment = tritonserver_command(
-        repository_folder(build_root, Target.CPU), [record.model], *ports, cache=cache
-    )
-    server = subprocess.Popen(
-        argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    client = triton.InferenceServerClient(f"127.0.0.1:{ports[1]}")
-    try:
-        _await_ready(server, client, record.model)
-        yield client, server.pid
-    finally:
-        client.close()
-        server.send_signal(signal.SIGTERM)
-        try:
-            server.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-
-
-def _await_ready(server: subprocess.Popen[bytes], client: Any, model: str) -> None:
-    end = time.monotonic() + _READY_TIMEOUT_S
-    while server.poll() is None and time.monotonic() < end:
-        try:
-            if client.is_model_ready(model):
-                return
-        except InferenceServerException:
-            pass
-        time.sleep(0.05)
-    raise RuntimeError("Triton did not become ready")
+    log = cache / "benchmark-triton.log"
+    repository = repository_folder(build_root, Target.CPU)
+    with running_triton(repository, [record.model], log) as running:
+        yield running.client, running.process.pid
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import yaml
 from services.common.settings import Settings, load_settings
 from services.listener.sender import SendReport, find_instances, send_instances
 from tests.builders.network import free_port
+from tests.builders.trust import CERTIFICATES, credentials
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _READY_WITHIN_S = 60.0
@@ -37,6 +38,7 @@ class ListenerProcess:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._file = folder / "axial.yaml"
+        credentials("listener")  # made before the process looks for them
         listener = {
             "port": free_port(),
             "health_port": free_port(),
@@ -47,7 +49,8 @@ class ListenerProcess:
             "quiet_period_s": 0.3,
             **settings.pop("listener", {}),
         }
-        tree = {"data_dir": str(folder / "data"), "listener": listener, **settings}
+        rpc = {"certificates": str(CERTIFICATES)}
+        tree = {"data_dir": str(folder / "data"), "listener": listener, "rpc": rpc, **settings}
         self._file.write_text(yaml.safe_dump(tree), encoding="utf-8")
         self.settings: Settings = load_settings(self._file, {}).settings
 

@@ -12,6 +12,7 @@ from axial.v1 import orchestrator_pb2, orchestrator_pb2_grpc
 
 from services.common.identity import revision_workflow_id
 from services.common.rpc import serve_rpc
+from tests.builders.trust import credentials
 
 Announced = tuple[str, int]
 
@@ -80,5 +81,5 @@ def orchestrator_peer(
     def register(server: grpc.Server) -> None:
         orchestrator_pb2_grpc.add_OrchestratorServicer_to_server(peer, server)
 
-    with serve_rpc(address, register, workers=2, grace_s=0.2) as port:
+    with serve_rpc(address, register, credentials("orchestrator"), workers=2, grace_s=0.2) as port:
         yield peer, f"127.0.0.1:{port}"

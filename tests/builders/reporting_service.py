@@ -18,12 +18,12 @@ import grpc
 import yaml
 from axial.v1 import reporting_pb2, reporting_pb2_grpc
 
-from services.common.rpc import open_channel
 from services.common.settings import Destination
 from services.reporting.job import Job
 from tests.builders.network import free_port
 from tests.builders.peers import wait_until
 from tests.builders.reporting import CATALOGUE, Workplace
+from tests.builders.trust import CERTIFICATES, channel_to, credentials
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -53,9 +53,9 @@ class ReportingProcess:
             return answer.read().decode()
 
     @contextmanager
-    def stub(self) -> Generator[reporting_pb2_grpc.ReportingStub]:
-        """Calls to the service."""
-        with open_channel(self.address) as channel:
+    def stub(self, caller: str = "orchestrator") -> Generator[reporting_pb2_grpc.ReportingStub]:
+        """Calls to the service, as another one makes them."""
+        with channel_to(self.address, "reporting", caller=caller) as channel:
             yield reporting_pb2_grpc.ReportingStub(channel)
 
     def crash_at(self, point: str) -> None:
@@ -93,6 +93,7 @@ def reporting_process(
         "data_dir": str(place.store.root.parent),
         "database_url": place.engine.url.render_as_string(hide_password=False),
         "catalogue_dir": str(CATALOGUE),
+        "rpc": {"certificates": str(CERTIFICATES)},
         "reporting": {
             "address": address,
             "health_port": health_port,
@@ -101,6 +102,7 @@ def reporting_process(
             **reporting,
         },
     }
+    credentials("reporting")  # made before the process looks for them
     config = folder / "axial.yaml"
     config.write_text(yaml.safe_dump(settings))
     crash_file, log = folder / "crash", folder / "reporting.log"

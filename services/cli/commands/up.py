@@ -16,6 +16,7 @@ from services.cli.output import CommandError, console, print_json, reports_error
 from services.cli.stack import ManagedProcess, Supervisor, running_state, stack_processes
 from services.common.database import migrate, open_database
 from services.common.settings import Settings, load_settings
+from services.common.trust import renew_certificates
 
 
 @reports_errors
@@ -45,6 +46,10 @@ def up(
             f"A stack with this data directory runs already (process {running.supervisor_pid}). "
             "Stop it: axial down"
         )
+    # What is written from here on, memory shared with Triton included, holds patient data: nobody
+    # else's business on this machine.
+    os.umask(0o077)
+    renew_certificates(settings)
     # Once for all, so that the services find the tables as they start.
     engine = open_database(settings.resolved_database_url)
     migrate(engine)

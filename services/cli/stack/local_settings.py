@@ -64,7 +64,6 @@ def _tree(
         "triton": {
             "repository": str(repository),
             "grpc_address": address(defaults.triton.grpc_address),
-            "http_port": port(defaults.triton.http_port),
             "metrics_port": port(defaults.triton.metrics_port),
         },
         "orchestrator": {

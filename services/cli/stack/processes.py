@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.build.triton_server import tritonserver_command
+from models.build import TritonDoor, tritonserver_command
 from models.manifest import load_catalogue
 from services.cli.output import CommandError
 from services.common.settings import Destination, Settings
+from services.common.trust import Credentials
 
 CACHE = Path("build/cache")
 
@@ -48,13 +50,19 @@ def stack_processes(settings: Settings, stand_in_pacs: Path | None) -> list[Mana
         CommandError: models are not built, or there is no destination to stand in for.
     """
     processes = [_service("listener", settings.listener.health_port, 0)]
-    processes.append(_service("orchestrator", settings.orchestrator.health_port, 1))
+    own_triton = settings.triton.grpc_address.rpartition(":")[0] in ("127.0.0.1", "localhost")
+    given = settings.triton.control_key
+    key = secrets.token_urlsafe(32) if given is None else given.get_secret_value()
+    # Nobody but Triton and the orchestrator has the key: not in a file, not in the supervisor's
+    # own environment, which every other process has too.
+    with_key = {**os.environ, "AXIAL_TRITON__CONTROL_KEY": key} if own_triton else None
+    processes.append(_service("orchestrator", settings.orchestrator.health_port, 1, with_key))
     processes.append(_service("reporting", settings.reporting.health_port, 2))
     gateway = f"http://{settings.gateway.host}:{settings.gateway.port}/readyz"
     processes.append(ManagedProcess("gateway", _python("gateway"), (gateway,), stop_order=3))
-    if settings.triton.grpc_address.rpartition(":")[0] in ("127.0.0.1", "localhost"):
+    if own_triton:
         # Triton takes longest and is waited for by nobody at start, so it is started first.
-        processes.insert(0, _triton(settings))
+        processes.insert(0, _triton(settings, key))
     if stand_in_pacs is not None:
         if not settings.reporting.destinations:
             raise CommandError("A stand-in PACS needs a destination in reporting.destinations.")
@@ -62,16 +70,23 @@ def stack_processes(settings: Settings, stand_in_pacs: Path | None) -> list[Mana
     return processes
 
 
-def _service(name: str, health_port: int, stop_order: int) -> ManagedProcess:
+def _service(
+    name: str,
+    health_port: int,
+    stop_order: int,
+    environment: Mapping[str, str] | None = None,
+) -> ManagedProcess:
     url = f"http://127.0.0.1:{health_port}/healthz"
-    return ManagedProcess(name, _python(name), (url,), stop_order=stop_order)
+    return ManagedProcess(
+        name, _python(name), (url,), environment=environment, stop_order=stop_order
+    )
 
 
 def _python(service: str) -> list[str]:
     return [sys.executable, "-m", f"services.{service}"]
 
 
-def _triton(settings: Settings) -> ManagedProcess:
+def _triton(settings: Settings, control_key: str) -> ManagedProcess:
     triton = settings.triton
     repository = triton.repository / triton.target / "repository"
     names = [manifest.identity.name for manifest in load_catalogue(settings.catalogue_dir)]
@@ -80,17 +95,21 @@ def _triton(settings: Settings) -> ManagedProcess:
         raise CommandError(
             f"Not built for {triton.target}: {', '.join(missing)}. Run: axial models build"
         )
+    grpc_port = int(triton.grpc_address.rpartition(":")[2])
+    own = Credentials("triton", settings.certificates_dir / "triton")
     argv, environment = tritonserver_command(
         repository,
         names,
+        TritonDoor(own.certificate, own.key, own.authority, control_key),
         http_port=triton.http_port,
-        grpc_port=int(triton.grpc_address.rpartition(":")[2]),
+        grpc_port=grpc_port,
         metrics_port=triton.metrics_port,
         cache=CACHE,
     )
-    base = f"http://127.0.0.1:{triton.http_port}/v2"
-    urls = (f"{base}/health/ready", *(f"{base}/models/{name}/ready" for name in names))
-    return ManagedProcess("triton", argv, urls, environment=environment, stop_order=4)
+    # Its ports are opened when the models are loaded, not before.
+    return ManagedProcess(
+        "triton", argv, ready_port=grpc_port, environment=environment, stop_order=4
+    )
 
 
 def _pacs(destination: Destination, folder: Path) -> ManagedProcess:

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, SecretStr, StringConstraints, model_validator
 
 from services.common.settings.group import AeTitle, Group, Port
 from services.common.settings.peers import AuditSettings, Peer, StowSettings, TlsSettings
@@ -81,8 +81,11 @@ class TritonSettings(Group):
 
     grpc_address: str = "127.0.0.1:18001"
     """Triton's gRPC endpoint."""
-    http_port: Port = 18000
-    """HTTP port for `axial up`; bound to loopback."""
+    control_key: SecretStr | None = None
+    """What Triton wants for everything but health. `axial up` makes one at each start and hands it
+    to Triton and the orchestrator alone; elsewhere both have it from a Secret."""
+    http_port: Port | None = None
+    """HTTP port for `axial up`; bound to loopback, without TLS, for health alone. None: no HTTP."""
     metrics_port: Port = 18002
     """Metrics port for `axial up`; bound to loopback."""
     repository: Path = Path("build/models")
@@ -169,6 +172,15 @@ class ReportingSettings(Group):
     """/healthz, /readyz and /metrics."""
 
 
+class RpcSettings(Group):
+    """How the services know each other: mutual TLS on every call between them, and to Triton."""
+
+    certificates: Path | None = None
+    """Folder with a folder for each service (listener, orchestrator, reporting, gateway, triton)
+    that holds its tls.crt, tls.key and ca.crt. None: `<data_dir>/run/certificates`, made anew by
+    every `axial up`, for services of one machine."""
+
+
 class GatewaySettings(Group):
     """REST API and health of the whole."""
 
@@ -209,6 +221,7 @@ class Settings(Group):
     orchestrator: OrchestratorSettings = Field(default_factory=OrchestratorSettings)
     reporting: ReportingSettings = ReportingSettings()
     gateway: GatewaySettings = GatewaySettings()
+    rpc: RpcSettings = RpcSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     audit: AuditSettings = AuditSettings()
     store: StoreSettings = StoreSettings()
@@ -237,6 +250,11 @@ class Settings(Group):
         if self.database_url is not None and self.database_url.startswith("postgresql"):
             return "postgresql" + self.database_url[self.database_url.index("://") :]
         return f"sqlite:///{(self.data_dir / 'workflows.sqlite').resolve()}"
+
+    @property
+    def certificates_dir(self) -> Path:
+        """The folder of the services' certificates."""
+        return self.rpc.certificates or self.data_dir / "run" / "certificates"
 
     @property
     def spool_dir(self) -> Path:

@@ -7,7 +7,7 @@ and findable when a put returns, and is replaced only as a whole. What needs a f
 """
 
 from services.common.store.errors import ObjectDiffers, ObjectMissing, StoreError
-from services.common.store.keys import conflict_key, instance_key, job_key, parent_of
+from services.common.store.keys import conflict_key, instance_key, is_of_job, job_key, parent_of
 from services.common.store.objects import Objects, StoredObject
 from services.common.store.opening import open_store
 from services.common.store.study_store import StudyStore
@@ -21,6 +21,7 @@ __all__ = [
     "StudyStore",
     "conflict_key",
     "instance_key",
+    "is_of_job",
     "job_key",
     "open_store",
     "parent_of",

@@ -23,6 +23,17 @@ def job_key(job_uid: str, name: str) -> str:
     return f"jobs/{job_uid}/{name}"
 
 
+def is_of_job(key: str, job_uid: str) -> bool:
+    """Whether a key lies below a job: what a request names must be the matter of its job."""
+    prefix = f"jobs/{job_uid}/"
+    if not is_uid(job_uid) or not key.startswith(prefix):
+        return False
+    try:
+        return len(segments(key)) > len(segments(prefix[:-1]))
+    except StoreError:
+        return False
+
+
 def conflict_key(sop_instance_uid: str, data_digest: str) -> str:
     """The key of other bytes that came under the UID of a registered instance."""
     return f"conflicts/{sop_instance_uid}/{data_digest}.dcm"

@@ -22,6 +22,7 @@ from services.orchestrator.revision import read_revision
 from services.orchestrator.selection import select_series
 from tests.builders.head_like import write_head_like
 from tests.builders.revisions import register_revision
+from tests.builders.trust import credentials
 from tests.conftest import free_port
 
 CATALOGUE = Path(__file__).parents[3] / "models" / "catalogue"
@@ -61,7 +62,7 @@ def gateway(tmp_path: Path) -> Generator[SeededGateway]:
         "AXIAL_ORCHESTRATOR__ADDRESS": f"127.0.0.1:{free_port()}",
         "AXIAL_REPORTING__ADDRESS": f"127.0.0.1:{free_port()}",
     }
-    app = make_app(load_settings(None, ports).settings, engine)
+    app = make_app(load_settings(None, ports).settings, engine, credentials("gateway"))
     yield SeededGateway(app, TestClient(app), engine, done, working)
     engine.dispose()
 

@@ -13,11 +13,12 @@ from sqlalchemy import Engine
 
 from services.common.database import migrate, open_database
 from services.common.service import ServiceContext
-from services.common.settings import ListenerSettings, OrchestratorSettings, Settings
+from services.common.settings import ListenerSettings, OrchestratorSettings, RpcSettings, Settings
 from services.common.store import StudyStore
 from services.listener.service import Listener, open_listener
 from tests.builders.reception import Reception, opened_reception
 from tests.builders.series import sound_series
+from tests.builders.trust import CERTIFICATES, credentials
 
 OpenListener = Callable[..., AbstractContextManager[Listener]]
 Receiving = Callable[..., Reception]
@@ -83,7 +84,9 @@ def open_front_door(tmp_path: Path, lite_engine: Engine, store: StudyStore) -> O
             data_dir=tmp_path,
             listener=ListenerSettings(**{**given, **listener}),
             orchestrator=OrchestratorSettings(address=orchestrator),
+            rpc=RpcSettings(certificates=CERTIFICATES),
         )
+        credentials("listener")  # made, where no test has asked for them yet
         context = ServiceContext("listener", settings, lite_engine, store)
         with open_listener(context) as running:
             yield running

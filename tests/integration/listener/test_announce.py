@@ -17,6 +17,7 @@ from tests.builders.network import free_port
 from tests.builders.orchestrator_peer import orchestrator_peer
 from tests.builders.reception import offer
 from tests.builders.series import sound_series
+from tests.builders.trust import to_orchestrator
 from tests.integration.listener.conftest import Receiving
 
 
@@ -46,18 +47,18 @@ def wait_announced(engine: Engine) -> None:
 def test_what_was_frozen_before_a_restart_is_announced_at_the_start(
     engine: Engine, frozen: str
 ) -> None:
-    with orchestrator_peer() as (peer, address), Announcer(engine, address):
+    with orchestrator_peer() as (peer, address), Announcer(engine, to_orchestrator(address)):
         assert peer.wait_for(1) == [(frozen, 1)]
         wait_announced(engine)
     assert states(engine) == ["announced"]
-    with orchestrator_peer() as (peer, address), Announcer(engine, address):
+    with orchestrator_peer() as (peer, address), Announcer(engine, to_orchestrator(address)):
         pass
     assert peer.announced == []
 
 
 def test_announcing_goes_on_until_the_orchestrator_is_up(engine: Engine, frozen: str) -> None:
     port = free_port()
-    with Announcer(engine, f"127.0.0.1:{port}"):
+    with Announcer(engine, to_orchestrator(f"127.0.0.1:{port}")):
         time.sleep(0.3)  # some attempts fail meanwhile; that they do is what is tested below
         assert states(engine) == ["frozen"]
         with orchestrator_peer(f"127.0.0.1:{port}") as (peer, _):
@@ -66,7 +67,10 @@ def test_announcing_goes_on_until_the_orchestrator_is_up(engine: Engine, frozen:
 
 
 def test_a_refusing_orchestrator_is_asked_again(engine: Engine, frozen: str) -> None:
-    with orchestrator_peer(refusals=4) as (peer, address), Announcer(engine, address):
+    with (
+        orchestrator_peer(refusals=4) as (peer, address),
+        Announcer(engine, to_orchestrator(address)),
+    ):
         assert peer.wait_for(1) == [(frozen, 1)]
         assert peer.refusals_left == 0
         wait_announced(engine)
@@ -80,7 +84,7 @@ def test_announcing_takes_milliseconds_when_the_orchestrator_is_there(
     offers = [offer(file) for file in sound_series(tmp_path / "dicom")]
     with (
         orchestrator_peer() as (peer, address),
-        Announcer(engine, address) as announcer,
+        Announcer(engine, to_orchestrator(address)) as announcer,
         Assembly(engine, announcer.announce) as assembly,
     ):
         seconds: list[float] = []
@@ -97,7 +101,7 @@ def test_announcing_takes_milliseconds_when_the_orchestrator_is_there(
 def test_leaving_does_not_wait_for_an_orchestrator_that_is_away(
     engine: Engine, frozen: str
 ) -> None:
-    with Announcer(engine, f"127.0.0.1:{free_port()}"):
+    with Announcer(engine, to_orchestrator(f"127.0.0.1:{free_port()}")):
         begun = time.monotonic()
     assert time.monotonic() - begun < 3
     assert unannounced_revisions(engine) == [(frozen, 1)]
@@ -109,7 +113,10 @@ def test_a_revision_that_nobody_announces_is_taken_up(
     stored: list[str] = []
     reception = receiving(engine, store, stored.append)
     reception.receive(offer(sound_series(tmp_path / "dicom")[0]))
-    with orchestrator_peer() as (peer, address), Announcer(engine, address, take_up_every_s=0.01):
+    with (
+        orchestrator_peer() as (peer, address),
+        Announcer(engine, to_orchestrator(address), take_up_every_s=0.01),
+    ):
         # The answer to the commit was lost, or its listener died.
         assert freeze_revision(engine, stored[0], Trigger.TOLD, utc_now()) is not None
         assert peer.wait_for(1) == [(stored[0], 1)]
@@ -118,6 +125,6 @@ def test_a_revision_that_nobody_announces_is_taken_up(
 
 def test_a_revision_that_is_being_announced_keeps_its_pause(engine: Engine, frozen: str) -> None:
     with orchestrator_peer() as (_, address):
-        announcer = Announcer(engine, address)  # its thread does not run
+        announcer = Announcer(engine, to_orchestrator(address))  # its thread does not run
         assert announcer.take_up() == [(frozen, 1)]
         assert announcer.take_up() == []

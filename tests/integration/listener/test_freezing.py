@@ -13,12 +13,12 @@ from axial.v1 import intake_pb2, intake_pb2_grpc
 from sqlalchemy import Engine, select, update
 
 from services.common.database import RevisionRow, StudyRow
-from services.common.rpc import open_channel
 from tests.builders.front_door import associate
 from tests.builders.head_like import write_head_like
 from tests.builders.orchestrator_peer import orchestrator_peer
 from tests.builders.peers import wait_until
 from tests.builders.series import sound_series
+from tests.builders.trust import to_intake
 from tests.integration.listener.conftest import OpenListener
 
 
@@ -73,7 +73,7 @@ def test_a_study_is_frozen_when_what_it_was_said_to_consist_of_is_there(
     with (
         orchestrator_peer() as (peer, address),
         open_front_door(orchestrator=address) as listener,
-        open_channel(f"127.0.0.1:{listener.intake_port}") as channel,
+        to_intake(listener.intake_port) as channel,
     ):
         intake = intake_pb2_grpc.IntakeStub(channel)
         request = intake_pb2.ExpectStudyRequest(
@@ -154,7 +154,7 @@ def test_counts_that_cannot_be_meant_are_not_taken(
     request = intake_pb2.ExpectStudyRequest(**contradiction)
     with (
         open_front_door() as listener,
-        open_channel(f"127.0.0.1:{listener.intake_port}") as channel,
+        to_intake(listener.intake_port) as channel,
     ):
         intake = intake_pb2_grpc.IntakeStub(channel)
         with pytest.raises(grpc.RpcError) as refused:
@@ -170,7 +170,7 @@ def test_a_study_is_frozen_at_once_when_the_intake_is_told(
     with (
         orchestrator_peer() as (peer, address),
         open_front_door(orchestrator=address) as listener,
-        open_channel(f"127.0.0.1:{listener.intake_port}") as channel,
+        to_intake(listener.intake_port) as channel,
     ):
         intake = intake_pb2_grpc.IntakeStub(channel)
         request = intake_pb2.CompleteStudyRequest(study_uid=study_uid)

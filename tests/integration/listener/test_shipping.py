@@ -25,6 +25,7 @@ from tests.builders.orchestrator_peer import orchestrator_peer
 from tests.builders.s3_server import S3Server
 from tests.builders.series import sound_series
 from tests.builders.stored_studies import LISTENER, received, spooled
+from tests.builders.trust import to_orchestrator
 from tests.integration.conftest import open_s3
 
 STUDY = "1.2.3"
@@ -170,7 +171,10 @@ def test_revision_is_announced_when_the_last_listener_has_shipped_its_part(
 ) -> None:
     first, _ = _registered(engine, tmp_path, range(1, 4), by="one")
     second, _ = _registered(engine, tmp_path, range(4, 7), by="two")
-    with orchestrator_peer() as (peer, address), Announcer(engine, address) as announcer:
+    with (
+        orchestrator_peer() as (peer, address),
+        Announcer(engine, to_orchestrator(address)) as announcer,
+    ):
         frozen = freeze_revision(engine, STUDY, Trigger.TOLD, utc_now())
         assert frozen is not None
         announcer.announce(STUDY, frozen.number)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
-import subprocess
-import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +13,11 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from axial.v1 import inference_pb2 as pb
-from tritonclient.utils import InferenceServerException
 
-from models.build import build_model, fetch_demo_head, repository_folder, tritonserver_command
+from models.build import build_model, fetch_demo_head, repository_folder
 from models.build.heads import HeadVolume, read_head
 from models.manifest import BuildRecord, Target
-from tests.conftest import free_port
+from tests.builders.triton import running_triton
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 CATALOGUE = CHECKOUT / "models" / "catalogue"
@@ -87,38 +83,11 @@ def head() -> HeadVolume:
 def triton_server(
     built: BuildRecord, build_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[RunningTriton]:
-    repository = repository_folder(build_root, Target.CPU)
-    ports = [free_port() for _ in range(3)]
-    argv, environment = tritonserver_command(repository, [built.model], *ports, cache=CACHE)
     log = tmp_path_factory.mktemp("triton") / "triton.log"
-    with log.open("w") as output:
-        server = subprocess.Popen(argv, env=environment, stdout=output, stderr=output)
-    client = triton.InferenceServerClient(f"127.0.0.1:{ports[1]}")
-    try:
-        _await_ready(server, client, built.model, log)
-        yield RunningTriton(client, server.pid, _child_of(server.pid), built)
-    finally:
-        client.close()
-        server.send_signal(signal.SIGTERM)
-        try:
-            server.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-
-
-def _await_ready(server: subprocess.Popen[bytes], client: Any, model: str, log: Path) -> None:
-    end = time.monotonic() + _READY_TIMEOUT_S
-    while time.monotonic() < end:
-        if server.poll() is not None:
-            break
-        try:
-            if client.is_model_ready(model):
-                return
-        except InferenceServerException:
-            pass
-        time.sleep(0.05)
-    pytest.fail(f"Triton is not ready: {log.read_text()[-4000:]}")
+    repository = repository_folder(build_root, Target.CPU)
+    with running_triton(repository, [built.model], log) as running:
+        pid = running.process.pid
+        yield RunningTriton(running.client, pid, _child_of(pid), built)
 
 
 def _child_of(pid: int) -> int:

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import time
 from collections.abc import Generator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-import httpx
 import pytest
 
-from models.build import tritonserver_command
-from services.common.settings import TritonSettings
-from tests.conftest import free_port
-
-CACHE = Path(__file__).parents[3] / "build" / "cache"
-READY_TIMEOUT_S = 60.0
+from tests.builders.triton import TritonUnderTest, running_triton
 
 _CONFIG = """
 backend: "python"
@@ -71,58 +59,13 @@ _BEHAVIOURS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SmallTriton:
-    """A running Triton."""
-
-    grpc_port: int
-    process: subprocess.Popen[bytes]
-
-    def settings(
-        self, transport: Literal["shared_memory", "grpc"], deadline_s: float = 30.0
-    ) -> TritonSettings:
-        """Settings of a client of it."""
-        return TritonSettings(
-            grpc_address=f"127.0.0.1:{self.grpc_port}",
-            transport=transport,
-            infer_deadline_s=deadline_s,
-        )
-
-
 @pytest.fixture(scope="session")
-def small_triton(tmp_path_factory: pytest.TempPathFactory) -> Generator[SmallTriton]:
+def small_triton(tmp_path_factory: pytest.TempPathFactory) -> Generator[TritonUnderTest]:
     repository = tmp_path_factory.mktemp("small") / "repository"
     for name, behaviour in _BEHAVIOURS.items():
         version = repository / name / "1"
         version.mkdir(parents=True)
         (version / "model.py").write_text(_MODEL.replace("{behaviour}", behaviour))
         (repository / name / "config.pbtxt").write_text(f'name: "{name}"\n{_CONFIG}')
-    http_port, grpc_port, metrics_port = (free_port() for _ in range(3))
-    argv, environment = tritonserver_command(
-        repository, [], http_port, grpc_port, metrics_port, cache=CACHE
-    )
-    log = repository.parent / "triton.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(argv, env=environment, stdout=out, stderr=out)
-    try:
-        _wait(process, http_port, log)
-        yield SmallTriton(grpc_port, process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/v2/health/ready").status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError(log.read_text(errors="replace")[-2000:])
+    with running_triton(repository, [], repository.parent / "triton.log") as running:
+        yield running

@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-import tritonclient.grpc as triton
 
 from services.common.settings import TritonSettings
 from services.imaging import Volume
 from services.orchestrator import inference
 from services.orchestrator.errors import InferenceFailed, ModelUnavailable
 from services.orchestrator.inference import InferenceClient, request_for
-from tests.conftest import free_port
-from tests.integration.orchestrator.conftest import SmallTriton
+from tests.builders.network import free_port
+from tests.builders.triton import TritonUnderTest, open_client
+from tests.builders.trust import credentials
 
 Transport = Literal["shared_memory", "grpc"]
 DIGEST = "d" * 64
@@ -32,10 +32,16 @@ def volume() -> Volume:
 
 
 @pytest.fixture(params=["shared_memory", "grpc"])
-def client(request: pytest.FixtureRequest, small_triton: SmallTriton) -> Generator[InferenceClient]:
-    with InferenceClient(small_triton.settings(request.param), OWNER) as opened:
+def client(
+    request: pytest.FixtureRequest, small_triton: TritonUnderTest
+) -> Generator[InferenceClient]:
+    with opened_client(small_triton.settings(request.param)) as opened:
         yield opened
     assert list(Path("/dev/shm").glob(f"axial-{OWNER}.*")) == []
+
+
+def opened_client(settings: TritonSettings, owner: str = OWNER) -> InferenceClient:
+    return InferenceClient(settings, owner, credentials("orchestrator"))
 
 
 def _infer(client: InferenceClient, model: str, volume: Volume) -> inference.Inference:
@@ -83,31 +89,31 @@ def test_unknown_model_is_unavailable(client: InferenceClient, volume: Volume) -
 
 
 def test_deadline_ends_a_hanging_model_and_is_not_tried_again(
-    small_triton: SmallTriton, volume: Volume
+    small_triton: TritonUnderTest, volume: Volume
 ) -> None:
     settings = small_triton.settings("shared_memory", deadline_s=0.5)
-    with InferenceClient(settings, OWNER) as client, pytest.raises(InferenceFailed) as error:
+    with opened_client(settings) as client, pytest.raises(InferenceFailed) as error:
         _infer(client, "slow", volume)
     assert not error.value.retryable
 
 
 def test_memory_of_a_late_answer_is_given_back_once_the_model_is_done(
-    small_triton: SmallTriton, volume: Volume
+    small_triton: TritonUnderTest, volume: Volume
 ) -> None:
     owner = f"late{OWNER}"
-    server = triton.InferenceServerClient(f"127.0.0.1:{small_triton.grpc_port}")
+    server = open_client(small_triton.grpc_port)
 
     def registered() -> list[str]:
         status: Any = server.get_system_shared_memory_status()
         return [name for name in status.regions if name.startswith(f"axial-{owner}.")]
 
     with (
-        InferenceClient(small_triton.settings("shared_memory", deadline_s=0.3), owner) as impatient,
+        opened_client(small_triton.settings("shared_memory", deadline_s=0.3), owner) as impatient,
         pytest.raises(InferenceFailed),
     ):
         _infer(impatient, "late", volume)
     # Another process of this name finds the registrations, and a job later they are gone.
-    with InferenceClient(small_triton.settings("shared_memory"), owner) as client:
+    with opened_client(small_triton.settings("shared_memory"), owner) as client:
         _infer(client, "late", volume)
         _infer(client, "right", volume)
     assert registered() == []
@@ -115,7 +121,7 @@ def test_memory_of_a_late_answer_is_given_back_once_the_model_is_done(
 
 def test_silent_server_is_unavailable_and_said_so(volume: Volume) -> None:
     settings = TritonSettings(grpc_address=f"127.0.0.1:{free_port()}")
-    with InferenceClient(settings, OWNER) as client:
+    with opened_client(settings) as client:
         assert client.problem() is not None
         with pytest.raises(ModelUnavailable) as error:
             _infer(client, "right", volume)
@@ -123,23 +129,25 @@ def test_silent_server_is_unavailable_and_said_so(volume: Volume) -> None:
 
 
 def test_too_little_shared_memory_is_noticed_before_it_is_written(
-    small_triton: SmallTriton, volume: Volume, monkeypatch: pytest.MonkeyPatch
+    small_triton: TritonUnderTest, volume: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inference, "_ROOM_FOR_OTHERS", 1 << 60)
     with (
-        InferenceClient(small_triton.settings("shared_memory"), OWNER) as client,
+        opened_client(small_triton.settings("shared_memory")) as client,
         pytest.raises(ModelUnavailable, match="MiB free"),
     ):
         _infer(client, "right", volume)
 
 
-def test_what_a_dead_process_left_in_shared_memory_is_removed(small_triton: SmallTriton) -> None:
+def test_what_a_dead_process_left_in_shared_memory_is_removed(
+    small_triton: TritonUnderTest,
+) -> None:
     left_over = Path(f"/dev/shm/axial-{OWNER}.0123abcd-image")
     other = Path(f"/dev/shm/axial-{OWNER}-1.0123abcd-image")
     left_over.write_bytes(b"x")
     other.write_bytes(b"x")
     try:
-        with InferenceClient(small_triton.settings("shared_memory"), OWNER):
+        with opened_client(small_triton.settings("shared_memory")):
             assert not left_over.exists()
             assert other.exists()
     finally:

@@ -9,7 +9,8 @@ import grpc
 
 from services.common.settings import TritonSettings
 from services.orchestrator.inference import InferenceClient
-from tests.conftest import free_port
+from tests.builders.network import free_port
+from tests.builders.trust import credentials
 
 # By default gRPC asks about 1, 3, 5 and 9 seconds after it first failed.
 AWAY_S = 5.7
@@ -18,13 +19,19 @@ BACK_WITHIN_S = 2.0
 
 def test_server_that_is_back_is_found_within_two_seconds() -> None:
     address = f"127.0.0.1:{free_port()}"
-    with InferenceClient(TritonSettings(grpc_address=address), "reconnecting") as client:
+    with InferenceClient(
+        TritonSettings(grpc_address=address), "reconnecting", credentials("orchestrator")
+    ) as client:
         away_until = time.monotonic() + AWAY_S
         while time.monotonic() < away_until:
             assert "UNAVAILABLE" in (client.problem() or "")
             time.sleep(0.1)
         server = grpc.server(ThreadPoolExecutor(1), options=(("grpc.so_reuseport", 0),))
-        server.add_insecure_port(address)
+        key, certificate, authority = credentials("triton").read()
+        secured = grpc.ssl_server_credentials(
+            [(key, certificate)], authority, require_client_auth=True
+        )
+        server.add_secure_port(address, secured)
         server.start()
         try:
             deadline = time.monotonic() + BACK_WITHIN_S

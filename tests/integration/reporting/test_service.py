@@ -116,7 +116,11 @@ def test_requests_that_cannot_be_met_are_refused_with_the_reason(
         "another build": {"model_digest": "0" * 64},
         "no offset": {"analysis_started": "2024-01-31T12:00:00"},
         "no time": {"analysis_started": "yesterday"},
-        "no labels": {"labels_key": "jobs/1.2.3/labels.npy.gz"},
+        "no labels": {"labels_key": f"jobs/{job.job_uid}/other.npy.gz"},
+        "another job's labels": {"labels_key": "jobs/1.2.3/labels.npy.gz"},
+        "an image": {"labels_key": "studies/1.2/1.3/1.4.dcm"},
+        "a way out of the store": {"labels_key": f"jobs/{job.job_uid}/../../x"},
+        "no UID for the job": {"job_uid": "../1.2.3", "labels_key": "jobs/../1.2.3/labels.npy.gz"},
         "no instances": {"selection": []},
     }
     with reporting_process(tmp_path, place, []) as service, service.stub() as stub:
@@ -130,6 +134,7 @@ def test_requests_that_cannot_be_met_are_refused_with_the_reason(
                 stub.MakeResults(request, timeout=30)
             assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION, name
             assert refused.value.details(), name
+    with reporting_process(tmp_path, place, []) as service, service.stub("gateway") as stub:
         for request in (
             reporting_pb2.ResendRequest(),
             reporting_pb2.ResendRequest(destination="nowhere"),
@@ -148,7 +153,11 @@ def test_superseded_results_are_withdrawn_and_the_dead_are_sent_again(
     second = replace(place.job(blobs(SHAPE), revision=2), supersedes_job_uid=first.job_uid)
     port = free_port()
     pacs = destination(port, max_attempts=2)
-    with reporting_process(tmp_path, place, [pacs]) as service, service.stub() as stub:
+    with (
+        reporting_process(tmp_path, place, [pacs]) as service,
+        service.stub() as stub,
+        service.stub("gateway") as of_gateway,
+    ):
         for job in (first, second):
             stub.MakeResults(make_request(job), timeout=30)
             stub.ReleaseResults(release_request(job), timeout=30)
@@ -156,7 +165,7 @@ def test_superseded_results_are_withdrawn_and_the_dead_are_sent_again(
         request = reporting_pb2.WithdrawResultsRequest(job_uids=[first.job_uid])
         assert stub.WithdrawResults(request, timeout=30).withdrawn == 2
         with scripted_peer(port=port) as peer:
-            again = stub.Resend(reporting_pb2.ResendRequest(destination="pacs"), timeout=30)
+            again = of_gateway.Resend(reporting_pb2.ResendRequest(destination="pacs"), timeout=30)
             assert again.deliveries == 2
             wait_until(lambda: states(place).count("delivered") == 2, 20, "two are delivered")
         assert len(peer.stored) == 2

@@ -6,10 +6,11 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from models.build import triton_server
+from models.build import TritonDoor, triton_server
 from models.build.errors import FetchError, TargetMissingError
 from models.build.triton_server import python_library_folder, tritonserver_command
 
@@ -19,17 +20,30 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def command(tmp_path: Path) -> tuple[list[str], dict[str, str]]:
+def command(tmp_path: Path, **how: Any) -> tuple[list[str], dict[str, str]]:
     return tritonserver_command(
-        tmp_path / "repository", ["a", "b"], 1, 2, 3, cache=tmp_path / "cache", threads=2
+        tmp_path / "repository",
+        ["a", "b"],
+        TritonDoor(tmp_path / "tls.crt", tmp_path / "tls.key", tmp_path / "ca.crt", "sesame"),
+        grpc_port=2,
+        metrics_port=3,
+        cache=tmp_path / "cache",
+        threads=2,
+        **how,
     )
 
 
 def test_every_address_is_loopback(tmp_path: Path) -> None:
-    argv, _ = command(tmp_path)
+    argv, _ = command(tmp_path, http_port=1)
     for service in ("http", "grpc", "metrics"):
         assert f"--{service}-address=127.0.0.1" in argv
     assert {"--http-port=1", "--grpc-port=2", "--metrics-port=3"} <= set(argv)
+
+
+def test_http_is_off_unless_a_port_is_given(tmp_path: Path) -> None:
+    argv, _ = command(tmp_path)
+    assert "--allow-http=false" in argv
+    assert not any(word.startswith(("--http-port", "--http-address")) for word in argv)
 
 
 def test_only_named_models_are_loaded(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from services.imaging import Volume
 from services.orchestrator import inference
 from services.orchestrator.errors import InferenceFailed
 from services.orchestrator.inference import InferenceClient, request_for
+from tests.builders.trust import credentials
 
 
 class BusyTriton:
@@ -56,7 +57,9 @@ def _client(server: BusyTriton, owner: str, monkeypatch: pytest.MonkeyPatch) -> 
         return server
 
     monkeypatch.setattr(triton, "InferenceServerClient", connect)
-    return InferenceClient(TritonSettings(transport="shared_memory"), owner)
+    return InferenceClient(
+        TritonSettings(transport="shared_memory"), owner, credentials("orchestrator")
+    )
 
 
 def _infer(client: InferenceClient) -> None:

@@ -1,0 +1,124 @@
+"""A real Triton for tests, behind certificates and a key as `axial up` runs it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tritonclient.grpc as triton
+from pydantic import SecretStr
+from tritonclient.utils import InferenceServerException
+
+from models.build import TritonDoor, tritonserver_command
+from services.common.rpc import channel_credentials, channel_options
+from services.common.settings import TritonSettings
+from services.orchestrator.inference import ControlKey
+from tests.builders.network import free_port
+from tests.builders.trust import credentials
+
+CACHE = Path(__file__).resolve().parents[2] / "build" / "cache"
+CONTROL_KEY = "the-key-of-this-test"
+_READY_WITHIN_S = 120.0
+_ENDS_WITHIN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class TritonUnderTest:
+    """A running Triton.
+
+    Attributes:
+        http_port: None where HTTP is not opened.
+        client: the library's own, with certificate and key.
+    """
+
+    process: subprocess.Popen[bytes]
+    grpc_port: int
+    http_port: int | None
+    metrics_port: int
+    client: Any
+
+    def settings(
+        self,
+        transport: Literal["shared_memory", "grpc"] = "shared_memory",
+        deadline_s: float = 30.0,
+    ) -> TritonSettings:
+        """Settings of a client of it."""
+        return TritonSettings(
+            grpc_address=f"127.0.0.1:{self.grpc_port}",
+            transport=transport,
+            infer_deadline_s=deadline_s,
+            control_key=SecretStr(CONTROL_KEY),
+        )
+
+
+def open_client(
+    grpc_port: int, *, caller: str = "orchestrator", key: str | None = CONTROL_KEY
+) -> Any:
+    """The library's client, with a component's certificate; close it."""
+    client = triton.InferenceServerClient(
+        f"127.0.0.1:{grpc_port}",
+        creds=channel_credentials(credentials(caller)),
+        channel_args=channel_options("triton"),
+    )
+    if key is not None:
+        client.register_plugin(ControlKey(key))
+    return client
+
+
+@contextmanager
+def running_triton(
+    repository: Path,
+    models: Sequence[str],
+    log: Path,
+    *,
+    http: bool = False,
+    control_key: str = CONTROL_KEY,
+    environment: Mapping[str, str] | None = None,
+) -> Generator[TritonUnderTest]:
+    """Runs a Triton until the context is left; it is ready, and has loaded the models."""
+    grpc_port, metrics_port = free_port(), free_port()
+    http_port = free_port() if http else None
+    own = credentials("triton")
+    argv, inherited = tritonserver_command(
+        repository,
+        models,
+        TritonDoor(own.certificate, own.key, own.authority, control_key),
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        http_port=http_port,
+        cache=CACHE,
+    )
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            argv, env={**inherited, **(environment or {})}, stdout=out, stderr=out, umask=0o077
+        )
+    client = open_client(grpc_port, key=control_key)
+    try:
+        _await_ready(process, client, log)
+        yield TritonUnderTest(process, grpc_port, http_port, metrics_port, client)
+    finally:
+        client.close()
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_ready(process: subprocess.Popen[bytes], client: Any, log: Path) -> None:
+    deadline = time.monotonic() + _READY_WITHIN_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if client.is_server_ready(client_timeout=2.0):
+                return
+        except InferenceServerException:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"Triton is not ready: {log.read_text(errors='replace')[-3000:]}")
