@@ -39,13 +39,14 @@ _REGION_PREFIX = "axial-"
 # A server that was restarted is found again within a second, as our own services are. Giving any
 # argument replaces the library's own, so those are repeated.
 _KEEPALIVE = triton.KeepAliveOptions()
-_CHANNEL_OPTIONS = [
+CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", 2**31 - 1),
     ("grpc.max_receive_message_length", 2**31 - 1),
     ("grpc.keepalive_time_ms", _KEEPALIVE.keepalive_time_ms),
     ("grpc.keepalive_timeout_ms", _KEEPALIVE.keepalive_timeout_ms),
     ("grpc.keepalive_permit_without_calls", _KEEPALIVE.keepalive_permit_without_calls),
     ("grpc.http2.max_pings_without_data", _KEEPALIVE.http2_max_pings_without_data),
+    *channel_options("triton"),
 ]
 # Deadline of calls that move no pixels.
 CONTROL_DEADLINE_S = 10.0
@@ -110,7 +111,7 @@ class InferenceClient:
         self._client = triton.InferenceServerClient(
             settings.grpc_address,
             creds=channel_credentials(credentials),
-            channel_args=[*_CHANNEL_OPTIONS, *channel_options("triton")],
+            channel_args=CHANNEL_OPTIONS,
         )
         if settings.control_key is not None:
             self._client.register_plugin(ControlKey(settings.control_key.get_secret_value()))

@@ -16,9 +16,9 @@ from pydantic import SecretStr
 from tritonclient.utils import InferenceServerException
 
 from models.build import TritonDoor, tritonserver_command
-from services.common.rpc import channel_credentials, channel_options
+from services.common.rpc import channel_credentials
 from services.common.settings import TritonSettings
-from services.orchestrator.inference import ControlKey
+from services.orchestrator.inference import CHANNEL_OPTIONS, ControlKey
 from tests.builders.network import free_port
 from tests.builders.trust import credentials
 
@@ -64,7 +64,7 @@ def open_client(
     client = triton.InferenceServerClient(
         f"127.0.0.1:{grpc_port}",
         creds=channel_credentials(credentials(caller)),
-        channel_args=channel_options("triton"),
+        channel_args=CHANNEL_OPTIONS,
     )
     if key is not None:
         client.register_plugin(ControlKey(key))
