@@ -65,6 +65,7 @@ def tritonserver_command(
     cache: Path,
     http_port: int | None = None,
     threads: int | None = None,
+    idle_release_s: float | None = None,
 ) -> tuple[list[str], dict[str, str]]:
     """Return argv and the whole environment for a Triton on loopback.
 
@@ -72,8 +73,9 @@ def tritonserver_command(
     model control). `door` is who may speak to it over gRPC. HTTP has no TLS in Triton: it is
     opened only where `http_port` is given, and then answers nothing but health without the key.
     `cache` is a folder of ours for the arranged backend. `threads` is the number of threads a
-    network may use (default: the processors this process may run on). Raises TargetMissingError
-    without the wheel, FetchError without libpython.
+    network may use (default: the processors this process may run on); a model without a request
+    for `idle_release_s` gives its working memory back (default: the runtime's).
+    Raises TargetMissingError without the wheel, FetchError without libpython.
     """
     server = _server_folder()
     backends = _arranged_backends(server, cache)
@@ -93,7 +95,10 @@ def tritonserver_command(
         "--log-format=ISO8601",
         f"--backend-config=python,stub-timeout-seconds={_STUB_TIMEOUT_S}",
     ]
-    return argv, _environment(python_library_folder(cache), threads)
+    environment = _environment(python_library_folder(cache), threads)
+    if idle_release_s is not None:
+        environment["AXIAL_IDLE_RELEASE_S"] = str(idle_release_s)
+    return argv, environment
 
 
 def _grpc_arguments(port: int, door: TritonDoor) -> list[str]:

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from services.cli.commands import actions, certificates, config, demo, models, send, status, up, why
+from services.cli.commands import (
+    actions,
+    certificates,
+    config,
+    demo,
+    models,
+    send,
+    status,
+    token,
+    up,
+    why,
+)
 
 app = typer.Typer(
     name="axial",
@@ -48,6 +59,7 @@ app.command("expect")(actions.expect)
 app.command("retry")(actions.retry)
 app.command("resend")(actions.resend)
 app.command("certificates")(certificates.certificates)
+app.command("token")(token.token)
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 import httpx
@@ -16,7 +17,13 @@ class GatewayClient:
     """A client of the gateway's API that speaks in one-line errors."""
 
     def __init__(self, settings: Settings) -> None:
-        self._base = f"http://{settings.gateway.host}:{settings.gateway.port}"
+        gateway = settings.gateway
+        host = _reached_at(gateway.host)
+        self._base = f"http://{host}:{gateway.port}"
+        token = gateway.client_token
+        self._headers = (
+            {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
+        )
 
     def get(self, path: str, **query: Any) -> Any:
         """The answer to a GET; None for 404.
@@ -41,6 +48,7 @@ class GatewayClient:
                 self._base + path,
                 params=query,
                 json=document,
+                headers=self._headers,
                 timeout=TIMEOUT_S,
                 trust_env=False,
             )
@@ -51,7 +59,24 @@ class GatewayClient:
             ) from error
         if response.status_code == 404:
             return None
+        if response.status_code == 401:
+            detail = response.json().get("detail", "")
+            raise CommandError(
+                f"The gateway at {self._base} wants a token: {detail} Give one in "
+                "$AXIAL_GATEWAY__CLIENT_TOKEN."
+            )
         if response.is_error:
             detail = response.json().get("detail", response.text)
             raise CommandError(f"The gateway answered {response.status_code}: {detail}")
         return response.json()
+
+
+def _reached_at(host: str) -> str:
+    """The address under which a gateway that listens on `host` is reached from this machine."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        return "127.0.0.1"
+    return f"[{host}]" if address.version == 6 else host

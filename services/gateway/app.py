@@ -15,6 +15,7 @@ from services.common.settings import Settings
 from services.common.telemetry import metrics
 from services.common.trust import Credentials
 from services.gateway import answers, problems, views
+from services.gateway.guard import Guard
 from services.gateway.passing_on import Owners
 from services.gateway.problems import GatewayError, responses
 
@@ -52,6 +53,7 @@ def make_app(settings: Settings, engine: Engine, credentials: Credentials) -> Fa
         servers=[{"url": f"http://{settings.gateway.host}:{settings.gateway.port}"}],
     )
     problems.install(app)
+    app.add_middleware(Guard, routes=app.router.routes, settings=settings)
     _add_health(app, engine)
     _add_studies(app, engine)
     _add_actions(app, Owners(settings, credentials))

@@ -40,7 +40,7 @@ def install(app: FastAPI) -> None:
 
     async def on_gateway_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, GatewayError)
-        return _answer(request, error.status, error.code, str(error))
+        return problem_answer(request, error)
 
     async def on_http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -56,6 +56,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(GatewayError, on_gateway_error)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
+
+
+def problem_answer(request: Request, error: GatewayError) -> JSONResponse:
+    """A problem as the answer to a request."""
+    return _answer(request, error.status, error.code, str(error))
 
 
 def _answer(request: Request, status: int, code: str, detail: str) -> JSONResponse:

@@ -14,7 +14,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from services.common.headers import scheme
-from services.common.settings import ListenerSettings, StowSettings
+from services.common.settings import AccessToken, ListenerSettings, StowSettings
 from services.dimse.tls import TlsFiles
 from services.listener.door.part10 import META_BYTES
 from services.listener.door.spool import Spool, SpooledFile
@@ -69,6 +69,7 @@ def open_door(
     files: TlsFiles | None = None,
     watermark_bytes: int = 0,
     listener: dict[str, Any] | None = None,
+    access_tokens: tuple[AccessToken, ...] = (),
     **stow: Any,
 ) -> Generator[OpenDoor]:
     """Opens the door on a free port of 127.0.0.1; by default anyone may store."""
@@ -85,7 +86,7 @@ def open_door(
 
     contexts = {one.sop_class_uid: one.transfer_syntaxes for one in accepted_contexts()}
     taking = Taking(spool, scheme(), watermark_bytes, tell)
-    door = StowDoor(own, admission_rules(settings), taking, contexts)
+    door = StowDoor(own, admission_rules(settings), taking, contexts, access_tokens)
     try:
         with open_stow(door, files, finish_within_s=5) as server:
             kind = "https" if own.tls else "http"

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from services.cli.output import console, print_json, reports_errors
 from services.common.settings import load_settings
+from services.common.settings.group import without_password
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,4 +55,5 @@ def _leaves(tree: dict[str, Any], at: str) -> Iterator[tuple[str, Any]]:
         if isinstance(value, dict):
             yield from _leaves(cast(dict[str, Any], value), path)
         else:
-            yield path, value
+            # Secrets are masked by their type; a password may stand in any URL as well.
+            yield path, without_password(value) if isinstance(value, str) else value

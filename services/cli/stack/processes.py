@@ -105,6 +105,8 @@ def _triton(settings: Settings, control_key: str) -> ManagedProcess:
         grpc_port=grpc_port,
         metrics_port=triton.metrics_port,
         cache=CACHE,
+        threads=triton.threads,
+        idle_release_s=triton.idle_release_s,
     )
     # Its ports are opened when the models are loaded, not before.
     return ManagedProcess(

@@ -4,6 +4,7 @@ The field's docstring is its documentation: ``axial config show`` prints every v
 came from, and the configuration reference is generated from the same text.
 """
 
+from services.common.settings.access import AccessToken, GatewaySettings
 from services.common.settings.load import (
     LoadedSettings,
     SettingsError,
@@ -12,8 +13,8 @@ from services.common.settings.load import (
 from services.common.settings.peers import AuditSettings, Peer, StowSettings, TlsSettings
 from services.common.settings.storage import RetentionSettings, StoreSettings
 from services.common.settings.tree import (
+    AccessSettings,
     Destination,
-    GatewaySettings,
     ListenerSettings,
     OrchestratorSettings,
     ReportingSettings,
@@ -24,6 +25,8 @@ from services.common.settings.tree import (
 )
 
 __all__ = [
+    "AccessSettings",
+    "AccessToken",
     "AuditSettings",
     "Destination",
     "GatewaySettings",

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from services.common.errors import AxialError
+from services.common.settings.group import is_secret, without_password
 from services.common.settings.tree import Settings
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 ENVIRONMENT_PREFIX = "AXIAL_"
 _NESTED = "__"
-# Variables of ours that are not settings.
+# Variables of ours that are not settings: where those lie, and what tests tell each other.
 _NOT_SETTINGS = frozenset(
     {
         "AXIAL_CONFIG",
         "AXIAL_SHARED",
         "AXIAL_CRASH_FILE",
         "AXIAL_NO_SKIPS",
-        "AXIAL_INFERENCE_THREADS",
-        "AXIAL_IDLE_RELEASE_S",
     }
 )
 
@@ -176,8 +178,40 @@ def _explain(error: ValidationError, origins: Mapping[str, str], path: Path | No
         if problem["type"] == "extra_forbidden":
             sentences.append(f"{place}: '{dotted}' is not a setting of Axial.{_suggest(dotted)}")
         else:
-            sentences.append(f"{place}: {dotted}: {problem['msg']} (found {problem['input']!r})")
+            what = f"{dotted}: " if dotted else ""
+            sentences.append(f"{place}: {what}{problem['msg']}{_found(problem)}")
     return "\n".join(sentences)
+
+
+def _found(problem: ErrorDetails) -> str:
+    """The wrong value, unless it is a secret, may be one, or holds others."""
+    value = problem["input"]
+    if not isinstance(value, str | int | float | None) or _holds_secret(problem["loc"]):
+        return ""
+    return f" (found {without_password(repr(value))})"
+
+
+def _holds_secret(place: Sequence[str | int]) -> bool:
+    """Whether the setting at a place is a secret by its type, or lies in one."""
+    model: Any = Settings
+    for name in place:
+        if isinstance(name, int):
+            continue
+        field = getattr(model, "model_fields", {}).get(name)
+        if field is None:
+            return False
+        if is_secret(field.annotation, tuple(field.metadata)):
+            return True
+        model = _group_of(field.annotation)
+    return False
+
+
+def _group_of(annotation: Any) -> Any:
+    """The group of settings in a field's type; None where there is none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_group_of(part) for part in get_args(annotation))
+    return next((group for group in inner if group is not None), None)
 
 
 def _nearest_origin(dotted: str, origins: Mapping[str, str]) -> str | None:

@@ -145,7 +145,8 @@ class StowSettings(Group):
     """A request of whose body less than 64 KiB comes while it is waited for this long is given
     up."""
     tokens: tuple[SecretStr, ...] = ()
-    """Bearer tokens of which a request must carry one. Empty: address and certificate decide."""
+    """Bearer tokens of which a request must carry one, beside those of access.tokens that are good
+    for store. None of either: address and certificate decide."""
     public_url: str | None = None
     """Root URL of the DICOMweb server that serves what was stored, for RetrieveURL; None: none."""
 

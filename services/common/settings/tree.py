@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints, model_validator
 
-from services.common.settings.group import AeTitle, Group, Port
+from services.common.settings.access import AccessToken, GatewaySettings
+from services.common.settings.group import AeTitle, Group, Port, SecretUrl
 from services.common.settings.peers import AuditSettings, Peer, StowSettings, TlsSettings
 from services.common.settings.storage import RetentionSettings, StoreSettings
 
@@ -92,6 +93,10 @@ class TritonSettings(Group):
     """Root of the built models, one folder per target."""
     target: Literal["cpu", "torch", "tensorrt"] = "cpu"
     """Which build of the models is served."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads of a network, for `axial up`. None: one for each processor of this machine."""
+    idle_release_s: Annotated[float, Field(gt=0)] = 20.0
+    """A model that had no request for this long gives its working memory back, for `axial up`."""
     transport: Literal["shared_memory", "grpc"] = "shared_memory"
     """How volumes travel. Shared memory needs Triton on the same machine and IPC namespace."""
     infer_deadline_s: Annotated[float, Field(gt=0)] = 300.0
@@ -107,7 +112,7 @@ class OrchestratorSettings(Group):
     """Where revisions are announced (gRPC)."""
     executor_id: str = Field(default_factory=socket.gethostname)
     """Fixed name of this worker; a restarted worker with the same name takes up its own work."""
-    workflow_database_url: str | None = None
+    workflow_database_url: SecretUrl | None = None
     """The workflow engine's database. None: next to database_url (SQLite) or the same server."""
     max_concurrent_jobs: Annotated[int, Field(ge=1)] = 1
     """Jobs at once in this worker: each holds one volume in memory."""
@@ -181,13 +186,20 @@ class RpcSettings(Group):
     every `axial up`, for services of one machine."""
 
 
-class GatewaySettings(Group):
-    """REST API and health of the whole."""
+class AccessSettings(Group):
+    """Who may use the gateway and STOW-RS."""
 
-    host: str = "127.0.0.1"
-    """Address to listen on. There are no tokens yet: keep it on loopback."""
-    port: Port = 8042
-    """HTTP port."""
+    tokens: tuple[AccessToken, ...] = ()
+    """Bearer tokens, by their hashes. Where there are some, every request to the gateway but health
+    and metrics needs one."""
+
+    @model_validator(mode="after")
+    def _names_tokens_once(self) -> AccessSettings:
+        names = [token.name for token in self.tokens]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two tokens are called '{twice[0]}': names must differ")
+        return self
 
 
 class TelemetrySettings(Group):
@@ -208,7 +220,7 @@ class Settings(Group):
 
     data_dir: Path = Path("axial-data")
     """Where the study store, the databases (SQLite) and the run files lie."""
-    database_url: str | None = None
+    database_url: SecretUrl | None = None
     """SQLAlchemy URL. None: SQLite in data_dir. PostgreSQL: postgresql+psycopg://user@host/db."""
     catalogue_dir: Path = Path("models/catalogue")
     """Where the models' manifests lie."""
@@ -222,6 +234,7 @@ class Settings(Group):
     reporting: ReportingSettings = ReportingSettings()
     gateway: GatewaySettings = GatewaySettings()
     rpc: RpcSettings = RpcSettings()
+    access: AccessSettings = AccessSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     audit: AuditSettings = AuditSettings()
     store: StoreSettings = StoreSettings()
@@ -234,11 +247,22 @@ class Settings(Group):
             raise ValueError("retention.min_free_bytes has to be above store.min_free_bytes")
         return self
 
+    @model_validator(mode="after")
+    def _has_a_token_beyond_loopback(self) -> Settings:
+        good = [token for token in self.access.tokens if {"read", "act"} & set(token.actions)]
+        if not self.gateway.on_loopback and not good:
+            raise ValueError(
+                f"gateway.host {self.gateway.host} is reached from other machines: configure a "
+                "token with the action read in access.tokens (`axial token` makes one), or listen "
+                "on 127.0.0.1"
+            )
+        return self
+
     @property
     def resolved_database_url(self) -> str:
         """The database's SQLAlchemy URL, with the SQLite default filled in."""
         if self.database_url is not None:
-            return self.database_url
+            return self.database_url.get_secret_value()
         return f"sqlite:///{(self.data_dir / 'axial.sqlite').resolve()}"
 
     @property
@@ -246,9 +270,10 @@ class Settings(Group):
         """The workflow engine's database URL (it wants a bare postgresql:// scheme)."""
         explicit = self.orchestrator.workflow_database_url
         if explicit is not None:
-            return explicit
-        if self.database_url is not None and self.database_url.startswith("postgresql"):
-            return "postgresql" + self.database_url[self.database_url.index("://") :]
+            return explicit.get_secret_value()
+        database = self.resolved_database_url
+        if database.startswith("postgresql"):
+            return "postgresql" + database[database.index("://") :]
         return f"sqlite:///{(self.data_dir / 'workflows.sqlite').resolve()}"
 
     @property

@@ -8,6 +8,7 @@ is looked at.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hmac
 import itertools
 import time
@@ -20,7 +21,8 @@ from http import HTTPStatus
 from typing import Any
 
 from services.common.identity import is_uid
-from services.common.settings import StowSettings
+from services.common.settings import AccessToken, StowSettings
+from services.common.settings.access import bearer_of, find_token, has_expired
 from services.common.telemetry import get_logger
 from services.common.telemetry.audit import AuditEvent, audit
 from services.common.telemetry.metrics import STOW_REQUESTS
@@ -66,12 +68,14 @@ class StowDoor:
 
     Attributes:
         contexts: SOP class -> transfer syntaxes that are accepted for it.
+        access_tokens: those of all doors over HTTP; what counts here is who may store.
     """
 
     settings: StowSettings
     rules: AdmissionRules
     taking: Taking
     contexts: Mapping[str, tuple[str, ...]]
+    access_tokens: tuple[AccessToken, ...] = ()
 
 
 class _Refusal(Exception):
@@ -242,12 +246,27 @@ class StowApp:
         if isinstance(decided, Rejection):
             _turned_away(address, certificate, decided.reason)
             raise _Refusal(HTTPStatus.FORBIDDEN, "You are no peer that may store here.")
-        tokens = [token.get_secret_value() for token in self._door.settings.tokens]
-        if tokens and not _carries(headers.get("authorization", ""), tokens):
+        if not self._token_suffices(headers.get("authorization", "")):
             _turned_away(address, certificate, "token_missing")
             wanted = {"WWW-Authenticate": 'Bearer realm="axial"'}
             raise _Refusal(HTTPStatus.UNAUTHORIZED, "A valid token is needed.", wanted)
         return decided, address
+
+    def _token_suffices(self, authorization: str) -> bool:
+        """Whether none is wanted, or one is carried that is good for storing and in its time."""
+        plain = [token.get_secret_value() for token in self._door.settings.tokens]
+        hashed = [token for token in self._door.access_tokens if "store" in token.actions]
+        if not plain and not hashed:
+            return True
+        given = bearer_of(authorization)
+        if given is None:
+            return False
+        known = find_token(given, hashed)
+        if known is not None:
+            return not has_expired(known, dt.datetime.now(dt.UTC))
+        # Every token is compared, in a time that tells nothing about any of them.
+        same = [hmac.compare_digest(given.encode(), token.encode()) for token in plain]
+        return any(same)
 
 
 _LATER = {"Retry-After": str(_RETRY_AFTER_S)}
@@ -291,15 +310,6 @@ def _boundary_of(headers: Mapping[str, str]) -> str:
     except MultipartError as error:
         raise _Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
     return boundary
-
-
-def _carries(authorization: str, tokens: list[str]) -> bool:
-    scheme, _, given = authorization.partition(" ")
-    if scheme.lower() != "bearer":
-        return False
-    # Every token is compared, in a time that tells nothing about any of them.
-    same = [hmac.compare_digest(given.strip().encode(), token.encode()) for token in tokens]
-    return any(same)
 
 
 def _turned_away(address: str, certificate: PeerCertificate | None, reason: str) -> None:

@@ -51,6 +51,7 @@ def open_stow_door(
     }
     door = StowDoor(
         settings=listener.stow,
+        access_tokens=settings.access.tokens,
         rules=admission_rules(listener),
         taking=Taking(spool, scheme(), settings.store.min_free_bytes, tell),
         contexts=contexts,

@@ -58,12 +58,16 @@ def gateway(tmp_path: Path) -> Generator[SeededGateway]:
     working = register_revision(engine, write_head_like(tmp_path, study="working"))
     _select(engine, working)
     ports = {
+        # The name by which schemathesis calls an application that it is handed.
+        "AXIAL_GATEWAY__HOSTS": '["testserver"]',
         "AXIAL_LISTENER__INTAKE_ADDRESS": f"127.0.0.1:{free_port()}",
         "AXIAL_ORCHESTRATOR__ADDRESS": f"127.0.0.1:{free_port()}",
         "AXIAL_REPORTING__ADDRESS": f"127.0.0.1:{free_port()}",
     }
     app = make_app(load_settings(None, ports).settings, engine, credentials("gateway"))
-    yield SeededGateway(app, TestClient(app), engine, done, working)
+    yield SeededGateway(
+        app, TestClient(app, base_url="http://127.0.0.1:8042"), engine, done, working
+    )
     engine.dispose()
 
 

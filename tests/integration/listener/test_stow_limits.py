@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import http.client
 import socket
 import time
@@ -12,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from services.common.settings import AccessToken
+from services.common.settings.access import new_token
 from services.listener.stow import server
 from tests.builders.stow import (
     CONTENT_TYPE,
@@ -53,6 +56,25 @@ def test_tokens(sound_files: list[Path], tmp_path: Path) -> None:
         assert post(door, content, Authorization="Bearer wrong").status_code == 401
         assert post(door, content, Authorization="Basic the first token 0001").status_code == 401
         assert post(door, content, Authorization="Bearer the second token 02").status_code == 200
+
+
+def test_tokens_by_their_hashes(sound_files: list[Path], tmp_path: Path) -> None:
+    content = body([sound_files[0].read_bytes()])
+    now = dt.datetime.now(dt.UTC)
+    good, of_good = new_token()
+    reader, of_reader = new_token()
+    late, of_late = new_token()
+    day = dt.timedelta(days=1)
+    access_tokens = (
+        AccessToken(name="vna", sha256=of_good, actions=("store",), expires=now + day),
+        AccessToken(name="worklist", sha256=of_reader, actions=("read", "act"), expires=now + day),
+        AccessToken(name="old", sha256=of_late, actions=("store",), expires=now - day),
+    )
+    with open_door(tmp_path, access_tokens=access_tokens) as door:
+        assert post(door, content).status_code == 401
+        for refused in (reader, late, of_good, good[:-1]):
+            assert post(door, content, Authorization=f"Bearer {refused}").status_code == 401
+        assert post(door, content, Authorization=f"Bearer {good}").status_code == 200
 
 
 def test_too_large_a_request_and_too_large_an_instance(

@@ -87,3 +87,78 @@ def test_every_setting_is_documented_in_place() -> None:
         return found
 
     assert undocumented(Settings, "") == []
+
+
+SECRET = "Geheim/mit@Zeichen"
+
+
+def _shown(*arguments: str) -> str:
+    from typer.testing import CliRunner
+
+    from services.cli.app import app
+
+    result = CliRunner().invoke(app, ["config", "show", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",), ("database_url",), ("access",)])
+def test_no_secret_is_shown(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+) -> None:
+    """Every secret by its type, and a password in whatever URL it stands."""
+    file = _file(
+        tmp_path,
+        f"""
+database_url: postgresql+psycopg://axial:{SECRET}@db/axial
+orchestrator: {{workflow_database_url: "postgresql://axial:{SECRET}@db/flows?sslpassword={SECRET}"}}
+gateway: {{client_token: "{SECRET}"}}
+triton: {{control_key: "{SECRET}"}}
+listener: {{stow: {{tokens: ["{SECRET}"]}}}}
+store: {{endpoint: "https://key:{SECRET}@s3.example"}}
+telemetry: {{otlp_endpoint: "http://user:{SECRET}@collector:4317"}}
+""",
+    )
+    monkeypatch.setenv("AXIAL_CONFIG", str(file))
+    shown = _shown(*arguments)
+    assert "Geheim" not in shown
+    assert "Zeichen" not in shown
+    if arguments == ("--json",):
+        assert "postgresql+psycopg://axial:********@db/axial" in shown
+
+
+def test_the_services_still_get_the_password() -> None:
+    url = f"postgresql+psycopg://axial:{SECRET}@db/axial"
+    settings = load_settings(None, {"AXIAL_DATABASE_URL": url}).settings
+    assert settings.resolved_database_url == url
+    assert settings.resolved_workflow_database_url == f"postgresql://axial:{SECRET}@db/axial"
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"AXIAL_ACCESS__TOKENS": f'[{{"name": "a", "sha256": "{SECRET}"}}]'},
+        {"AXIAL_GATEWAY__CLIENT_TOKEN": SECRET, "AXIAL_GATEWAY__PORT": "none"},
+        {"AXIAL_DATABASE_URL": f"x://u:{SECRET}@h", "AXIAL_GATEWAY__HOST": "0.0.0.0"},
+        {
+            "AXIAL_LISTENER__STOW__TOKENS": f'["{SECRET}"]',
+            "AXIAL_RETENTION__MIN_FREE_BYTES": "1",
+        },
+    ],
+    ids=["hash", "token", "whole tree", "tokens in the tree"],
+)
+def test_an_error_names_the_place_and_no_secret(variables: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as error:
+        load_settings(None, variables)
+    assert "Geheim" not in str(error.value)
+
+
+def test_what_was_a_variable_of_its_own_is_a_setting() -> None:
+    given = {"AXIAL_TRITON__THREADS": "3", "AXIAL_TRITON__IDLE_RELEASE_S": "7"}
+    triton = load_settings(None, given).settings.triton
+    assert (triton.threads, triton.idle_release_s) == (3, 7.0)
+    with pytest.raises(SettingsError, match="AXIAL_INFERENCE_THREADS is not a setting"):
+        load_settings(None, {"AXIAL_INFERENCE_THREADS": "3"})
