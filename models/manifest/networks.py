@@ -113,8 +113,9 @@ class Intensity(Part):
 
     `quantile-standardise`: values are mapped so that the `low` and `high` quantiles of the
     coarse network's input become 0 and 1, clipped, standardised with the input's own mean and
-    unbiased standard deviation, and mapped to `mean` and `std`. Values that are not numbers
-    become `nan`.
+    unbiased standard deviation, and mapped to `mean` and `std`. Voxels that were not measured
+    (pixel padding) have no part in quantiles, mean and deviation, and become `unmeasured`: the
+    window's `low` end, the model's background.
     """
 
     kind: Literal["quantile-standardise"]
@@ -122,7 +123,7 @@ class Intensity(Part):
     high: Fraction
     mean: float
     std: Annotated[float, Field(gt=0)]
-    nan: float = 0.0
+    unmeasured: Literal["low"] = "low"
 
 
 class BoxStage(Part):

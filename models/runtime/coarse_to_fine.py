@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from models.manifest.networks import BoxStage, CoarseToFine, Intensity
 from models.runtime.components import foreground_box, keep_largest_component
 from models.runtime.crew import Crew
-from models.runtime.intensity import Window, clean_numbers, quantiles, to_window
+from models.runtime.intensity import Window, measured, quantiles, to_window
 from models.runtime.networks import Network
 from models.runtime.orientation import Orientation
 from models.runtime.record import PipelineRefusal, Stopwatch
@@ -126,8 +126,7 @@ def _coarse_input(
 ) -> Window:
     """Write the whole volume onto the coarse network's grid, scaled; returns the window."""
     small = gather(source, orientation, _spread(shape, network.shape), crew)
-    clean_numbers(small, intensity.nan)
-    window = quantiles(small, (intensity.low, intensity.high), crew)
+    window = quantiles(measured(small), (intensity.low, intensity.high), crew)
     if not window.is_empty:
         once = cast(Axes, tuple(np.ones(size, np.intp) for size in network.shape))
         moments = to_window(small, window, once, crew)
@@ -160,11 +159,6 @@ def _fine_input(
     picked = gather(source, orientation, places, crew)
     counts = cast(Axes, tuple(unique[2] for unique in distinct))
     moments = to_window(picked, window, counts, crew)
-    if not moments.is_finite:
-        # Infinities were clipped, so something is not a number: rare, and worth a second turn.
-        picked = gather(source, orientation, places, crew)
-        clean_numbers(picked, intensity.nan)
-        moments = to_window(picked, window, counts, crew)
     scaling = moments.scaling_to(intensity.mean, intensity.std)
     inverse = cast(Axes, tuple(unique[1] for unique in distinct))
     repeat_into(picked, inverse, network.image(), crew, scaling.write)

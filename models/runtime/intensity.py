@@ -1,4 +1,8 @@
-"""Intensity scaling: quantiles and standardisation in deepbet's arithmetic, few passes."""
+"""Intensity scaling: quantiles and standardisation in deepbet's arithmetic, few passes.
+
+A voxel that is no number was not measured (pixel padding): it has no part in a quantile or a
+moment, and the network sees the window's low end in its place.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.runtime.crew import Crew
 
-__all__ = ["Moments", "Scaling", "Window", "clean_numbers", "quantiles", "to_window"]
+__all__ = ["Moments", "Scaling", "Window", "measured", "quantiles", "to_window"]
 
 F32 = NDArray[np.float32]
 Counts = NDArray[np.intp]
@@ -52,37 +56,40 @@ class Scaling:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """How many values there are, their sum, and the sum of their squares."""
+    """How many measured values there are, their sum, and the sum of their squares."""
 
     count: float
     total: float
     squares: float
 
-    @property
-    def is_finite(self) -> bool:
-        """Whether all values were numbers."""
-        return bool(np.isfinite(self.total))
-
     def scaling_to(self, mean: float, std: float) -> Scaling:
         """Return what maps the values to `mean` and `std` (unbiased, as torch's)."""
-        centre = self.total / self.count
+        centre = self.total / max(self.count, 1.0)
         spread = max(self.squares - self.count * centre * centre, 0.0)
         gain = std / max((spread / max(self.count - 1.0, 1.0)) ** 0.5, _SMALLEST)
         return Scaling(np.float32(gain), np.float32(mean - gain * centre))
 
 
-def clean_numbers(values: F32, nan: float) -> None:
-    """Replace, in place, what is not finite: NaN by `nan`, infinities by the largest numbers."""
-    if not np.isfinite(values).all():
-        np.nan_to_num(values, copy=False, nan=nan)
+def measured(values: F32) -> F32:
+    """Return the values that are numbers: `values` itself where all are, else one row of them.
+
+    Infinities become the largest numbers.
+    """
+    # A sum is not finite when one of its parts is not: one pass, and no mask in the usual case.
+    if np.isfinite(values.sum(dtype=np.float64)):
+        return values
+    return np.nan_to_num(values[~np.isnan(values)], copy=False)
 
 
 def quantiles(values: F32, fractions: tuple[float, float], crew: Crew) -> Window:
     """Return two quantiles with linear interpolation, as `torch.quantile` computes them.
 
-    The rank is float32 there, so it is here. Exact, in about three passes each.
+    The rank is float32 there, so it is here. Exact, in about three passes each. Of no values at
+    all the window is empty.
     """
     flat = values.ravel()
+    if not flat.size:
+        return Window(np.float32(0), np.float32(0))
     sample = np.sort(flat[::_SAMPLE_STEP])
     found = np.empty(2, np.float32)
 
@@ -99,12 +106,14 @@ def to_window(
 ) -> Moments:
     """Clip float32 [x, y, z] in place to the window, less its low end; returns the moments.
 
-    `counts` says per axis how often each place stands in the network's input, so that the
-    moments are the input's while only distinct values are touched. Sums are kept per plane in
-    float64, so that the order of threads never shows. Two passes, slab by slab in the cache.
+    What was not measured becomes 0, the low end, and is not counted. `counts` says per axis how
+    often each place stands in the network's input, so that the moments are the input's while only
+    distinct values are touched. Sums are kept per plane in float64, so that the order of threads
+    never shows. Two passes, slab by slab in the cache; a third of slabs with unmeasured voxels.
     """
     rows, columns = counts[1].astype(np.float64), counts[2].astype(np.float32)
-    sums = np.zeros((2, len(values)))
+    # Of each plane the sum, the sum of squares, and how many voxels were not measured.
+    sums = np.zeros((3, len(values)))
 
     def work(first: int, end: int) -> None:
         scratch = np.empty((_SLAB, *values.shape[1:]), np.float32)
@@ -113,14 +122,20 @@ def to_window(
             slab, squares = values[start:stop], scratch[: stop - start]
             np.clip(slab, window.low, window.high, out=slab)
             np.subtract(slab, window.low, out=slab)
+            totals = (slab @ columns) @ rows
+            if np.isnan(totals).any():
+                unmeasured = np.isnan(slab)
+                slab[unmeasured] = 0
+                totals = (slab @ columns) @ rows
+                sums[2, start:stop] = (unmeasured @ columns) @ rows
             np.square(slab, out=squares)
-            sums[0, start:stop] = (slab @ columns) @ rows
+            sums[0, start:stop] = totals
             sums[1, start:stop] = (squares @ columns) @ rows
 
     crew.share(len(values), work)
-    total, squares = (float(one) for one in sums @ counts[0].astype(np.float64))
+    total, squares, missing = (float(one) for one in sums @ counts[0].astype(np.float64))
     count = float(np.prod([float(axis.sum()) for axis in counts]))
-    return Moments(count, total, squares)
+    return Moments(count - missing, total, squares)
 
 
 def _quantile(flat: F32, sample: F32, fraction: np.float32) -> np.float32:

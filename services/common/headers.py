@@ -49,6 +49,7 @@ GEOMETRY_KEYWORDS = (
     "HighBit",
     "PixelRepresentation",
     "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",

@@ -69,7 +69,7 @@ def read_volume(
 
     Each slice has its own slope and intercept (PS3.3 C.11.1; in PET they differ). MONOCHROME1 is
     passed as stored values with rescale like MONOCHROME2: it says how to show values, not what
-    they are. Pixel padding is passed as it is: the model's intensity step knows what it means.
+    they are. What an image declares to be padding is marked in the volume and is no value.
     Tilted and unevenly spaced planes are resampled (`regular_grid`).
 
     Args:
@@ -78,7 +78,8 @@ def read_volume(
         locate: gives the file of an instance.
 
     Returns:
-        The volume, or `source_missing` / `pixels_unreadable` for the first such slice.
+        The volume; `source_missing` or `pixels_unreadable` for the first such slice;
+        `blank_image` where all is padding.
 
     Raises:
         ImagingError: a plane of `geometry` is not among `headers`.
@@ -89,14 +90,17 @@ def read_volume(
     array = _allocated(geometry, planes)
     if isinstance(array, Refusal):
         return array
-    refusal, wide = _read_planes(planes, array, locate)
-    if refusal is not None:
-        return refusal
+    read = _read_planes(planes, array, locate)
+    if isinstance(read, Refusal):
+        return read
     rescale = planes[0].pixels.rescale if array.dtype == np.int16 else Rescale()
-    if wide:
-        array, rescale = _widened(array, wide, rescale), Rescale()
+    if read.wide:
+        array, rescale = _widened(array, read.wide, rescale), Rescale()
+    padding = _padding_of(array, read.padded)
+    if padding is not None and padding.all():
+        return Refusal("blank_image", {"low": "the padding value, which says: not measured"})
     instances = tuple(plane.sop_instance_uid for plane in geometry.planes)
-    volume = Volume(array, geometry.affine, instances, rescale)
+    volume = Volume(array, geometry.affine, instances, rescale, padding)
     return volume if geometry.regular else regular_volume(volume, geometry)
 
 
@@ -137,14 +141,25 @@ def _fit_int16(planes: Sequence[_Plane]) -> bool:
     )
 
 
-def _read_planes(
-    planes: Sequence[_Plane], array: Voxels, locate: Locate
-) -> tuple[Refusal | None, frozenset[int]]:
-    """Fills `array`; the refusal of the first plane that fails, and planes too wide for int16."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was seen of planes while they were read.
+
+    Attributes:
+        wide: planes with values that int16 does not hold.
+        padded: plane -> bool [j, i], where nothing was measured.
+    """
+
+    wide: frozenset[int]
+    padded: Mapping[int, NDArray[np.bool_]]
+
+
+def _read_planes(planes: Sequence[_Plane], array: Voxels, locate: Locate) -> _Read | Refusal:
+    """Fills `array`; the refusal of the first plane that fails."""
     matrices = list(_by_matrix(planes).values())
     datasets = _Datasets(locate)
 
-    def read(matrix: list[_Plane]) -> Refusal | frozenset[int]:
+    def read(matrix: list[_Plane]) -> _Read | Refusal:
         header = matrix[0].header
         try:
             return _read_matrix(matrix, array, datasets)
@@ -156,11 +171,25 @@ def _read_planes(
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "axial-planes") as threads:
         answers = list(threads.map(read, matrices))
     wide: set[int] = set()
+    padded: dict[int, NDArray[np.bool_]] = {}
     for answer in answers:
         if isinstance(answer, Refusal):
-            return answer, frozenset()
-        wide |= answer
-    return None, frozenset(wide)
+            return answer
+        wide |= answer.wide
+        padded.update(answer.padded)
+    return _Read(frozenset(wide), padded)
+
+
+def _padding_of(array: Voxels, padded: Mapping[int, NDArray[np.bool_]]) -> NDArray[np.bool_] | None:
+    """The padding of all planes; float32 voxels become NaN there."""
+    if not padded:
+        return None
+    padding = np.zeros(array.shape, np.bool_)
+    for k, plane in padded.items():
+        padding[k] = plane
+        if array.dtype == np.float32:
+            array[k][plane] = np.nan
+    return padding
 
 
 def _by_matrix(planes: Sequence[_Plane]) -> Mapping[tuple[str, int | None], list[_Plane]]:
@@ -193,12 +222,8 @@ class _Datasets:
         return dataset
 
 
-def _read_matrix(
-    matrix: Sequence[_Plane],
-    array: Voxels,
-    datasets: _Datasets,
-) -> frozenset[int]:
-    """Reads one stored matrix into its planes; returns planes too wide for int16."""
+def _read_matrix(matrix: Sequence[_Plane], array: Voxels, datasets: _Datasets) -> _Read:
+    """Reads one stored matrix into its planes."""
     first = matrix[0]
     pixels, header = first.pixels, first.header
     native = header.transfer_syntax_uid in NATIVE_LITTLE_ENDIAN
@@ -207,30 +232,32 @@ def _read_matrix(
     if not tiled and (pixels.rows, pixels.columns) != target.shape:
         raise PixelsError(f"{pixels.columns} x {pixels.rows} pixels")
     if native and not tiled and array.dtype == np.int16 and pixels.allocated == 16:
-        read_native(datasets.locate(header), header, pixels, target.view(pixels.dtype))
-        return _wide(matrix, array)
+        padded = read_native(datasets.locate(header), header, pixels, target.view(pixels.dtype))
+        return _Read(_wide(matrix, array), {} if padded is None else {first.k: padded})
     if native:
         stored = np.empty((pixels.rows, pixels.columns), pixels.dtype)
-        read_native(datasets.locate(header), header, pixels, stored)
+        padded = read_native(datasets.locate(header), header, pixels, stored)
     else:
         frame = 1 if tiled else frame_of(header) or 1
-        stored = decode(datasets.of(header), frame, pixels)
+        stored, padded = decode(datasets.of(header), frame, pixels)
     for plane in matrix:
-        part = _part(stored, plane)
+        part = stored[_part(plane)]
         if array.dtype == np.float32:
             plane.pixels.rescale.write(part, array[plane.k].view(np.float32))
         else:
             array[plane.k] = part.astype(np.int16)  # too wide ones wrap around, and are seen
-    return _wide(matrix, array)
+    parts = {} if padded is None else {plane.k: padded[_part(plane)] for plane in matrix}
+    return _Read(_wide(matrix, array), parts)
 
 
-def _part(stored: NDArray[np.integer], plane: _Plane) -> NDArray[np.integer]:
+def _part(plane: _Plane) -> tuple[slice, slice]:
+    """Where a plane lies in its stored matrix."""
     header = plane.header
     if not isinstance(header, FrameHeader) or header.tile is None:
-        return stored
+        return slice(None), slice(None)
     top, left = header.tile.top, header.tile.left
     rows, columns = (int((header.numbers(name) or (0,))[0]) for name in ("Rows", "Columns"))
-    return stored[top : top + rows, left : left + columns]
+    return slice(top, top + rows), slice(left, left + columns)
 
 
 def _wide(matrix: Sequence[_Plane], array: Voxels) -> frozenset[int]:

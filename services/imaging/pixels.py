@@ -30,12 +30,27 @@ class PixelsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Padding:
+    """Stored values that say that nothing was measured (PS3.3 C.7.5.1.1.2), ends included."""
+
+    lowest: int
+    highest: int
+
+    def within(self, stored: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Where `stored` is padding."""
+        if self.lowest == self.highest:
+            return stored == self.lowest
+        return (stored >= self.lowest) & (stored <= self.highest)
+
+
+@dataclass(frozen=True, slots=True)
 class Pixels:
     """How a matrix is stored (PS3.3 C.7.6.3) and what its values mean (PS3.3 C.11.1).
 
     Attributes:
         rows, columns: of the matrix as stored: of a mosaic, all tiles.
         allocated, stored, high_bit: bits; the value lies in bits high_bit ... high_bit-stored+1.
+        padding: None where the image declares none.
     """
 
     rows: int
@@ -45,6 +60,7 @@ class Pixels:
     high_bit: int
     signed: bool
     rescale: Rescale
+    padding: Padding | None = None
 
     @property
     def dtype(self) -> np.dtype[np.integer]:
@@ -56,6 +72,11 @@ class Pixels:
     def nbytes(self) -> int:
         """Bytes of one matrix."""
         return self.rows * self.columns * self.dtype.itemsize
+
+    def can_be(self, stored: int) -> bool:
+        """Whether the bits of a value can say `stored`."""
+        lowest = -(1 << self.stored - 1) if self.signed else 0
+        return lowest <= stored < lowest + (1 << self.stored)
 
 
 def pixels_of(header: InstanceHeader) -> Pixels:
@@ -75,15 +96,36 @@ def pixels_of(header: InstanceHeader) -> Pixels:
     rows, columns = _whole(header, "Rows", 0), _whole(header, "Columns", 0)
     if isinstance(header, FrameHeader) and header.tile is not None:
         rows, columns = header.tile.matrix_rows, header.tile.matrix_columns
+    signed = _whole(header, "PixelRepresentation", 0) == 1
     return Pixels(
         rows=rows,
         columns=columns,
         allocated=allocated,
         stored=stored,
         high_bit=high_bit,
-        signed=_whole(header, "PixelRepresentation", 0) == 1,
+        signed=signed,
         rescale=Rescale(slope, _number(header, "RescaleIntercept", 0.0)),
+        padding=_padding(header, signed=signed),
     )
+
+
+def _padding(header: InstanceHeader, *, signed: bool) -> Padding | None:
+    """Stored values, before rescale, with the sign that PixelRepresentation tells.
+
+    Senders mix up US and SS, so the sign comes from the pixels and not from the VR.
+    """
+    if header.text("PixelPaddingValue") is None:
+        return None
+    value = _whole(header, "PixelPaddingValue", 0)
+    limit = _whole(header, "PixelPaddingRangeLimit", value)
+    ends = sorted(_with_sign(end, signed=signed) for end in (value, limit))
+    return Padding(ends[0], ends[1])
+
+
+def _with_sign(word: int, *, signed: bool) -> int:
+    if signed:
+        return word - (1 << 16) if 1 << 15 <= word < 1 << 16 else word
+    return word + (1 << 16) if word < 0 else word
 
 
 def native_offset(header: InstanceHeader, pixels: Pixels) -> int:
@@ -103,11 +145,14 @@ def native_offset(header: InstanceHeader, pixels: Pixels) -> int:
 
 def read_native(
     file: Path, header: InstanceHeader, pixels: Pixels, into: NDArray[np.integer]
-) -> None:
+) -> NDArray[np.bool_] | None:
     """Reads the stored values at the kept offset.
 
     Args:
         into: of `pixels.dtype`, [rows, columns], C-contiguous.
+
+    Returns:
+        bool [rows, columns], where they are padding; None where none is.
 
     Raises:
         PixelsError: there are too few of them.
@@ -127,7 +172,7 @@ def read_native(
         os.close(descriptor)
     if read < wanted:
         raise PixelsError(f"its file ends after {read} of {wanted} bytes of pixel data")
-    _keep_value_bits(into, pixels)
+    return _values_of_words(into, pixels)
 
 
 def open_dataset(file: Path) -> Dataset:
@@ -145,8 +190,10 @@ def open_dataset(file: Path) -> Dataset:
         raise PixelsError(f"the file cannot be read ({type(error).__name__})") from error
 
 
-def decode(dataset: Dataset, frame: int, pixels: Pixels) -> NDArray[np.integer]:
-    """The stored values of one frame, decompressed: [rows, columns].
+def decode(
+    dataset: Dataset, frame: int, pixels: Pixels
+) -> tuple[NDArray[np.integer], NDArray[np.bool_] | None]:
+    """The stored values of one frame, decompressed: [rows, columns]; and where they are padding.
 
     Args:
         frame: from 1.
@@ -165,8 +212,7 @@ def decode(dataset: Dataset, frame: int, pixels: Pixels) -> NDArray[np.integer]:
     if decoded.shape != (pixels.rows, pixels.columns):
         raise PixelsError(f"they decode to {decoded.shape}")
     decoded = decoded.astype(pixels.dtype, copy=False)
-    _keep_value_bits(decoded, pixels)
-    return decoded
+    return decoded, _values_of_words(decoded, pixels)
 
 
 def _check_code_stream(dataset: Dataset, frame: int, syntax: str, pixels: Pixels) -> None:
@@ -190,6 +236,21 @@ def _check_code_stream(dataset: Dataset, frame: int, syntax: str, pixels: Pixels
 
 def _undecodable(error: Exception) -> PixelsError:
     return PixelsError(f"they cannot be decoded ({type(error).__name__})")
+
+
+def _values_of_words(words: NDArray[np.integer], pixels: Pixels) -> NDArray[np.bool_] | None:
+    """Makes stored values of the words that were read, in place; returns where they are padding."""
+    padding = pixels.padding
+    if padding is None:
+        _keep_value_bits(words, pixels)
+        return None
+    # Padding that no value can be (-2000 in 12 bits without a sign) is told by the whole word.
+    whole = not (pixels.can_be(padding.lowest) and pixels.can_be(padding.highest))
+    padded = padding.within(words) if whole else None
+    _keep_value_bits(words, pixels)
+    if padded is None:
+        padded = padding.within(words)
+    return padded if padded.any() else None
 
 
 def _keep_value_bits(read: NDArray[np.integer], pixels: Pixels) -> None:

@@ -69,8 +69,9 @@ def grid_voxels(geometry: SeriesGeometry) -> float:
 def regular_volume(volume: Volume, geometry: SeriesGeometry) -> Volume:
     """The volume of tilted or unevenly spaced slices, resampled onto `regular_grid`.
 
-    Outside of the slices, the grid has the lowest value that the volume has. Costs one pass over
-    the slices and one over the grid.
+    Outside of the slices, the grid has the lowest value that was measured; what has a part of
+    a voxel that was not measured (padding) was not measured either. Costs one pass over the slices
+    and one over the grid.
 
     Args:
         volume: as read: plane k is slice k of `geometry`.
@@ -92,7 +93,8 @@ def regular_volume(volume: Volume, geometry: SeriesGeometry) -> Volume:
         if share < 1 - _WHOLE:
             plane *= np.float32(share)
             plane += np.float32(1 - share) * slices.shifted(after - 1)
-    return Volume(array, grid.affine)
+    padding = None if volume.padding is None else np.isnan(array)
+    return Volume(array, grid.affine, padding=padding)
 
 
 def labels_on_source(labels: NDArray[np.uint8], geometry: SeriesGeometry) -> NDArray[np.uint8]:
@@ -123,7 +125,8 @@ class _Slices:
 
     def __init__(self, volume: Volume, grid: RegularGrid) -> None:
         self._volume, self._grid = volume, grid
-        ends = np.array([volume.array.min(), volume.array.max()])
+        measured = volume.array if volume.padding is None else volume.array[~volume.padding]
+        ends = np.array([measured.min(), measured.max()])
         values = np.empty(2, np.float32)
         volume.rescale.write(ends, values)  # a falling slope turns them round
         self._outside = float(values.min())
@@ -152,7 +155,7 @@ class _Slices:
             first_row + 1 : first_row + 1 + stored.shape[0],
             first_column + 1 : first_column + 1 + stored.shape[1],
         ]
-        self._volume.rescale.write(stored, inner)
+        self._volume.write_plane(number, inner)
         moved = _interpolated(padded, down - first_row, axis=0)
         return _interpolated(moved, right - first_column, axis=1)
 

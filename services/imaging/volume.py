@@ -51,6 +51,8 @@ class Volume:
         affine: float64 4x4; maps (i, j, k, 1) to the voxel's centre in LPS millimetres.
         instances: the SOP instance UID of each plane k; empty when planes are no images.
         rescale: of int16 voxels; float32 ones are values already.
+        padding: bool [k, j, i], where nothing was measured (PS3.3 C.7.5.1.1.2); None where
+            everything was. Values are NaN there; int16 voxels are as stored.
 
     Raises:
         ImagingError: shapes or types that do not fit together.
@@ -60,6 +62,7 @@ class Volume:
     affine: NDArray[np.float64]
     instances: tuple[str, ...] = ()
     rescale: Rescale = _AS_STORED
+    padding: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.array.ndim != 3:
@@ -73,9 +76,16 @@ class Volume:
             )
         if self.rescale != _AS_STORED and self.array.dtype != np.int16:
             raise ImagingError(f"Voxels of {self.array.dtype} are values, and not rescaled.")
+        if self.padding is not None and self.padding.shape != self.array.shape:
+            raise ImagingError(
+                f"Padding of shape {self.padding.shape} is none of voxels of {self.array.shape}."
+            )
 
     def values(self) -> NDArray[np.float32]:
-        """float32 [k, j, i]: real-world values; the array itself where it holds them."""
+        """float32 [k, j, i]: real-world values, NaN where nothing was measured.
+
+        The array itself where it holds them.
+        """
         if self.array.dtype == np.float32:
             return self.array.view(np.float32)
         out = np.empty(self.array.shape, np.float32)
@@ -86,10 +96,16 @@ class Volume:
         """Writes the real-world values to `out`, plane by plane: one pass, little memory.
 
         Args:
-            out: float32 [k, j, i], of the volume's shape.
+            out: float32 [k, j, i], of the volume's shape; NaN where nothing was measured.
         """
-        for stored, plane in zip(self.array, out, strict=True):
-            self.rescale.write(stored, plane)
+        for k, plane in enumerate(out):
+            self.write_plane(k, plane)
+
+    def write_plane(self, k: int, out: NDArray[np.float32]) -> None:
+        """Writes the real-world values of plane `k` to `out`, float32 [j, i]."""
+        self.rescale.write(self.array[k], out)
+        if self.padding is not None:
+            out[self.padding[k]] = np.nan
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:

@@ -44,7 +44,7 @@ def draw_montage(
     volume: Volume, overlays: Sequence[Overlay], title: str, lines: Sequence[str], file: Path
 ) -> None:
     """Writes a PNG: rows axial, coronal, sagittal; slices spread over the segments' extent."""
-    pixels = _canonical(volume.values(), volume.affine)
+    pixels = _canonical(_shown(volume), volume.affine)
     masks = [_canonical(overlay.mask, volume.affine) for overlay in overlays]
     spacing = _canonical_spacing(volume.affine)
     width = _LEFT + COLUMNS * (TILE + 6) + _MARGIN
@@ -67,6 +67,13 @@ def draw_montage(
     _legend(draw, overlays, height)
     file.parent.mkdir(parents=True, exist_ok=True)
     canvas.save(file, optimize=True)
+
+
+def _shown(volume: Volume) -> npt.NDArray[np.float32]:
+    """The values, with the darkest one where nothing was measured."""
+    values = volume.values()
+    unmeasured = volume.padding
+    return values if unmeasured is None else np.where(unmeasured, np.nanmin(values), values)
 
 
 def _canonical(array: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> npt.NDArray[Any]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from models.runtime.crew import Crew
-from models.runtime.intensity import Window, clean_numbers, quantiles, to_window
+from models.runtime.intensity import Window, measured, quantiles, to_window
 
 MEAN, STD = 0.449, 0.226
 VOLUMES = arrays.arrays(
@@ -77,11 +77,35 @@ def test_standardising_equals_deepbet_on_a_large_grid() -> None:
     assert np.abs(values - expected).max() < 5e-6
 
 
-def test_what_is_not_finite_is_replaced_as_torch_does() -> None:
+@given(VOLUMES, st.integers(0, 2**32 - 1), st.floats(0.0, 1.0))
+def test_what_was_not_measured_has_no_part_in_any_statistic(
+    values: np.ndarray, seed: int, share: float
+) -> None:
+    unmeasured = np.random.default_rng(seed).random(values.shape) < share
+    kept = values[~unmeasured]
+    holed = np.where(unmeasured, np.float32(np.nan), values)
+    window = quantiles(measured(holed), (0.005, 0.995), Crew(2))
+    if not kept.size:
+        assert window.is_empty
+        return
+    assert window == quantiles(kept, (0.005, 0.995), Crew(2))
+    counts = tuple(np.random.default_rng(seed).integers(1, 4, size) for size in values.shape)
+    times = counts[0][:, None, None] * counts[1][:, None] * counts[2]
+    clipped = np.clip(kept, window.low, window.high) - window.low
+    moments = to_window(holed, window, counts, Crew(1))  # type: ignore[arg-type]
+    assert moments.count == times[~unmeasured].sum()
+    total = (clipped.astype(np.float64) * times[~unmeasured]).sum()
+    squares = (np.square(clipped.astype(np.float64)) * times[~unmeasured]).sum()
+    assert moments.total == pytest.approx(total, rel=1e-5, abs=1e-3)
+    assert moments.squares == pytest.approx(squares, rel=1e-4, abs=1e-3)
+    assert not holed[unmeasured].any()  # the window's low end
+
+
+def test_infinities_become_the_largest_numbers() -> None:
     values = np.array([[[np.nan, np.inf, -np.inf, 3.0]]], np.float32)
-    expected = torch.nan_to_num(torch.from_numpy(values.copy())).numpy()
-    clean_numbers(values, 0.0)
-    assert np.array_equal(values, expected)
+    largest = np.finfo(np.float32).max
+    assert measured(values).tolist() == [largest, -largest, 3.0]
+    assert np.isinf(values).sum() == 2  # the volume itself is only read
 
 
 def test_a_constant_image_has_an_empty_window() -> None:

@@ -60,6 +60,22 @@ def test_overlay_in_the_left_front_top_is_drawn_there(tmp_path: Path, orientatio
     assert _centre(sagittal)[0] < 115
 
 
+def test_what_was_not_measured_is_drawn_dark(tmp_path: Path) -> None:
+    values = np.full((30, 30, 30), 50.0, np.float32)
+    values[10:20, 10:20, 10:20] = 100.0
+    padding = np.zeros(values.shape, bool)
+    padding[:, :, :5] = True
+    pictures: list[np.ndarray] = []
+    for unmeasured in (50.0, np.nan):
+        values[padding] = unmeasured
+        told = padding if np.isnan(unmeasured) else None
+        volume = Volume(values.copy(), _affine("axial"), padding=told)
+        file = tmp_path / f"{unmeasured}.png"
+        draw_montage(volume, [], "Part 1 mL", ["model 1"], file)
+        pictures.append(np.asarray(Image.open(file).convert("RGB")))
+    assert np.array_equal(pictures[0], pictures[1])
+
+
 def _centre(mask: np.ndarray) -> tuple[float, float]:
     rows, columns = np.nonzero(mask)
     assert rows.size

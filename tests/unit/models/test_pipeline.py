@@ -83,13 +83,29 @@ def test_an_image_without_contrast_is_refused(pipeline: Pipeline) -> None:
     assert result.refusal.values == {"low": "7", "high": "7"}
 
 
-def test_values_that_are_no_numbers_do_not_spread(pipeline: Pipeline) -> None:
+def test_unmeasured_voxels_change_nothing_around_them(pipeline: Pipeline) -> None:
     clean = bright_box()
-    spoilt = clean.copy()
-    spoilt[0, 0, :] = np.nan
-    clean[20, 20, 20], spoilt[20, 20, 20] = 0.0, np.nan
-    clean[21, 20, 20], spoilt[21, 20, 20] = 1e30, np.inf
-    assert np.array_equal(run(pipeline, spoilt).labels, run(pipeline, clean).labels)
+    holed = clean.copy()
+    holed[:, :8, :] = np.nan
+    holed[:3] = np.nan
+    assert np.array_equal(run(pipeline, holed).labels, run(pipeline, clean).labels)
+
+
+def test_networks_see_the_background_where_nothing_was_measured(
+    pipeline: Pipeline, brightness_networks: Mapping[str, Any]
+) -> None:
+    holed = bright_box()
+    holed[:, :, :20] = np.nan
+    run(pipeline, holed)
+    coarse = brightness_networks["coarse"].image()
+    assert np.isfinite(coarse).all()
+    unseen = coarse.ravel()[0]
+    assert unseen == coarse.min()
+
+
+def test_a_volume_without_a_measured_voxel_is_refused(pipeline: Pipeline) -> None:
+    result = run(pipeline, np.full((30, 30, 30), np.nan, np.float32))
+    assert result.refusal.reason == "blank_image"
 
 
 def test_times_of_networks_and_stages_are_told(pipeline: Pipeline) -> None:
