@@ -67,6 +67,10 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
         "segmented": _processed(
             "{model} segmented this series: {found}. The results were handed to delivery."
         ),
+        "segmented_flagged": _processed(
+            "{model} segmented this series: {found}. Look at it before you rely on it. {remarks} "
+            "The results were handed to delivery."
+        ),
         "looked_for_not_found": _processed(
             "{model} looked for {segments} in this series and found nothing. "
             "The report says so; there is no overlay to show."

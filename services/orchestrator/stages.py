@@ -25,7 +25,7 @@ from models.manifest import (
 )
 from services.common.crashpoints import crashpoint
 from services.common.database import JobRow, utc_now
-from services.common.fates import Refusal, Verdict
+from services.common.fates import Refusal, Value, Verdict
 from services.common.headers import InstanceHeader
 from services.common.lifecycle import JobState
 from services.common.settings import Settings
@@ -206,6 +206,7 @@ def report_stage(context: StageContext, job_uid: str) -> bool:
             "name": item.name,
             "value": item.value,
             "unit": item.unit,
+            "remark": item.remark,
         }
         for item in response.measurements
     ]
@@ -347,7 +348,13 @@ def _processed(context: StageContext, job: JobRow) -> Verdict:
         f"{item['segment_label']} {item['value']:.1f} {item['unit']}"
         for item in job.measurements or []
     )
-    return Verdict("segmented", {"model": model, "found": measured or "see the overlay"})
+    values: dict[str, Value] = {"model": model, "found": measured or "see the overlay"}
+    # A segment with several measurements has one remark; of a job of before there is none.
+    remarks = dict.fromkeys(item.get("remark", "") for item in job.measurements or [])
+    remarks.pop("", None)
+    if remarks:
+        return Verdict("segmented_flagged", {**values, "remarks": " ".join(remarks)})
+    return Verdict("segmented", values)
 
 
 @contextmanager

@@ -1,32 +1,75 @@
-"""Whether measurements lie in the range that the model's manifest calls plausible."""
+"""What a reader has to be told of a measurement: an unexpected volume, an edge that is reached."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from models.manifest import Manifest
+from services.reporting.analysis import Analysis
 from services.reporting.job import Withholding
 from services.reporting.measure import MeasuredValue
 
 # UCUM unit -> millilitres.
 _ML = {"mm3": 1e-3, "cm3": 1.0, "mL": 1.0, "ml": 1.0, "L": 1e3, "l": 1e3}
+# Where the axes of the patient (LPS) lead, forwards and backwards.
+_TOWARDS = (("left", "right"), ("back", "front"), ("head", "feet"))
 
 
 @dataclass(frozen=True, slots=True)
 class Plausibility:
-    """What the ranges say.
+    """What is to be said of an analysis.
 
     Attributes:
         withholding: set when a value lies outside a range that must not be left.
-        remarks: sentences for the reader of the report, by segment number.
+        remarks: sentences for the reader, by the segment's number in the manifest.
     """
 
     withholding: Withholding | None
     remarks: dict[int, str]
 
 
-def judge(manifest: Manifest, values: tuple[MeasuredValue, ...]) -> Plausibility:
-    """Compares the measured volumes with the manifest's plausible ranges."""
+def judge(analysis: Analysis) -> Plausibility:
+    """Compares volumes with the manifest's ranges, and segments with the edges of the images."""
+    ranges = _judge_volumes(analysis.job.manifest, analysis.values)
+    if ranges.withholding is not None:
+        return ranges
+    remarks = dict(ranges.remarks)
+    for count in analysis.counts:
+        edges = reached_edges(analysis.labels, count.number, analysis.source.affine)
+        if edges:
+            label = analysis.job.manifest.segment(count.number).label
+            sentence = (
+                f"{label} reaches the edge of the images towards the {' and the '.join(edges)}: "
+                "a part of it may lie outside and is not measured."
+            )
+            remarks[count.number] = " ".join(filter(None, (remarks.get(count.number), sentence)))
+    return Plausibility(None, remarks)
+
+
+def reached_edges(
+    labels: npt.NDArray[np.uint8], segment: int, affine: npt.NDArray[np.float64]
+) -> list[str]:
+    """The sides of the field of view that a segment reaches, as directions of the patient.
+
+    Args:
+        labels: uint8 [k, j, i].
+        affine: float64 4x4, (i, j, k, 1) to LPS mm.
+    """
+    reached: list[str] = []
+    for axis in range(3):
+        along = affine[:3, 2 - axis]
+        component = int(np.abs(along).argmax())
+        onwards, back = _TOWARDS[component][:: 1 if along[component] > 0 else -1]
+        for place, direction in ((0, back), (-1, onwards)):
+            if direction not in reached and bool((labels.take(place, axis) == segment).any()):
+                reached.append(direction)
+    return reached
+
+
+def _judge_volumes(manifest: Manifest, values: tuple[MeasuredValue, ...]) -> Plausibility:
     remarks: dict[int, str] = {}
     for range_ in manifest.acceptance.plausible:
         for value in values:

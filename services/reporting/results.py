@@ -7,7 +7,7 @@ the rows of a job's results are written in one transaction, after every object p
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import cast
@@ -73,12 +73,14 @@ class Made:
         results: registered; empty when they are withheld.
         withholding: why nothing was registered.
         seconds: by stage.
+        remarks: what a reader has to be told, by the segment's number in the manifest.
     """
 
     results: tuple[Result, ...]
     values: tuple[MeasuredValue, ...]
     withholding: Withholding | None
     seconds: dict[str, float]
+    remarks: Mapping[int, str] = field(default_factory=dict[int, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +116,10 @@ class ResultMaker:
             analysis = self._analyse(job)
         if isinstance(analysis, Withholding):
             return _withheld(job, analysis, (), clock)
+        verdict = judge(analysis)
         registered = self._registered(job)
         if registered:
-            return Made(registered, analysis.values, None, clock.seconds)
-        verdict = judge(job.manifest, analysis.values)
+            return Made(registered, analysis.values, None, clock.seconds, verdict.remarks)
         if verdict.withholding is not None:
             return _withheld(job, verdict.withholding, analysis.values, clock)
         context = Context(verdict.remarks, predecessor(self._engine, job.supersedes_job_uid))
@@ -134,7 +136,7 @@ class ResultMaker:
             results=len(outcome),
             found=sum(count.found for count in analysis.counts),
         )
-        return Made(outcome, analysis.values, None, clock.seconds)
+        return Made(outcome, analysis.values, None, clock.seconds, verdict.remarks)
 
     def _analyse(self, job: Job) -> Analysis | Withholding:
         source = load_source(job, self._engine, self._store)

@@ -232,6 +232,7 @@ def _response(made: Made) -> reporting_pb2.MakeResultsResponse:
                 name=value.name,
                 value=value.value,
                 unit=value.unit,
+                remark=made.remarks.get(value.segment_number, ""),
             )
             for value in made.values
         ],

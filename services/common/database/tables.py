@@ -211,7 +211,7 @@ class JobRow(Base):
     reason: Mapped[str | None] = mapped_column(String(48))
     reason_values: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     labels_key: Mapped[str | None] = mapped_column(String(255))
-    # [{segment_number, segment_label, name, value, unit}]
+    # [{segment_number, segment_label, name, value, unit, remark}]
     measurements: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)
     # The job of an earlier revision whose results this one replaces.
     supersedes_job_uid: Mapped[str | None] = mapped_column(_UID)

@@ -204,6 +204,30 @@ def test_an_odd_volume_is_flagged_in_the_report_where_the_model_says_so(place: W
     report = pydicom.dcmread(place.store.path(made.results[-1].store_key))
     assert b"outside the expected" in place.store.read(made.results[-1].store_key)
     assert report.CompletionFlag == "COMPLETE"
+    assert "outside the expected" in made.remarks[1]
+
+
+def test_a_job_that_is_made_again_has_the_same_remarks(place: Workplace) -> None:
+    job = place.job(blobs(SHAPE), plausible(brain_manifest(), "flag", max_ml=0.01))
+    assert place.make(job).remarks == place.make(job).remarks != {}
+
+
+def test_a_segment_that_reaches_an_edge_says_so(place: Workplace) -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2:4, 2:4, 2:4] = 1
+    inside = labels.copy()
+    labels[-1, 3, 3] = 1
+    manifest = plausible(brain_manifest(), "flag", max_ml=5000.0)
+    made = place.make(place.job(labels, manifest))
+    assert "reaches the edge of the images towards the" in made.remarks[1]
+    assert b"reaches the edge of the images" in place.store.read(made.results[-1].store_key)
+    assert place.make(place.job(inside, manifest)).remarks == {}
+
+
+@pytest.mark.parametrize("volume_ml", [2600.0, 4299.0])
+def test_no_brain_leaves_that_is_larger_than_a_skull(volume_ml: float) -> None:
+    ranges = brain_manifest().acceptance.plausible
+    assert any(each.otherwise == "withhold" and volume_ml > each.max_ml for each in ranges)
 
 
 def test_an_object_that_fails_its_check_withholds_all(

@@ -1,0 +1,83 @@
+"""What the report flags is said in the fate's sentence too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from axial.v1 import reporting_pb2
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from services.common.database import FateRow, ResultRow, utc_now
+from services.common.fates import Verdict
+from services.common.lifecycle import JobState
+from services.orchestrator import jobs
+from services.orchestrator.stages import release_stage, report_stage, select_stage
+from tests.builders.catalogue import stage_context, write_build_record
+from tests.builders.head_like import write_head_like
+from tests.builders.revisions import register_revision
+
+REMARK = "Brain measures 2256.0 mL, outside the expected 200 to 2100 mL."
+
+
+class Reporting:
+    """Has a result of one brain, with or without a remark."""
+
+    def __init__(self, engine: Engine, remark: str) -> None:
+        self._engine, self._remark = engine, remark
+
+    def make_results(
+        self, request: reporting_pb2.MakeResultsRequest
+    ) -> reporting_pb2.MakeResultsResponse:
+        with Session(self._engine) as session, session.begin():
+            session.add(
+                ResultRow(
+                    sop_instance_uid=f"{request.job_uid}.1",
+                    job_uid=request.job_uid,
+                    study_uid=request.study_uid,
+                    series_uid="2.25.9",
+                    sop_class_uid="1.2.840.10008.5.1.4.1.1.66.4",
+                    kind="SEG",
+                    sequence=0,
+                    store_key="x",
+                    digest="y",
+                    size_bytes=1,
+                    created_at=utc_now(),
+                )
+            )
+        brain = reporting_pb2.Measurement(
+            segment_number=1,
+            segment_label="Brain",
+            name="volume",
+            value=2256.0,
+            unit="mL",
+            remark=self._remark,
+        )
+        return reporting_pb2.MakeResultsResponse(measurements=[brain])
+
+    def release(self, job_uid: str) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(("remark", "reason"), [(REMARK, "segmented_flagged"), ("", "segmented")])
+def test_a_remark_of_the_report_stands_in_the_fate(
+    remark: str, reason: str, engine: Engine, tmp_path: Path
+) -> None:
+    write_build_record(tmp_path)
+    context = stage_context(engine, tmp_path)
+    context = replace(context, reporting=cast(Any, Reporting(engine, remark)))
+    files = write_head_like(tmp_path / "head")
+    study_uid = register_revision(engine, files, store=context.store)
+    ((job_uid, _),) = select_stage(context, study_uid, 1).to_run
+    jobs.advance_job(engine, job_uid, JobState.INFERRED, labels_key="labels")
+    assert report_stage(context, job_uid)
+    release_stage(context, job_uid)
+    with Session(engine) as session:
+        fate = session.scalars(select(FateRow)).one()
+        sentence = Verdict(fate.reason, fate.reason_values or {}).sentence
+    assert fate.reason == reason
+    assert remark in sentence
+    assert "Brain 2256.0 mL" in sentence
