@@ -10,6 +10,7 @@ when it is registered.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -242,8 +243,8 @@ class _ReadyFiles:
         self._failure: OSError | None = None
         self._wanted = True
         self._closed = False
-        self._free = 0
-        self._free_until = 0.0
+        # Bytes, and until when they are believed: one value, so that no thread sees half of it.
+        self._free = (0, -math.inf)
         # Names of an earlier process in this folder lie before ours, should they still be there.
         self._start = f"{time.time_ns():x}"
         self._number = 0
@@ -273,14 +274,15 @@ class _ReadyFiles:
 
     def free_bytes(self) -> int:
         now = time.monotonic()
-        if now >= self._free_until:
-            self._free_until = now + _FREE_FOR_S
+        free, until = self._free
+        if now >= until:
             try:
                 found = os.fstatvfs(self._descriptor)
-                self._free = found.f_bavail * found.f_frsize
+                free = found.f_bavail * found.f_frsize
             except OSError:
-                self._free = 0
-        return self._free
+                free = 0
+            self._free = (free, now + _FREE_FOR_S)
+        return free
 
     def close(self) -> None:
         with self._changed:
