@@ -60,6 +60,16 @@ class Comparing:
             self._given.append(one)
             self._changed.notify_all()
 
+    def deal_with_all(self) -> None:
+        """Deals with what is there, in the caller's thread; what is refused stays."""
+        with self._changed:
+            given, self._given = list(self._given), deque[Decided]()
+        for one in given:
+            try:
+                self._deal(one)
+            except (StoreError, SQLAlchemyError, OSError):
+                self.add(one)
+
     def _run(self) -> None:
         failures = 0
         while True:

@@ -6,6 +6,7 @@ reason and the time. They stay on the listener's own disk until somebody has loo
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -42,13 +43,19 @@ class Quarantine:
         if not file.exists():
             return
         make_folder(self._folder)
+        target = self._free_name(file.name)
         note = {"reason": reason, "problem": problem, "at": utc_now().isoformat()}
-        with (self._folder / f"{file.name}.json").open("w", encoding="utf-8") as written:
+        with target.with_name(f"{target.name}.json").open("w", encoding="utf-8") as written:
             json.dump(note, written)
             written.flush()
             os.fsync(written.fileno())
-        file.rename(self._folder / file.name)
+        file.rename(target)
         for folder in (self._folder, file.parent):
             sync_folder(folder)
         FILES_QUARANTINED.labels(reason).inc()
         _log.error("file_quarantined", file_hash=hashed(file.name), reason=reason, problem=problem)
+
+    def _free_name(self, name: str) -> Path:
+        # Two receivers may have given one name; neither file overwrites the other.
+        tries = itertools.chain([name], (f"{number}-{name}" for number in itertools.count(2)))
+        return next(path for each in tries if not (path := self._folder / each).exists())

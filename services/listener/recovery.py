@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 
 from services.common.database import InstanceRow
-from services.common.store import StudyStore
+from services.common.store import ObjectMissing, StudyStore
 from services.common.telemetry import get_logger
 from services.listener.arrivals import Offered
 from services.listener.door.part10 import TornFileError, read_sealed
@@ -92,11 +92,20 @@ def settle_rows(engine: Engine, store: StudyStore, listener_id: str) -> int:
     with engine.execution_options(axial_readonly=True).connect() as connection:
         rows = connection.execute(
             select(
-                InstanceRow.sop_instance_uid, InstanceRow.store_key, InstanceRow.size_bytes
+                InstanceRow.sop_instance_uid, InstanceRow.store_key, InstanceRow.data_digest
             ).where(InstanceRow.spooled_by == listener_id)
         ).all()
-    there = [uid for uid, key, size in rows if store.size(key) == size]
+    there = [uid for uid, key, digest in rows if _is_there(store, key, digest)]
     if there:
         mark_in_store(engine, there)
         _log.warning("rows_settled", instances=len(there))
     return len(there)
+
+
+def _is_there(store: StudyStore, key: str, data_digest: str) -> bool:
+    """Whether the store has the very data set that was registered, whole."""
+    try:
+        with store.local([key]) as found:
+            return read_sealed(found[key]).data_digest == data_digest
+    except (ObjectMissing, TornFileError):
+        return False

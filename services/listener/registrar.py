@@ -90,12 +90,17 @@ class Registrar:
         self._ship = ship
         self._quiet_period_s = quiet_period_s
         self._waiting: deque[Offered] = deque()
-        self._placing = Placing(engine, store, ship, outbox)  # the thread's own
+        # Files that wait to be registered or placed: one that is offered once more meanwhile (by
+        # its receiver, and after that one's death) is still one file.
+        self._under_way: set[str] = set()
+        self._placing = Placing(engine, store, ship, outbox, self._placed)  # the thread's own
         self._changed = threading.Condition()
         self._offered = 0
-        self._done = 0
+        self._registered = 0
+        self._done = 0  # registered, and placed or refused by the store
         self._stopped = False
         self._urgent = False
+        self._unsure = False  # whether a transaction that failed took
         self._trouble: str | None = None
         self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
 
@@ -117,6 +122,9 @@ class Registrar:
         with self._changed:
             while len(self._waiting) >= _MOST_WAITING and not self._stopped:
                 self._changed.wait()
+            if offered.file.path in self._under_way:
+                return
+            self._under_way.add(offered.file.path)
             self._waiting.append(offered)
             self._offered += 1
             if len(self._waiting) in (1, _BATCH):
@@ -150,7 +158,6 @@ class Registrar:
             nice = os.getpriority(os.PRIO_PROCESS, own)
             os.setpriority(os.PRIO_PROCESS, own, nice + _NICENESS)
         failures = 0
-        unsure = False  # whether a transaction that failed took
         while True:
             with self._changed:
                 while not self._waiting and not self._stopped and not self._placing.waiting():
@@ -158,24 +165,43 @@ class Registrar:
                 if self._stopped and (failures or not self._waiting):
                     return
                 self._gather()
-                batch = list(islice(self._waiting, _BATCH))
-            trouble: Exception | None = None
-            try:
-                self._register(batch, again=unsure)
-                unsure = False
-            except (SQLAlchemyError, OSError) as error:
-                trouble, batch, unsure = error, [], True
+            trouble = self.register_waiting()
             trouble = self._placing.place() or trouble
             with self._changed:
-                for _ in batch:
-                    self._waiting.popleft()
-                self._done += len(batch)
-                QUEUE_DEPTH.labels("registrar").set(len(self._waiting))
+                self._done = self._registered
                 self._changed.notify_all()
                 failures = 0 if trouble is None else failures + 1
                 self._note(trouble, failures)
                 if trouble is not None:
                     self._changed.wait_for(lambda: self._stopped, backoff_s(failures, 0.5))
+
+    def register_waiting(self) -> Exception | None:
+        """Registers one batch of what waits; the thread's, or who calls it without one.
+
+        Returns:
+            Why it could not; all of it waits then. None when it could.
+        """
+        with self._changed:
+            batch = list(islice(self._waiting, _BATCH))
+        try:
+            self._register(batch, again=self._unsure)
+        except (SQLAlchemyError, OSError) as error:
+            self._unsure = True
+            return error
+        self._unsure = False
+        with self._changed:
+            for _ in batch:
+                self._waiting.popleft()
+            self._registered += len(batch)
+            QUEUE_DEPTH.labels("registrar").set(len(self._waiting))
+            self._changed.notify_all()
+        return None
+
+    def place_registered(self) -> Exception | None:
+        """Brings what is registered where it belongs, as `Placing.place`; likewise."""
+        trouble = self._placing.place()
+        self._placing.compare()
+        return trouble
 
     def _gather(self) -> None:
         """Waits, with the lock held, while a batch is growing."""
@@ -220,6 +246,13 @@ class Registrar:
         told = {Outcome.STORED, Outcome.REPEATED} if again else {Outcome.STORED}
         self._count([one for one in decided if one.outcome in told])
 
+    def _placed(self, decided: Sequence[Decided]) -> None:
+        self._forget([one.offered for one in decided])
+
+    def _forget(self, offers: Sequence[Offered]) -> None:
+        with self._changed:
+            self._under_way.difference_update(offered.file.path for offered in offers)
+
     def _count(self, new: Sequence[Decided]) -> None:
         if new:
             INSTANCES_RECEIVED.labels(Outcome.STORED).inc(len(new))
@@ -229,7 +262,8 @@ class Registrar:
     def _received(self, offered: Offered) -> _Received | None:
         file = offered.file
         path = Path(file.path)
-        if not path.exists():  # it was offered twice: by its receiver and after that one's death
+        if not path.exists():  # it was dealt with before it was offered once more
+            self._forget([offered])
             return None
         try:
             registration = offered.registration or _read(path)
@@ -272,6 +306,8 @@ class Registrar:
     def _put_aside(self, file: Path, problem: str) -> None:
         self._quarantine.put(file, "unreadable_instance", problem)
         INSTANCES_RECEIVED.labels("quarantined").inc()
+        with self._changed:
+            self._under_way.discard(str(file))
 
 
 def _read(path: Path) -> Registration:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import Engine, select
@@ -31,6 +31,7 @@ from services.common.telemetry.metrics import (
     SHIPPING_FAILURES,
 )
 from services.listener.backoff import LONGEST_BACKOFF_S, backoff_s
+from services.listener.displaced import keep_displaced
 from services.listener.registry import mark_in_store
 from services.listener.wheel import Wheel
 
@@ -129,6 +130,12 @@ class Shipping:
                 self._entering.difference_update(keys)
             self._send_soon(keys)
 
+    def ship_waiting(self) -> None:
+        """One round for all that waits, in the caller's thread."""
+        for group in dict.fromkeys(parent_of(found.key) for found in self._outbox.list("")):
+            self._round(group)
+        self._round(_LEFT_OVER)
+
     def _is_outside(self, key: str, file: Path) -> bool:
         return file.exists() and not self._outbox.path(key).exists()
 
@@ -156,15 +163,27 @@ class Shipping:
         try:
             self._put(files)
         finally:
-            # Also those of a round that failed: what is not here any more is there.
+            # Also those of a round that failed: what is not here any more was sent.
             crashpoint("listener.series.shipped")
-            there = [key for key, file in files if not file.exists()]
-            self._outbox.delete(there)  # and the folders that are empty now
-            self._uncount(there)
-            OBJECTS_SHIPPED.inc(len(there))
-            SHIPPED_BYTES.inc(sum(found[key] for key in there))
+            sent = [key for key, file in files if not file.exists()]
+            self._outbox.tidy(sent)
+            self._uncount(sent)
+            OBJECTS_SHIPPED.inc(len(sent))
+            SHIPPED_BYTES.inc(sum(found[key] for key in sent))
             self._drop_gone(group, found)
-            self._mark(there)
+            self._mark_found(group, {key: found[key] for key in sent})
+
+    def _mark_found(self, group: str, sent: Mapping[str, int]) -> None:
+        """Marks what the store lists with its size; what it does not list is looked for again."""
+        try:
+            listed = {entry.key: entry.size_bytes for entry in self._store.list(group)}
+        except StoreError:
+            self._wheel.arm(_LEFT_OVER, LONGEST_BACKOFF_S)
+            raise
+        there = [key for key, size in sent.items() if listed.get(key) == size]
+        if len(there) < len(sent):
+            self._wheel.arm(_LEFT_OVER, LONGEST_BACKOFF_S)
+        self._mark(there)
 
     def _drop_gone(self, group: str, found: Collection[str]) -> None:
         """Has what left the outbox in a round that broke before it told looked for in the store."""
@@ -182,6 +201,8 @@ class Shipping:
             except ObjectDiffers as error:
                 # Left by a database that is gone, or of a study that was removed a moment ago.
                 _log.warning("object_replaced", object_hash=hashed(error.key))
+                if error.key.startswith(_INSTANCES):
+                    keep_displaced(self._store, Path(error.key).stem, error.key)
                 self._store.put_file(error.key, dict(files)[error.key], replace=True)
             files = [(key, file) for key, file in files if file.exists()]
 

@@ -21,12 +21,12 @@ from typing import BinaryIO
 from services.common.durable import make_folder, sync_folder
 from services.common.store.errors import ObjectDiffers, ObjectMissing, StoreError
 from services.common.store.keys import parent_of, segments
+from services.common.store.letting_go import FileCopy, is_one_entry, let_go
 from services.common.store.objects import StoredObject
 
 # Removing the last object of a folder removes the folder. A put that had just found it is done
 # again; that it happens so often in a row is no coincidence any more.
 _ATTEMPTS_TO_ENTER = 20
-_COMPARED_AT_ONCE = 1 << 20
 # File systems without hard links answer with one of these.
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -63,7 +63,7 @@ class Folder:
         return size
 
     def put_files(self, files: Sequence[tuple[str, Path]], *, replace: bool) -> None:
-        left: list[Path] = []
+        left: list[tuple[Path, Path]] = []
         entered: dict[str, Path] = {}
         problem: StoreError | None = None
         # Paths as text: many instances come at once, and a `Path` costs as much as a rename.
@@ -72,12 +72,14 @@ class Folder:
             folder = entered.get(parent)
             try:
                 if self._enter(file, target, made=folder is not None, replace=replace):
-                    left.append(file)
+                    left.append((file, Path(target)))
             except FileExistsError:
+                if is_one_entry(file, Path(target)):
+                    continue  # it is the object
                 if not _same(file, Path(target)):
                     problem = problem or ObjectDiffers(key)
                     continue
-                left.append(file)
+                left.append((file, Path(target)))
             except OSError as error:
                 problem = _refused("take", key, error)
                 continue
@@ -87,8 +89,8 @@ class Folder:
         try:
             for folder in entered.values():
                 _sync_folder(folder)
-            for file in left:
-                file.unlink(missing_ok=True)
+            for file, target in left:
+                let_go(file, FileCopy(target))
         except OSError as error:
             problem = _refused("sync", "a folder", error)
         if problem is not None:
@@ -142,6 +144,13 @@ class Folder:
                 _sync_folder(self._remove_empty(folder))
         except OSError as error:
             raise _refused("sync", "a folder", error) from error
+
+    def tidy(self, keys: Sequence[str]) -> None:
+        try:
+            for folder in dict.fromkeys(self.path(key).parent for key in keys):
+                _sync_folder(self._remove_empty(folder))
+        except OSError as error:
+            raise _refused("tidy", "a folder", error) from error
 
     @contextmanager
     def local(self, keys: Sequence[str]) -> Generator[Mapping[str, Path]]:
@@ -241,17 +250,9 @@ def _copy_synced(file: Path, copy: Path) -> None:
 def _same(file: Path, target: Path) -> bool:
     """Whether both have the same bytes."""
     try:
-        if file.samefile(target):
-            return True
-        if file.stat().st_size != target.stat().st_size:
-            return False
-        with file.open("rb") as one, target.open("rb") as other:
-            while chunk := one.read(_COMPARED_AT_ONCE):
-                if chunk != other.read(_COMPARED_AT_ONCE):
-                    return False
+        return FileCopy(target).stands_for(file)
     except OSError:
         return False
-    return True
 
 
 def _temporary(target: Path) -> Path:

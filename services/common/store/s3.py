@@ -29,6 +29,7 @@ from obstore.store import S3Store
 from services.common.store.cache import Cache
 from services.common.store.errors import ObjectDiffers, ObjectMissing, StoreError
 from services.common.store.keys import parent_of, segments
+from services.common.store.letting_go import let_go
 from services.common.store.objects import StoredObject
 
 if TYPE_CHECKING:
@@ -73,6 +74,25 @@ class Bucket:
 
     def __repr__(self) -> str:
         return f"s3://{self.name}/{self.prefix}"  # never the credentials
+
+
+@dataclass(frozen=True, slots=True)
+class _Confirmed:
+    """An object that the server has confirmed, or whose bytes were read: a `Copy` of a file.
+
+    Attributes:
+        e_tag: that the server gave it; None where its bytes were compared.
+    """
+
+    place: S3
+    key: str
+    e_tag: str | None
+
+    def stands_for(self, file: Path) -> bool:
+        found = self.place.version(self.key)
+        if found is None or found[0] != file.stat().st_size:
+            return False
+        return self.e_tag is None or found[1] is None or self.e_tag == found[1]
 
 
 class S3:
@@ -139,6 +159,9 @@ class S3:
         if paths:
             _answered("delete", paths[0], lambda: obstore.delete(self._client, paths))
 
+    def tidy(self, keys: Sequence[str]) -> None:
+        """Nothing: a bucket has no folders."""
+
     @contextmanager
     def local(self, keys: Sequence[str]) -> Generator[Mapping[str, Path]]:
         groups: dict[str, list[str]] = {}
@@ -164,10 +187,11 @@ class S3:
     def _put_file(self, key: str, file: Path, *, replace: bool) -> None:
         size = _file_size(key, file)
         one_request = size <= _ONE_REQUEST_BYTES
+        e_tag: str | None = None
         try:
             if not replace and not one_request and self.size(key) is not None:
                 raise AlreadyExistsError  # parts cannot be sent on this condition
-            obstore.put(
+            confirmed = obstore.put(
                 self._client,
                 key,
                 file,
@@ -179,7 +203,17 @@ class S3:
         except AlreadyExistsError:
             if not self._holds(key, file, size):
                 raise ObjectDiffers(key) from None
-        file.unlink(missing_ok=True)
+        else:
+            e_tag = confirmed["e_tag"]
+        let_go(file, _Confirmed(self, key, e_tag))
+
+    def version(self, key: str) -> tuple[int, str | None] | None:
+        """Bytes and entity tag of the object under `key`; None where there is none."""
+        try:
+            meta = _answered("look at", key, lambda: obstore.head(self._client, key))
+        except ObjectMissing:
+            return None
+        return meta["size"], meta["e_tag"]
 
     def _holds(self, key: str, file: Path, size: int) -> bool:
         """Whether the object has the file's bytes: an upload whose answer was lost has."""

@@ -70,8 +70,9 @@ class StudyStore:
         """Takes files whose data are synced into the store, each under its key, durably.
 
         The file is gone when its object is durable: on the store's own file system it becomes the
-        object without a copy, elsewhere it is removed after the store has confirmed it. Repeating
-        what was interrupted is safe. A file whose key is taken keeps no other file out.
+        object without a copy, elsewhere it is removed after its object was looked at
+        (`letting_go`). Repeating what was interrupted is safe. A file whose key is taken keeps no
+        other file out.
 
         Args:
             replace: else an object that is there already stays: one with the same bytes stands
@@ -112,6 +113,14 @@ class StudyStore:
             StoreError: retryable; some may be left.
         """
         self._objects.delete(keys)
+
+    def tidy(self, keys: Sequence[str]) -> None:
+        """Removes what is empty where these objects lay; no object, wherever it lies.
+
+        Raises:
+            StoreError: retryable; the place refused.
+        """
+        self._objects.tidy(keys)
 
     def local(self, keys: Sequence[str]) -> AbstractContextManager[Mapping[str, Path]]:
         """Files with the objects' bytes, by key, while the context is open. Not to be written to.

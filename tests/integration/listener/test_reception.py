@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,10 @@ def test_other_bytes_under_a_known_uid_are_kept_before_they_are_acknowledged(
         for other in (*others, *others):
             assert reception.receive(other) is StoreStatus.SUCCESS
     uid = others[0].sop_instance_uid
-    expected = {f"conflicts/{uid}/{other.digest}.dcm": other.data for other in others}
+    expected = {
+        f"conflicts/{uid}/{sha256(b'1.2.840.10008.1.2.1' + other.data).hexdigest()}.dcm": other.data
+        for other in others
+    }
     assert {kept.relative_to(store.root).as_posix() for kept in conflicts(store)} == set(expected)
     for key, data in expected.items():
         assert store.read(key).endswith(data)
