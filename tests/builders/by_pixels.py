@@ -13,7 +13,6 @@ from pathlib import Path
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-from services.common.store import StudyStore
 from services.listener.door import dimse
 from services.listener.statuses import StoreStatus
 from tests.builders.raw_sender import RawSender
@@ -76,10 +75,6 @@ class Instances:
                 with suppress(FileNotFoundError):  # on its way from one folder to another
                     found.add(self.hash_of(file.read_bytes()))
         return found
-
-    def found_in(self, store: StudyStore) -> set[str]:
-        """The same of every object in a store."""
-        return {self.hash_of(store.read(entry.key)) for entry in store.list("")}
 
     def hash_of(self, content: bytes) -> str:
         """The SHA-256 of the pixels at the end of a file."""

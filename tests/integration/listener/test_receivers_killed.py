@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from services.common.database import InstanceRow, open_database
-from services.common.store import StudyStore, open_store
+from services.common.store import open_store
 from tests.builders.by_pixels import Instances, Senders
 from tests.builders.listener_process import ListenerProcess
 from tests.builders.s3_server import S3Server
@@ -70,8 +70,10 @@ def test_every_acknowledged_image_is_a_file(
     with front.running() as main:
         for number in range(ROUNDS):
             sent = one_round(front, main.pid, instances, chance)
-            acknowledged |= {one.sop_instance_uid: one.pixels for one in sent}
-            assert_all_kept(front, instances, acknowledged, f"round {number}")
+            round_s = {one.sop_instance_uid: one.pixels for one in sent}
+            assert_all_kept(front, instances, round_s, f"round {number}")
+            acknowledged |= round_s
+    assert_all_kept(front, instances, acknowledged, "at the end")
     assert len(acknowledged) >= ROUNDS
 
 
@@ -81,32 +83,28 @@ def assert_all_kept(
     """All of it is registered and in the store, as the rows say."""
     engine, store = front.engine(), open_store(front.settings)
     try:
-        wait_until(lambda: _settled(engine, acknowledged), front)
-        with engine.connect() as connection:
-            rows = connection.execute(
-                select(InstanceRow.sop_instance_uid, InstanceRow.store_key).where(
-                    InstanceRow.spooled_by.is_(None)
-                )
-            ).all()
-        keys = {uid: key for uid, key in rows}  # noqa: C416 - rows are no pairs
-        found = instances.found_below(front.settings.spool_dir, front.settings.outbox_dir)
-        found |= instances.found_in(store)
-        lost = {uid for uid, pixels in acknowledged.items() if pixels not in found}
+        wait_until(lambda: acknowledged.keys() <= _in_store(engine).keys(), front)
+        keys = _in_store(engine)
+        there = {entry.key for entry in store.list("studies")}
+        nowhere = [uid for uid, key in keys.items() if key not in there]
+        assert not nowhere, f"{when}: {len(nowhere)} rows say 'in store' without an object"
+        lost = [
+            uid
+            for uid, pixels in acknowledged.items()
+            if instances.hash_of(store.read(keys[uid])) != pixels
+        ]
         assert not lost, f"{when}: {len(lost)} of {len(acknowledged)} images are no file"
-        elsewhere = [uid for uid in keys if not _lies_there(store, keys[uid])]
-        assert not elsewhere, f"{when}: {len(elsewhere)} rows say 'in store' without an object"
     finally:
         engine.dispose()
 
 
-def _lies_there(store: StudyStore, key: str) -> bool:
-    return store.size(key) is not None
-
-
-def _settled(engine: Engine, acknowledged: dict[str, str]) -> bool:
-    in_store = select(InstanceRow.sop_instance_uid).where(InstanceRow.spooled_by.is_(None))
+def _in_store(engine: Engine) -> dict[str, str]:
+    """The keys of what is in the store, as the rows say, by UID."""
+    rows = select(InstanceRow.sop_instance_uid, InstanceRow.store_key).where(
+        InstanceRow.spooled_by.is_(None)
+    )
     with engine.connect() as connection:
-        return acknowledged.keys() <= set(connection.execute(in_store).scalars())
+        return {uid: key for uid, key in connection.execute(rows)}  # noqa: C416 - rows are no pairs
 
 
 def _receives(process: psutil.Process) -> bool:
