@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 from axial.v1 import inference_pb2 as pb
@@ -21,11 +22,17 @@ U8 = NDArray[np.uint8]
 
 
 def answer_request(
-    pipeline: Pipeline, digest: str, request: bytes, volumes: Mapping[str, F32]
+    pipeline: Pipeline,
+    digest: str,
+    request: bytes,
+    volumes: Mapping[str, F32],
+    busy: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> tuple[U8, pb.InferenceAnswer]:
     """Answer one `InferenceRequest`.
 
-    `volumes`: per role float32 [k, j, i]. Returns labels uint8 [k, j, i] on the grid of the
+    `volumes`: per role float32 [k, j, i]. `busy` is held while the networks run; a request for
+    another build is declined without it, so that asking whether a model answers costs nothing and
+    keeps no memory from being given back. Returns labels uint8 [k, j, i] on the grid of the
     first role and the answer; labels are all zero where the answer holds a refusal. Raises
     RequestError for a request that cannot be understood.
     """
@@ -39,7 +46,8 @@ def answer_request(
         _set_refusal(answer, refusal)
         return np.zeros(shape, np.uint8), answer
     affines = {volume.role: _affine(volume) for volume in message.roles}
-    result = pipeline.run(volumes, affines)
+    with busy():
+        result = pipeline.run(volumes, affines)
     _fill(answer, result, pipeline.manifest)
     labels = np.zeros(shape, np.uint8) if result.labels is None else result.labels
     return labels, answer

@@ -74,14 +74,14 @@ class TritonPythonModel:
 
     def _respond(self, request: Any) -> Any:
         try:
-            with self._idle.busy():
-                volumes = {
-                    role: _input(request, volume_tensor_name(role))
-                    for role in self._pipeline.manifest.roles
-                }
-                labels, answer = answer_request(
-                    self._pipeline, self._digest, _input(request, REQUEST_TENSOR).tobytes(), volumes
-                )
+            volumes = {
+                role: _input(request, volume_tensor_name(role))
+                for role in self._pipeline.manifest.roles
+            }
+            message = _input(request, REQUEST_TENSOR).tobytes()
+            labels, answer = answer_request(
+                self._pipeline, self._digest, message, volumes, self._idle.busy
+            )
             encoded = np.frombuffer(bytearray(answer.SerializeToString()), np.uint8)
             return pb_utils.InferenceResponse(
                 [

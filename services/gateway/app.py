@@ -8,9 +8,9 @@ from typing import Annotated
 
 from fastapi import FastAPI, Path, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from sqlalchemy import Engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine
 
+from services.common.database import database_problems
 from services.common.settings import Settings
 from services.common.telemetry import metrics
 from services.common.trust import Credentials
@@ -58,16 +58,6 @@ def make_app(settings: Settings, engine: Engine, credentials: Credentials) -> Fa
     _add_studies(app, engine)
     _add_actions(app, Owners(settings, credentials))
     return app
-
-
-def database_problems(engine: Engine) -> list[str]:
-    """What keeps the gateway from answering; empty when nothing does."""
-    try:
-        with views.read_only(engine) as session:
-            session.execute(text("SELECT 1"))
-    except SQLAlchemyError as error:
-        return [f"The database does not answer ({type(error).__name__})."]
-    return []
 
 
 def _add_health(app: FastAPI, engine: Engine) -> None:

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from services.common.database import database_problems
 from services.common.http_server import HttpServer, serving_http
 from services.common.service import ServiceContext
-from services.gateway.app import database_problems, make_app
+from services.gateway.app import make_app
 
 
 class Gateway:

@@ -2,6 +2,7 @@
 
 OrchestratorError
  |- ModelUnavailable     the inference server or the model does not answer; retry helps
+ |   `- ModelDied         the model's process has ended, and Triton calls it ready all the same
  |- InferenceFailed      the model broke off on this input
  |- ReportingUnavailable the reporting service does not answer; retry helps
  |- ReportingFailed      it answered that it cannot make these results
@@ -22,6 +23,10 @@ class ModelUnavailable(OrchestratorError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=True)
+
+
+class ModelDied(ModelUnavailable):
+    """The model's process has ended; it has to be unloaded and loaded again."""
 
 
 class InferenceFailed(OrchestratorError):

@@ -6,13 +6,12 @@ memory (one copy into the region, no serialisation); across machines in the gRPC
 
 from __future__ import annotations
 
-import shutil
+import threading
 import time
-import uuid
-from collections.abc import Generator, Mapping
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -24,18 +23,25 @@ from axial.v1 import inference_pb2
 from tritonclient.grpc import InferenceServerClientPlugin
 from tritonclient.utils import InferenceServerException
 
-from models.manifest import grpc_control_header
+from models.manifest import grpc_control_header, volume_tensor_name
 from services.common.rpc import channel_credentials, channel_options
 from services.common.settings import TritonSettings
+from services.common.stub_regions import free_left_regions
 from services.common.telemetry import get_logger
+from services.common.telemetry.metrics import MODELS_REVIVED
 from services.common.trust import Credentials
 from services.imaging import Volume
-from services.orchestrator.errors import InferenceFailed, ModelUnavailable
+from services.orchestrator.errors import InferenceFailed, ModelDied, ModelUnavailable
+from services.orchestrator.regions import CONTROL_DEADLINE_S, Regions
+from services.orchestrator.triton_answers import (
+    explained,
+    first_line,
+    is_past_deadline,
+    status_of,
+)
 
 _log = get_logger("orchestrator")
 
-_REGION_FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory lies on Linux
-_REGION_PREFIX = "axial-"
 # A server that was restarted is found again within a second, as our own services are. Giving any
 # argument replaces the library's own, so those are repeated.
 _KEEPALIVE = triton.KeepAliveOptions()
@@ -48,26 +54,10 @@ CHANNEL_OPTIONS = [
     ("grpc.http2.max_pings_without_data", _KEEPALIVE.http2_max_pings_without_data),
     *channel_options("triton"),
 ]
-# Deadline of calls that move no pixels.
-CONTROL_DEADLINE_S = 10.0
-# Triton's Python backend grows its own regions beside ours.
-_ROOM_FOR_OTHERS = 16 << 20
-# gRPC states in which the request itself may be fine.
-_UNREACHABLE = ("UNAVAILABLE", "CANCELLED")
-# gRPC states in which asking again at once helps nothing.
-_SILENT = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
-# Triton lets go of a request's regions within microseconds; half a second in all.
-_RELEASE_ATTEMPTS, _RELEASE_WAIT_S = 50, 0.01
-# What Triton says while a model is loading, unloading, or its process has just died.
-_NOT_SERVING = (
-    "is not ready",
-    "not found",
-    "unknown model",
-    "no available versions",
-    "stub process",
-    "is not healthy",
-    "failed to connect",
-)
+# A model that is not at work declines a question within milliseconds.
+ANSWERS_WITHIN_S = 5.0
+# After a model died, so long is looked for the memory that it left.
+_SWEPT_FOR_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +97,6 @@ class InferenceClient:
             TrustError: a file of the credentials is missing.
         """
         self._settings = settings
-        self._owner = "".join(c if c.isalnum() else "-" for c in owner)
         self._client = triton.InferenceServerClient(
             settings.grpc_address,
             creds=channel_credentials(credentials),
@@ -115,16 +104,16 @@ class InferenceClient:
         )
         if settings.control_key is not None:
             self._client.register_plugin(ControlKey(settings.control_key.get_secret_value()))
-        # Names that Triton would not let go of: of requests that outlived their deadline.
-        self._still_registered: set[str] = set()
+        self._regions = Regions(self._client, owner)
+        # Written by whoever works with a model or asks it, under the lock.
+        self._lock = threading.Lock()
+        self._under_way: Counter[str] = Counter()
+        self._troubles: dict[str, str] = {}
+        self._reviving = threading.Lock()
+        self._sweep_until = 0.0
 
     def __enter__(self) -> InferenceClient:
-        left_over = list(_REGION_FOLDER.glob(f"{self._region_names()}*"))
-        # While Triton holds a registration the memory stays taken, also of a file that is gone.
-        self._still_registered |= {file.name for file in left_over} | self._registered()
-        self._release_refused()
-        for file in left_over:
-            file.unlink(missing_ok=True)
+        self._regions.take_up()
         return self
 
     def __exit__(
@@ -140,7 +129,7 @@ class InferenceClient:
         try:
             live = self._client.is_server_live(client_timeout=1.0)
         except InferenceServerException as error:
-            return f"Triton at {self._settings.grpc_address}: {_status(error)}."
+            return f"Triton at {self._settings.grpc_address}: {status_of(error)}."
         return None if live else f"Triton at {self._settings.grpc_address} is not live."
 
     def ensure_loaded(self, model: str) -> None:
@@ -153,7 +142,38 @@ class InferenceClient:
             if not self._client.is_model_ready(model, client_timeout=5.0):
                 self._client.load_model(model, client_timeout=self._settings.load_deadline_s)
         except InferenceServerException as error:
-            raise ModelUnavailable(f"{_status(error)}: {_first_line(error)}") from error
+            raise ModelUnavailable(f"{status_of(error)}: {first_line(error)}") from error
+
+    def troubles(self) -> Mapping[str, str]:
+        """Models that were found not to answer and do not answer yet, each with a sentence."""
+        with self._lock:
+            return dict(self._troubles)
+
+    def look_after(self, model: str, roles: Sequence[str]) -> str | None:
+        """Asks a model for an answer, and loads it when it gives none because it has died.
+
+        A model that works, for us or for another worker, is not disturbed.
+
+        Args:
+            model: its name in Triton.
+            roles: its inputs.
+
+        Returns:
+            What keeps it from working, as a sentence; None when it works.
+
+        Raises:
+            ModelUnavailable: Triton does not answer, or cannot load it.
+        """
+        self._sweep()
+        if self._is_under_way(model):
+            return self.troubles().get(model)
+        self.ensure_loaded(model)
+        answers = self._answers(model, roles)
+        if answers is False:
+            self._revive(model, roles)
+        elif answers:
+            self._say(model, None)
+        return self.troubles().get(model)
 
     def infer(
         self, model: str, request: inference_pb2.InferenceRequest, volumes: Mapping[str, Volume]
@@ -167,21 +187,116 @@ class InferenceClient:
         self.ensure_loaded(model)
         first = next(iter(volumes.values()))
         try:
-            if self._settings.transport == "shared_memory":
-                with self._regions(volumes, first.array.size) as (inputs, outputs, labels_region):
-                    result = self._call(model, request, inputs, outputs)
-                    shape = _labels_shape(result)
-                    if shape != first.array.shape:
-                        raise _wrong_shape(shape, first.array.shape)
-                    labels = np.array(
-                        shared_memory.get_contents_as_numpy(labels_region, np.uint8, shape)
-                    )
-            else:
-                outputs = [triton.InferRequestedOutput("LABELS")]
-                result = self._call(model, request, _inline(volumes), outputs)
-                labels = _output(result, "LABELS")
+            with self._at_work(model):
+                answer = self._infer(model, request, volumes, first)
         except InferenceServerException as error:
-            raise _explained(error) from error
+            reason = explained(error)
+            if isinstance(reason, ModelDied) or is_past_deadline(error):
+                self._revive(model, tuple(volumes))
+            raise reason from error
+        self._say(model, None)
+        return answer
+
+    def _answers(self, model: str, roles: Sequence[str]) -> bool | None:
+        """Whether a model answers: True, False when it has died, None when it may be at work.
+
+        Raises:
+            ModelUnavailable: Triton does not answer, or the model is not loaded.
+        """
+        inputs: list[triton.InferInput] = []
+        for role in roles:
+            tensor = triton.InferInput(volume_tensor_name(role), [1, 1, 1], "FP32")
+            tensor.set_data_from_numpy(np.zeros((1, 1, 1), np.float32))
+            inputs.append(tensor)
+        # Of no build: declined at once, by a model that lives.
+        question = inference_pb2.InferenceRequest(job_uid="", model_digest="")
+        outputs = [triton.InferRequestedOutput("LABELS")]
+        try:
+            self._call(model, question, inputs, outputs, ANSWERS_WITHIN_S)
+        except InferenceServerException as error:
+            reason = explained(error)
+            if isinstance(reason, ModelDied):
+                return False
+            if isinstance(reason, ModelUnavailable):
+                raise reason from error
+            # Another answer is an answer; a late one may come of a job that another worker has.
+            return None if is_past_deadline(error) else True
+        return True
+
+    def _revive(self, model: str, roles: Sequence[str]) -> None:
+        """Unloads and loads a model that has died, or hangs; what others revived is left alone.
+
+        Triton waits for ever for the process that is gone; the new one does not wait for that.
+        """
+        with self._reviving:
+            try:
+                if self._answers(model, roles):
+                    self._say(model, None)
+                    return
+                self._say(model, f"Model {model} does not answer; it is being loaded again.")
+                _log.warning("model_died", model=model)
+                self._client.unload_model(model, client_timeout=CONTROL_DEADLINE_S)
+                self._client.load_model(model, client_timeout=self._settings.load_deadline_s)
+                if self._answers(model, roles) is False:
+                    self._say(model, f"Model {model} was loaded again and died again.")
+                    return
+            except InferenceServerException as error:
+                self._say(model, f"Model {model} cannot be loaded again: {first_line(error)}.")
+                return
+            except ModelUnavailable as error:
+                self._say(model, f"Model {model} does not answer: {error}.")
+                return
+            self._say(model, None)
+            MODELS_REVIVED.labels(model).inc()
+            _log.warning("model_revived", model=model)
+            self._sweep_until = time.monotonic() + _SWEPT_FOR_S
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Frees what dead models left, once it is old enough to be told from what is being made."""
+        if self._settings.transport == "shared_memory" and time.monotonic() < self._sweep_until:
+            free_left_regions()
+
+    def _say(self, model: str, trouble: str | None) -> None:
+        with self._lock:
+            if trouble is None:
+                self._troubles.pop(model, None)
+            else:
+                self._troubles[model] = trouble
+
+    @contextmanager
+    def _at_work(self, model: str) -> Generator[None]:
+        with self._lock:
+            self._under_way[model] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way[model] -= 1
+
+    def _is_under_way(self, model: str) -> bool:
+        with self._lock:
+            return self._under_way[model] > 0
+
+    def _infer(
+        self,
+        model: str,
+        request: inference_pb2.InferenceRequest,
+        volumes: Mapping[str, Volume],
+        first: Volume,
+    ) -> Inference:
+        deadline_s = self._settings.infer_deadline_s
+        if self._settings.transport == "shared_memory":
+            with self._regions.shared(volumes, first.array.size) as (inputs, outputs, region):
+                result = self._call(model, request, inputs, outputs, deadline_s)
+                shape = _labels_shape(result)
+                if shape != first.array.shape:
+                    raise _wrong_shape(shape, first.array.shape)
+                labels = np.array(shared_memory.get_contents_as_numpy(region, np.uint8, shape))
+        else:
+            outputs = [triton.InferRequestedOutput("LABELS")]
+            result = self._call(model, request, _inline(volumes), outputs, deadline_s)
+            labels = _output(result, "LABELS")
         if labels.shape != first.array.shape or labels.dtype != np.uint8:
             raise _wrong_shape(labels.shape, first.array.shape)
         answer = inference_pb2.InferenceAnswer.FromString(_output(result, "ANSWER").tobytes())
@@ -195,6 +310,7 @@ class InferenceClient:
         request: inference_pb2.InferenceRequest,
         inputs: list[triton.InferInput],
         outputs: list[triton.InferRequestedOutput],
+        deadline_s: float,
     ) -> Any:
         message = np.frombuffer(request.SerializeToString(), np.uint8)
         header = triton.InferInput("REQUEST", list(message.shape), "UINT8")
@@ -203,93 +319,9 @@ class InferenceClient:
             model,
             [header, *inputs],
             outputs=[*outputs, triton.InferRequestedOutput("ANSWER")],
-            client_timeout=self._settings.infer_deadline_s,
+            client_timeout=deadline_s,
             request_id=request.job_uid,
         )
-
-    @contextmanager
-    def _regions(
-        self, volumes: Mapping[str, Volume], labels_bytes: int
-    ) -> Generator[tuple[list[triton.InferInput], list[triton.InferRequestedOutput], Any]]:
-        self._release_refused()
-        name = f"{self._region_names()}{uuid.uuid4().hex[:8]}"
-        _require_room(labels_bytes + sum(map(_values_bytes, volumes.values())))
-        made: list[tuple[str, Any]] = []
-        try:
-            inputs: list[triton.InferInput] = []
-            for role, volume in volumes.items():
-                size = _values_bytes(volume)
-                region = self._register(f"{name}-{role}", size, made)
-                shape = list(volume.array.shape)
-                volume.write_values(shared_memory.get_contents_as_numpy(region, np.float32, shape))
-                tensor = triton.InferInput(_tensor(role), shape, "FP32")
-                tensor.set_shared_memory(f"{name}-{role}", size)
-                inputs.append(tensor)
-            labels = self._register(f"{name}-labels", labels_bytes, made)
-            output = triton.InferRequestedOutput("LABELS")
-            output.set_shared_memory(f"{name}-labels", labels_bytes)
-            yield inputs, [output], labels
-        finally:
-            for region_name, region in made:
-                self._unregister(region_name)
-                shared_memory.destroy_shared_memory_region(region)
-
-    def _register(self, name: str, size: int, made: list[tuple[str, Any]]) -> Any:
-        try:
-            region = shared_memory.create_shared_memory_region(name, f"/{name}", size)
-        except shared_memory.SharedMemoryException as error:
-            raise ModelUnavailable(f"No shared memory of {size} bytes: {error}") from error
-        made.append((name, region))
-        self._client.register_system_shared_memory(
-            name, f"/{name}", size, client_timeout=CONTROL_DEADLINE_S
-        )
-        return region
-
-    def _region_names(self) -> str:
-        # No owner has a dot: "worker" never takes the memory of "worker-1" for its own.
-        return f"{_REGION_PREFIX}{self._owner}."
-
-    def _registered(self) -> set[str]:
-        """Our regions that Triton knows; none when it does not answer."""
-        try:
-            status: Any = self._client.get_system_shared_memory_status(
-                client_timeout=CONTROL_DEADLINE_S
-            )
-        except InferenceServerException as error:
-            _log.info("shared_memory_status_unknown", status=_status(error))
-            return set()
-        return {str(name) for name in status.regions if name.startswith(self._region_names())}
-
-    def _unregister(self, name: str) -> None:
-        # Triton answers a request before it has let go of its regions, and refuses until it has:
-        # a registration that stays would keep the memory of every job mapped there.
-        for _ in range(_RELEASE_ATTEMPTS):
-            refusal = self._refusal_to_unregister(name)
-            if refusal is None:
-                return
-            if any(state in refusal for state in _SILENT):
-                break
-            time.sleep(_RELEASE_WAIT_S)
-        # The model works on, past the deadline of its request: asked again before the next job.
-        self._still_registered.add(name)
-        _log.warning("shared_memory_stays_registered")
-
-    def _release_refused(self) -> None:
-        """Asks once more for the regions that Triton would not let go of."""
-        for name in list(self._still_registered):
-            refusal = self._refusal_to_unregister(name)
-            if refusal is None:
-                self._still_registered.discard(name)
-            elif any(state in refusal for state in _SILENT):
-                return
-
-    def _refusal_to_unregister(self, name: str) -> str | None:
-        """Triton's status when it does not let go of a region; None when it has."""
-        try:
-            self._client.unregister_system_shared_memory(name, client_timeout=CONTROL_DEADLINE_S)
-        except InferenceServerException as error:
-            return _status(error)
-        return None
 
 
 def request_for(
@@ -310,18 +342,10 @@ def request_for(
 def _inline(volumes: Mapping[str, Volume]) -> list[triton.InferInput]:
     inputs: list[triton.InferInput] = []
     for role, volume in volumes.items():
-        tensor = triton.InferInput(_tensor(role), list(volume.array.shape), "FP32")
+        tensor = triton.InferInput(volume_tensor_name(role), list(volume.array.shape), "FP32")
         tensor.set_data_from_numpy(volume.values())
         inputs.append(tensor)
     return inputs
-
-
-def _values_bytes(volume: Volume) -> int:
-    return volume.array.size * np.dtype(np.float32).itemsize
-
-
-def _tensor(role: str) -> str:
-    return f"VOLUME_{role.upper()}"
 
 
 def _labels_shape(result: Any) -> tuple[int, ...]:
@@ -336,34 +360,8 @@ def _wrong_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> InferenceFa
     return InferenceFailed(f"The labels have shape {found}; the volume has {wanted}.")
 
 
-def _require_room(size: int) -> None:
-    """A region that does not fit is found out when it is written: by a signal that kills us."""
-    free = shutil.disk_usage(_REGION_FOLDER).free
-    if free < size + _ROOM_FOR_OTHERS:
-        raise ModelUnavailable(
-            f"{_REGION_FOLDER} has {free >> 20} MiB free, {size >> 20} MiB are needed. Make it "
-            "larger, or set triton.transport to grpc."
-        )
-
-
 def _output(result: Any, name: str) -> npt.NDArray[np.uint8]:
     array = result.as_numpy(name)
     if array is None:
         raise InferenceFailed(f"The model's answer has no tensor {name}.")
     return array
-
-
-def _explained(error: InferenceServerException) -> ModelUnavailable | InferenceFailed:
-    text = _first_line(error)
-    unreachable = any(state in _status(error) for state in _UNREACHABLE)
-    if unreachable or any(sign in text.lower() for sign in _NOT_SERVING):
-        return ModelUnavailable(text)
-    return InferenceFailed(text)
-
-
-def _status(error: InferenceServerException) -> str:
-    return str(error.status() or "no status")
-
-
-def _first_line(error: InferenceServerException) -> str:
-    return str(error.message() or "no message").splitlines()[0][:300]

@@ -10,14 +10,19 @@ from importlib.metadata import version
 import grpc
 from axial.v1 import orchestrator_pb2, orchestrator_pb2_grpc
 from dbos import DBOS, DBOSConfig
+from sqlalchemy import Engine
 
+from models.manifest import load_catalogue
+from services.common.database import database_problems
 from services.common.identity import hashed
 from services.common.rpc import rpc_errors, serve_rpc
 from services.common.service import ServiceContext
+from services.common.settings import Settings
 from services.orchestrator.examining import examine_study
 from services.orchestrator.executors import Heartbeat
 from services.orchestrator.inference import InferenceClient
 from services.orchestrator.job_queue import JobQueue
+from services.orchestrator.model_watch import ModelWatch, Served
 from services.orchestrator.reporting_client import ReportingClient
 from services.orchestrator.stages import StageContext
 from services.orchestrator.workflow import Workflows
@@ -26,8 +31,17 @@ from services.orchestrator.workflow import Workflows
 class Orchestrator:
     """The running orchestrator."""
 
-    def __init__(self, inference: InferenceClient, queue: JobQueue, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        inference: InferenceClient,
+        watch: ModelWatch,
+        queue: JobQueue,
+        heartbeat: Heartbeat,
+    ) -> None:
+        self._engine = engine
         self._inference = inference
+        self._watch = watch
         self._queue = queue
         self._heartbeat = heartbeat
 
@@ -35,12 +49,21 @@ class Orchestrator:
         """A sentence when a thread that must run has ended; None while all live."""
         if not self._queue.alive():
             return "The job queue is no longer looked into."
+        if not self._watch.alive():
+            return "The models are no longer asked."
         return None if self._heartbeat.alive() else "The heartbeat has ended."
 
     def problems(self) -> list[str]:
-        """What keeps jobs from being worked on."""
+        """What keeps jobs from being worked on: the database, Triton, or every model."""
+        found = database_problems(self._engine)
         problem = self._inference.problem()
-        return [problem] if problem else []
+        if problem:
+            return [*found, problem]  # and so no model either
+        return found + self._watch.problems()
+
+    def remarks(self) -> list[str]:
+        """Single models that do not work while others do."""
+        return self._watch.remarks()
 
 
 @contextmanager
@@ -73,7 +96,35 @@ def open_orchestrator(context: ServiceContext) -> Generator[Orchestrator]:
                 context.credentials,
             )
         )
-        yield Orchestrator(inference, queue, heartbeat)
+        watch = resources.enter_context(ModelWatch(inference, _ServedModels(settings)))
+        yield Orchestrator(context.engine, inference, watch, queue, heartbeat)
+
+
+class _ServedModels:
+    """The catalogue's models that were built for the target, with their roles.
+
+    Manifests are read again only when a file of them changed: it is asked every few seconds.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._catalogue = settings.catalogue_dir
+        self._repository = settings.triton.repository / settings.triton.target / "repository"
+        self._read: tuple[object, Served] | None = None
+
+    def __call__(self) -> Served:
+        files = sorted(self._catalogue.glob("*/model.yaml"))
+        state = [(file, file.stat().st_mtime_ns) for file in files]
+        if self._read is None or self._read[0] != state:
+            roles = {
+                manifest.identity.name: tuple(manifest.roles)
+                for manifest in load_catalogue(self._catalogue)
+            }
+            self._read = (state, roles)
+        return {
+            name: roles
+            for name, roles in self._read[1].items()
+            if (self._repository / name).is_dir()
+        }
 
 
 class _Door(orchestrator_pb2_grpc.OrchestratorServicer):

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import grpc
 from axial.v1 import reporting_pb2, reporting_pb2_grpc
+from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from models.manifest import Manifest, ModelError, Precision, Target, load_manifest
+from services.common.database import database_problems
 from services.common.rpc import rpc_errors, serve_rpc, traceparent_of
 from services.common.service import ServiceContext
 from services.common.settings import Settings
@@ -139,8 +141,9 @@ class ReportingService(reporting_pb2_grpc.ReportingServicer):
 class Reporting:
     """The running service, as its health endpoint asks for it."""
 
-    def __init__(self, settings: Settings, deliveries: Deliveries) -> None:
+    def __init__(self, settings: Settings, deliveries: Deliveries, engine: Engine) -> None:
         self._settings = settings
+        self._engine = engine
         self._deliveries = deliveries
 
     def dead(self) -> str | None:
@@ -150,7 +153,7 @@ class Reporting:
 
     def problems(self) -> list[str]:
         """What keeps it from being ready."""
-        problems = self._deliveries.problems()
+        problems = self._deliveries.problems() + database_problems(self._engine)
         if self._settings.reporting.check_with_dciodvfy and not dciodvfy_path().exists():
             problems.append("dciodvfy is not installed; no result can be checked.")
         return problems
@@ -174,7 +177,7 @@ def open_reporting(context: ServiceContext) -> Generator[Reporting]:
             context.credentials,
         ) as port:
             _log.info("reporting_listening", port=port)
-            yield Reporting(settings, deliveries)
+            yield Reporting(settings, deliveries, context.engine)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from models.build import TritonDoor, tritonserver_command
 from models.manifest import load_catalogue
 from services.cli.output import CommandError
 from services.common.settings import Destination, Settings
+from services.common.stub_regions import sweep_after_server
 from services.common.trust import Credentials
 
 CACHE = Path("build/cache")
@@ -27,6 +28,7 @@ class ManagedProcess:
         ready_port: a TCP port that listens once it is ready, for processes without HTTP.
         environment: the whole environment, or None for the supervisor's own.
         stop_order: processes with a lower number are stopped first.
+        tidy: tidies up what one that was killed left; called before each start and at the end.
     """
 
     name: str
@@ -36,6 +38,7 @@ class ManagedProcess:
     environment: Mapping[str, str] | None = None
     stop_order: int = 0
     folder: Path = field(default_factory=Path.cwd)
+    tidy: Callable[[], object] | None = None
 
 
 def stack_processes(settings: Settings, stand_in_pacs: Path | None) -> list[ManagedProcess]:
@@ -110,7 +113,12 @@ def _triton(settings: Settings, control_key: str) -> ManagedProcess:
     )
     # Its ports are opened when the models are loaded, not before.
     return ManagedProcess(
-        "triton", argv, ready_port=grpc_port, environment=environment, stop_order=4
+        "triton",
+        argv,
+        ready_port=grpc_port,
+        environment=environment,
+        stop_order=4,
+        tidy=sweep_after_server,
     )
 
 

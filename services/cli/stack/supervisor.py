@@ -109,10 +109,15 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for process in self._processes.values():
+            if process.tidy is not None:
+                process.tidy()
         self._ready = False
         self._write_state()
 
     def _spawn(self, process: ManagedProcess) -> subprocess.Popen[bytes]:
+        if process.tidy is not None:
+            process.tidy()
         logs = self._settings.data_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         with (logs / f"{process.name}.log").open("ab") as log:

@@ -5,6 +5,7 @@ SQLite on one machine, PostgreSQL for more; the same code and the same tests for
 
 from services.common.database.engine import open_database
 from services.common.database.migrate import migrate
+from services.common.database.readiness import database_problems
 from services.common.database.tables import (
     Base,
     DeliveryRow,
@@ -36,6 +37,7 @@ __all__ = [
     "RevisionRow",
     "SeriesRow",
     "StudyRow",
+    "database_problems",
     "migrate",
     "open_database",
     "utc_now",

@@ -52,6 +52,9 @@ DELIVERIES = Counter(
 EXECUTORS_ADOPTED = Counter(
     "axial_executors_adopted_total", "Dead workers whose work this one took up."
 )
+MODELS_REVIVED = Counter(
+    "axial_models_revived_total", "Models that had died and were loaded again.", ["model"]
+)
 OBJECTS_WAITING = Gauge(
     "axial_objects_waiting", "Objects on the listener's disk that the store does not have yet."
 )

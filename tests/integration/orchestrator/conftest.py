@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -59,13 +60,18 @@ _BEHAVIOURS = {
 }
 
 
-@pytest.fixture(scope="session")
-def small_triton(tmp_path_factory: pytest.TempPathFactory) -> Generator[TritonUnderTest]:
-    repository = tmp_path_factory.mktemp("small") / "repository"
-    for name, behaviour in _BEHAVIOURS.items():
+def write_small_models(repository: Path, *names: str) -> Path:
+    """Writes small models into a repository, all by default; returns it."""
+    for name in names or _BEHAVIOURS:
         version = repository / name / "1"
         version.mkdir(parents=True)
-        (version / "model.py").write_text(_MODEL.replace("{behaviour}", behaviour))
+        (version / "model.py").write_text(_MODEL.replace("{behaviour}", _BEHAVIOURS[name]))
         (repository / name / "config.pbtxt").write_text(f'name: "{name}"\n{_CONFIG}')
+    return repository
+
+
+@pytest.fixture(scope="session")
+def small_triton(tmp_path_factory: pytest.TempPathFactory) -> Generator[TritonUnderTest]:
+    repository = write_small_models(tmp_path_factory.mktemp("small") / "repository")
     with running_triton(repository, [], repository.parent / "triton.log") as running:
         yield running

@@ -12,7 +12,7 @@ import pytest
 
 from services.common.settings import TritonSettings
 from services.imaging import Volume
-from services.orchestrator import inference
+from services.orchestrator import inference, regions
 from services.orchestrator.errors import InferenceFailed, ModelUnavailable
 from services.orchestrator.inference import InferenceClient, request_for
 from tests.builders.network import free_port
@@ -131,7 +131,7 @@ def test_silent_server_is_unavailable_and_said_so(volume: Volume) -> None:
 def test_too_little_shared_memory_is_noticed_before_it_is_written(
     small_triton: TritonUnderTest, volume: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference, "_ROOM_FOR_OTHERS", 1 << 60)
+    monkeypatch.setattr(regions, "_ROOM_FOR_OTHERS", 1 << 60)
     with (
         opened_client(small_triton.settings("shared_memory")) as client,
         pytest.raises(ModelUnavailable, match="MiB free"),

@@ -32,7 +32,7 @@ def test_a_sender_that_ended_is_told_and_the_others_go_on(
         scripted_peer() as peer,
         deliver(destination(peer.port), destination(peer.port, "lost")) as deliveries,
     ):
-        reporting = Reporting(Settings(), deliveries)
+        reporting = Reporting(Settings(), deliveries, place.engine)
         wait_until(lambda: bool(reporting.dead()), 10, "it is told")
         assert reporting.dead() == "The sender to lost has stopped."
         assert "The sender to lost has stopped." in reporting.problems()
@@ -40,6 +40,6 @@ def test_a_sender_that_ended_is_told_and_the_others_go_on(
         wait_until(lambda: states(place) == ["delivered"] * 2, 10, "the other one delivers")
 
 
-def test_while_every_sender_lives_nothing_is_dead(deliver: Open) -> None:
+def test_while_every_sender_lives_nothing_is_dead(place: Workplace, deliver: Open) -> None:
     with deliver(destination(free_port())) as deliveries:
-        assert Reporting(Settings(), deliveries).dead() is None
+        assert Reporting(Settings(), deliveries, place.engine).dead() is None

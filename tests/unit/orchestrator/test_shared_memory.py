@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from services.common.settings import TritonSettings
 from services.imaging import Volume
-from services.orchestrator import inference
+from services.orchestrator import regions
 from services.orchestrator.errors import InferenceFailed
 from services.orchestrator.inference import InferenceClient, request_for
 from tests.builders.trust import credentials
@@ -28,6 +28,12 @@ class BusyTriton:
 
     def is_model_ready(self, *_: Any, **__: Any) -> bool:
         return True
+
+    def load_model(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def unload_model(self, *_: Any, **__: Any) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -49,7 +55,7 @@ class BusyTriton:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "_RELEASE_WAIT_S", 0.0)
+    monkeypatch.setattr(regions, "_RELEASE_WAIT_S", 0.0)
 
 
 def _client(server: BusyTriton, owner: str, monkeypatch: pytest.MonkeyPatch) -> InferenceClient:

@@ -1,0 +1,166 @@
+"""The memory that a request shares with Triton: a region for each volume, one for the labels."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tritonclient.grpc as triton
+import tritonclient.utils.shared_memory as shared_memory
+from tritonclient.utils import InferenceServerException
+
+from models.manifest import volume_tensor_name
+from services.common.telemetry import get_logger
+from services.imaging import Volume
+from services.orchestrator.errors import ModelUnavailable
+from services.orchestrator.triton_answers import status_of
+
+_log = get_logger("orchestrator")
+
+_REGION_FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory lies on Linux
+_REGION_PREFIX = "axial-"
+# Deadline of calls that move no pixels.
+CONTROL_DEADLINE_S = 10.0
+# Triton's Python backend grows its own regions beside ours.
+_ROOM_FOR_OTHERS = 16 << 20
+# gRPC states in which asking again at once helps nothing.
+_SILENT = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
+# Triton lets go of a request's regions within microseconds; half a second in all.
+_RELEASE_ATTEMPTS, _RELEASE_WAIT_S = 50, 0.01
+
+
+class Regions:
+    """The regions of one worker.
+
+    Args:
+        client: the library's client of Triton.
+        owner: name under which they are made, so that what a dead process of this name left can
+            be removed.
+    """
+
+    def __init__(self, client: Any, owner: str) -> None:
+        self._client = client
+        self._owner = "".join(c if c.isalnum() else "-" for c in owner)
+        # Names that Triton would not let go of: of requests that outlived their deadline.
+        self._still_registered: set[str] = set()
+
+    def take_up(self) -> None:
+        """Removes what an earlier process of this name left."""
+        left_over = list(_REGION_FOLDER.glob(f"{self._names()}*"))
+        # While Triton holds a registration the memory stays taken, also of a file that is gone.
+        self._still_registered |= {file.name for file in left_over} | self._registered()
+        self._release_refused()
+        for file in left_over:
+            file.unlink(missing_ok=True)
+
+    @contextmanager
+    def shared(
+        self, volumes: Mapping[str, Volume], labels_bytes: int
+    ) -> Generator[tuple[list[triton.InferInput], list[triton.InferRequestedOutput], Any]]:
+        """A request's memory: its inputs, its outputs, and the region that labels come in.
+
+        Volumes are written into it as values; all of it is gone when the context is left.
+
+        Raises:
+            ModelUnavailable: there is no room for it.
+            InferenceServerException: Triton does not take it.
+        """
+        self._release_refused()
+        name = f"{self._names()}{uuid.uuid4().hex[:8]}"
+        _require_room(labels_bytes + sum(map(_values_bytes, volumes.values())))
+        made: list[tuple[str, Any]] = []
+        try:
+            inputs: list[triton.InferInput] = []
+            for role, volume in volumes.items():
+                size = _values_bytes(volume)
+                region = self._register(f"{name}-{role}", size, made)
+                shape = list(volume.array.shape)
+                volume.write_values(shared_memory.get_contents_as_numpy(region, np.float32, shape))
+                tensor = triton.InferInput(volume_tensor_name(role), shape, "FP32")
+                tensor.set_shared_memory(f"{name}-{role}", size)
+                inputs.append(tensor)
+            labels = self._register(f"{name}-labels", labels_bytes, made)
+            output = triton.InferRequestedOutput("LABELS")
+            output.set_shared_memory(f"{name}-labels", labels_bytes)
+            yield inputs, [output], labels
+        finally:
+            for region_name, region in made:
+                self._unregister(region_name)
+                shared_memory.destroy_shared_memory_region(region)
+
+    def _register(self, name: str, size: int, made: list[tuple[str, Any]]) -> Any:
+        try:
+            region = shared_memory.create_shared_memory_region(name, f"/{name}", size)
+        except shared_memory.SharedMemoryException as error:
+            raise ModelUnavailable(f"No shared memory of {size} bytes: {error}") from error
+        made.append((name, region))
+        self._client.register_system_shared_memory(
+            name, f"/{name}", size, client_timeout=CONTROL_DEADLINE_S
+        )
+        return region
+
+    def _names(self) -> str:
+        # No owner has a dot: "worker" never takes the memory of "worker-1" for its own.
+        return f"{_REGION_PREFIX}{self._owner}."
+
+    def _registered(self) -> set[str]:
+        """Our regions that Triton knows; none when it does not answer."""
+        try:
+            status: Any = self._client.get_system_shared_memory_status(
+                client_timeout=CONTROL_DEADLINE_S
+            )
+        except InferenceServerException as error:
+            _log.info("shared_memory_status_unknown", status=status_of(error))
+            return set()
+        return {str(name) for name in status.regions if name.startswith(self._names())}
+
+    def _unregister(self, name: str) -> None:
+        # Triton answers a request before it has let go of its regions, and refuses until it has:
+        # a registration that stays would keep the memory of every job mapped there.
+        for _ in range(_RELEASE_ATTEMPTS):
+            refusal = self._refusal_to_unregister(name)
+            if refusal is None:
+                return
+            if any(state in refusal for state in _SILENT):
+                break
+            time.sleep(_RELEASE_WAIT_S)
+        # The model works on, past the deadline of its request: asked again before the next job.
+        self._still_registered.add(name)
+        _log.warning("shared_memory_stays_registered")
+
+    def _release_refused(self) -> None:
+        """Asks once more for the regions that Triton would not let go of."""
+        for name in list(self._still_registered):
+            refusal = self._refusal_to_unregister(name)
+            if refusal is None:
+                self._still_registered.discard(name)
+            elif any(state in refusal for state in _SILENT):
+                return
+
+    def _refusal_to_unregister(self, name: str) -> str | None:
+        """Triton's status when it does not let go of a region; None when it has."""
+        try:
+            self._client.unregister_system_shared_memory(name, client_timeout=CONTROL_DEADLINE_S)
+        except InferenceServerException as error:
+            return status_of(error)
+        return None
+
+
+def _values_bytes(volume: Volume) -> int:
+    return volume.array.size * np.dtype(np.float32).itemsize
+
+
+def _require_room(size: int) -> None:
+    """A region that does not fit is found out when it is written: by a signal that kills us."""
+    free = shutil.disk_usage(_REGION_FOLDER).free
+    if free < size + _ROOM_FOR_OTHERS:
+        raise ModelUnavailable(
+            f"{_REGION_FOLDER} has {free >> 20} MiB free, {size >> 20} MiB are needed. Make it "
+            "larger, or set triton.transport to grpc."
+        )
