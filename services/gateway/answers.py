@@ -73,6 +73,9 @@ class SeriesFate(_Answer):
     """When retention removed the series' images; null while they are in the study store."""
     images_removed_because: str | None
     """age, size or space: the limit that asked for it."""
+    incomplete: str
+    """What was known to be missing of the study when this revision was frozen, as a sentence;
+    empty when nothing was."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -94,6 +97,7 @@ class SeriesFate(_Answer):
                     "decided_at": _WHEN,
                     "images_removed_at": None,
                     "images_removed_because": None,
+                    "incomplete": "",
                 }
             ]
         }
@@ -196,6 +200,8 @@ class Revision(_Answer):
     instances: int
     last_received_at: dt.datetime
     frozen_at: dt.datetime
+    incomplete: str
+    """What was known to be missing then, as a sentence; empty when nothing was."""
 
 
 class StudyDetail(StudySummary):
@@ -223,6 +229,8 @@ class Completed(_Answer):
     frozen_now: bool
     """False when nothing new had arrived since that revision."""
     instances: int
+    held: bool
+    """True while a series is being received: the next revision is frozen when that has ended."""
 
 
 class Expectation(_Answer):

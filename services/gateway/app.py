@@ -157,6 +157,7 @@ def _add_actions(app: FastAPI, owners: Owners) -> None:
             revision=done.revision,
             frozen_now=done.frozen_now,
             instances=done.instances,
+            held=done.held,
         )
 
     @app.post(

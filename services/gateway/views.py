@@ -24,6 +24,7 @@ from services.common.database import (
     StudyRow,
 )
 from services.common.fates import Verdict
+from services.common.incomplete import missing_sentence
 from services.common.lifecycle import DeliveryState, JobState
 from services.gateway import answers
 
@@ -38,12 +39,17 @@ class _Members:
     instances: int
     deleted_at: dt.datetime | None
     cause: str | None
+    incomplete: str
 
     @property
-    def removal(self) -> dict[str, Any]:
-        """The answer's fields on images that retention removed."""
+    def told(self) -> dict[str, Any]:
+        """The answer's fields on images that retention removed, and on what was missing."""
         because = None if self.deleted_at is None else self.cause
-        return {"images_removed_at": self.deleted_at, "images_removed_because": because}
+        return {
+            "images_removed_at": self.deleted_at,
+            "images_removed_because": because,
+            "incomplete": self.incomplete,
+        }
 
 
 def read_only(engine: Engine) -> Session:
@@ -92,6 +98,7 @@ def study_detail(engine: Engine, study_uid: str) -> answers.StudyDetail | None:
                     instances=row.instances,
                     last_received_at=row.last_received_at,
                     frozen_at=row.frozen_at,
+                    incomplete=missing_sentence(row.incomplete),
                 )
                 for row in revisions
             ],
@@ -195,7 +202,9 @@ def _fates(session: Session, study: StudyRow) -> list[answers.SeriesFate]:
         .where(RevisionInstanceRow.study_uid == uid, RevisionInstanceRow.number == number)
         .group_by(InstanceRow.series_uid)
     )
-    members = {row[0]: _Members(row[1], row[2], study.deletion_cause) for row in counted}
+    revision = session.get(RevisionRow, (uid, number))
+    missing = missing_sentence(None if revision is None else revision.incomplete)
+    members = {row[0]: _Members(row[1], row[2], study.deletion_cause, missing) for row in counted}
     series = {
         row.series_uid: row
         for row in session.scalars(select(SeriesRow).where(SeriesRow.series_uid.in_(members)))
@@ -250,7 +259,7 @@ def _series_fate(series: SeriesRow, members: _Members, row: FateRow) -> answers.
         remedy=verdict.remedy,
         values=row.reason_values,
         decided_at=row.decided_at,
-        **members.removal,
+        **members.told,
     )
 
 
@@ -268,7 +277,7 @@ def _pending(series: SeriesRow, members: _Members, number: int, model: str) -> a
         remedy="",
         values={},
         decided_at=None,
-        **members.removal,
+        **members.told,
     )
 
 

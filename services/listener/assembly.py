@@ -1,6 +1,12 @@
 """When a study is taken as it is: all of it is there by count, or told so, or quiet for long
 enough. (What the models want is looked after by `wanting`.)
 
+One rule stands before all of these: what is being received is not complete (`under_way`). While an
+association holds a series of the study nothing is frozen, until the idle timeout; a series that
+came back after its senders had left it has to be quiet, whatever was counted; and the quiet period
+runs from the moment in which the senders let go. What somebody tells to be complete is frozen as
+soon as nobody holds it.
+
 Each new instance has its study counted, and moves its study's deadline. The database decides, not
 this process's memory: with several listeners on one database another one may just have received
 something. What was not frozen when the process stopped is taken up at the next start; what another
@@ -10,7 +16,7 @@ listener left, or this one was not told of, when it is overdue.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,15 +26,22 @@ from services.common.database import utc_now
 from services.common.identity import hashed
 from services.common.telemetry import get_logger, span
 from services.common.telemetry.metrics import REVISIONS_FROZEN
-from services.listener.expectations import count_received, is_met, read_expectation
+from services.listener.expectations import (
+    count_received,
+    is_met,
+    read_expectation,
+    shortfall,
+)
 from services.listener.revisions import (
     FrozenRevision,
+    Missing,
     StudyActivity,
     Trigger,
     freeze_revision,
     read_activity,
     unfrozen_studies,
 )
+from services.listener.under_way import SeriesUnderWay
 from services.listener.wheel import Wheel
 
 _log = get_logger("listener")
@@ -64,6 +77,7 @@ class Assembly:
         registered: waits until everything taken in so far is registered, at most so many seconds;
             False when it is not. What waits to be registered has come, and a study is not quiet.
         take_up_every_s: how long a study may be overdue before any listener takes it up.
+        under_way: what is being received; it is to call `let_go`. Without it nothing is.
     """
 
     def __init__(
@@ -73,12 +87,15 @@ class Assembly:
         clock: Callable[[], dt.datetime] = utc_now,
         registered: Callable[[float], bool] = lambda _seconds: True,
         take_up_every_s: float = _TAKE_UP_EVERY_S,
+        under_way: SeriesUnderWay | None = None,
     ) -> None:
+        self._under_way = under_way or SeriesUnderWay(0.0, lambda _: None)
         self._engine = engine
         self._announce = announce
         self._clock = clock
         self._registered = registered
         self._take_up_every_s = take_up_every_s
+        self._told: set[str] = set()  # told to be complete while they were being received
         self._wheel: Wheel[tuple[str, Trigger]] = Wheel("assembly", self._act)
 
     def __enter__(self) -> Assembly:
@@ -106,6 +123,12 @@ class Assembly:
         """
         self._wheel.arm((study_uid, Trigger.COUNTED), 0.0)
         self._wheel.arm((study_uid, Trigger.QUIET), quiet_period_s)
+
+    def let_go(self, study_uid: str) -> None:
+        """A sender let go of a series of the study: looks at once whether it is complete now."""
+        self._wheel.arm((study_uid, Trigger.TOLD), 0.0)
+        self._wheel.arm((study_uid, Trigger.COUNTED), 0.0)
+        self._wheel.arm((study_uid, Trigger.QUIET), 0.0)
 
     def take_up(self) -> list[str]:
         """Has studies examined that are overdue and that nobody looks after; returns them.
@@ -135,10 +158,20 @@ class Assembly:
         if activity is None:
             return
         remaining = remaining_quiet(activity, self._clock())
-        if remaining:
-            self._wheel.arm((study_uid, Trigger.QUIET), remaining.total_seconds())
-        elif remaining is not None:
+        if remaining is None:
+            return
+        wait_s = max(remaining.total_seconds(), self._incomplete_s(activity))
+        if wait_s > 0:
+            self._wheel.arm((study_uid, Trigger.QUIET), wait_s)
+        else:
             self.freeze(study_uid, Trigger.QUIET)
+
+    def _incomplete_s(self, activity: StudyActivity) -> float:
+        """How much longer a study that nothing else is known of is not complete: held, or not
+        quiet since it was let go."""
+        quiet_s = activity.quiet_period.total_seconds()
+        left_s = self._under_way.since_left_s(activity.study_uid)
+        return max(self._under_way.held_s(activity.study_uid), quiet_s - left_s)
 
     def count(self, study_uid: str) -> FrozenRevision | None:
         """Freezes the study if what it is to consist of is there, no less and no more; else None.
@@ -149,7 +182,36 @@ class Assembly:
         expected = read_expectation(self._engine, study_uid)
         if expected is None or not is_met(expected, count_received(self._engine, study_uid)):
             return None
+        activity = read_activity(self._engine, study_uid)
+        if activity is None:
+            return None
+        quiet_s = activity.quiet_period.total_seconds()
+        wait_s = self._under_way.incomplete_s(study_uid, quiet_s)
+        if wait_s > 0:
+            self._wheel.arm((study_uid, Trigger.COUNTED), wait_s)
+            return None
         return self.freeze(study_uid, Trigger.COUNTED)
+
+    def tell(self, study_uid: str) -> FrozenRevision | None:
+        """Freezes the study that somebody tells to be complete; None when nothing is unfrozen.
+
+        While a series of it is being received, nothing is frozen yet (`is_held`): it is when its
+        senders let go.
+
+        Raises:
+            SQLAlchemyError: the database does not answer.
+        """
+        held_s = self._under_way.held_s(study_uid)
+        if held_s > 0:
+            self._told.add(study_uid)
+            self._wheel.arm((study_uid, Trigger.TOLD), held_s)
+            return None
+        self._told.discard(study_uid)
+        return self.freeze(study_uid, Trigger.TOLD)
+
+    def is_held(self, study_uid: str) -> bool:
+        """Whether a series of the study is being received."""
+        return self._under_way.held_s(study_uid) > 0
 
     def freeze(
         self, study_uid: str, trigger: Trigger, leaving_out: Collection[str] = ()
@@ -159,7 +221,10 @@ class Assembly:
         Args:
             leaving_out: series UIDs of which nothing new is taken.
         """
-        revision = freeze_revision(self._engine, study_uid, trigger, self._clock(), leaving_out)
+        missing = self._missing(study_uid) if trigger is Trigger.QUIET else None
+        revision = freeze_revision(
+            self._engine, study_uid, trigger, self._clock(), leaving_out, missing
+        )
         if revision is None:
             return None
         crashpoint("listener.revision.frozen")
@@ -185,6 +250,22 @@ class Assembly:
         )
         return revision
 
+    def _missing(self, study_uid: str) -> Missing:
+        """Tells of a study that was only quiet what of it is known to be missing."""
+        expected = read_expectation(self._engine, study_uid)
+        broken_off = self._under_way.broken_off(study_uid)
+
+        def missing(received: Mapping[str, int]) -> dict[str, int] | None:
+            found: dict[str, int] = {}
+            short = None if expected is None else shortfall(expected, received)
+            if short is not None:
+                found["announced"], found["received"] = short
+            if broken := len(broken_off & received.keys()):
+                found["broken_off"] = broken
+            return found or None
+
+        return missing
+
     def _act(self, due: tuple[str, Trigger]) -> None:
         if due != _TAKE_UP:
             self._look(due)
@@ -195,11 +276,21 @@ class Assembly:
         except SQLAlchemyError as error:
             _log.warning("studies_not_taken_up", problem=type(error).__name__)
 
+    def _freeze_told(self, study_uid: str) -> None:
+        if study_uid not in self._told:
+            return
+        if self._registered(_REGISTERED_WITHIN_S):
+            self.tell(study_uid)
+        else:
+            self._wheel.arm((study_uid, Trigger.TOLD), _RETRY_AFTER_S)
+
     def _look(self, due: tuple[str, Trigger]) -> None:
         study_uid, trigger = due
         try:
             if trigger is Trigger.COUNTED:
                 self.count(study_uid)
+            elif trigger is Trigger.TOLD:
+                self._freeze_told(study_uid)
             else:
                 self.examine(study_uid)
         except SQLAlchemyError as error:

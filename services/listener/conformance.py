@@ -147,7 +147,10 @@ counted (`axial_instances_received_total{{outcome="conflicting"}}`).
 Stored instances are grouped by study. A study is analysed when all that its instances declare is
 there (NumberOfStudyRelatedInstances, NumberOfStudyRelatedSeries, NumberOfSeriesRelatedInstances);
 or when a series that an analysis needs is complete and its association went on to another series or
-was released; else when nothing of it came for `listener.quiet_period_s` (default {quiet:g} s).
+was released; else when nothing of it came for `listener.quiet_period_s` (default {quiet:g} s) after
+its associations were released. While an association has a series as its current one, nothing of
+that study is taken for complete, for at most `listener.idle_timeout_s` without an image. Senders
+that open one association for each image are waited for by the quiet period.
 Instances that come later start a new analysis whose results replace the earlier ones.
 """
 

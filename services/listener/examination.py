@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import grpc
 from axial.v1 import orchestrator_pb2, orchestrator_pb2_grpc
 
@@ -12,6 +14,19 @@ _log = get_logger("listener")
 
 # It reads headers only; one that takes longer than this is taken for stuck.
 _DEADLINE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A selection that a model could work on.
+
+    Attributes:
+        series_uids: its series.
+        rivals: series that the model may choose instead once more of them is there.
+    """
+
+    series_uids: frozenset[str]
+    rivals: frozenset[str] = frozenset()
 
 
 class Examiner:
@@ -32,8 +47,8 @@ class Examiner:
     def __exit__(self, *_: object) -> None:
         self._channel.close()  # ends a call under way
 
-    def ask(self, study_uid: str) -> list[frozenset[str]]:
-        """The series of each selection that could be worked on now; none without an answer."""
+    def ask(self, study_uid: str) -> list[Wanted]:
+        """The selections that could be worked on now; none without an answer."""
         request = orchestrator_pb2.ExamineStudyRequest(study_uid=study_uid)
         try:
             answer = self._stub.ExamineStudy(request, timeout=_DEADLINE_S)
@@ -46,4 +61,7 @@ class Examiner:
             self._answers = False
             return []
         self._answers = True
-        return [frozenset(ready.series_uids) for ready in answer.ready]
+        return [
+            Wanted(frozenset(ready.series_uids), frozenset(ready.rival_series_uids))
+            for ready in answer.ready
+        ]

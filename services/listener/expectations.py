@@ -14,7 +14,7 @@ study waits for its quiet period.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -73,6 +73,34 @@ def is_met(expected: Expectation, received: Mapping[str, int]) -> bool:
     return counted and all(
         received.get(series_uid, 0) == count for series_uid, count in expected.by_series.items()
     )
+
+
+def shortfall(expected: Expectation, received: Mapping[str, int]) -> tuple[int, int] | None:
+    """How many instances were announced and how many are there, where these are fewer.
+
+    Of the whole study, or of the series that lacks most; None where nothing is missing.
+
+    Args:
+        received: series UID -> number of its instances that are there.
+    """
+    there = sum(received.values())
+    if expected.instances is not None and there < expected.instances:
+        return expected.instances, there
+    short = [
+        (count, received.get(uid, 0))
+        for uid, count in expected.by_series.items()
+        if received.get(uid, 0) < count
+    ]
+    return max(short, key=lambda pair: pair[0] - pair[1], default=None)
+
+
+def is_short(engine: Engine, study_uid: str, series_uids: Collection[str]) -> bool:
+    """Whether fewer instances of one of these series are there than were announced of it."""
+    expected = read_expectation(engine, study_uid)
+    if expected is None or not any(uid in expected.by_series for uid in series_uids):
+        return False
+    received = count_received(engine, study_uid)
+    return any(received.get(uid, 0) < expected.by_series.get(uid, 0) for uid in series_uids)
 
 
 def read_expectation(engine: Engine, study_uid: str) -> Expectation | None:

@@ -12,7 +12,7 @@ from services.common.identity import is_uid
 from services.common.rpc import rpc_errors
 from services.listener.assembly import Assembly
 from services.listener.expectations import count_received, expect_study
-from services.listener.revisions import Trigger, count_revision, read_activity
+from services.listener.revisions import count_revision, read_activity
 
 # Registering what was acknowledged takes milliseconds; this long only a database takes that is
 # away.
@@ -45,7 +45,7 @@ class Intake(intake_pb2_grpc.IntakeServicer):
                     grpc.StatusCode.UNAVAILABLE,
                     "Instances wait to be registered: the database does not answer. Ask again.",
                 )
-            frozen = self._assembly.freeze(request.study_uid, Trigger.TOLD)
+            frozen = self._assembly.tell(request.study_uid)
             if frozen is not None:
                 return intake_pb2.CompleteStudyResponse(
                     revision=frozen.number, frozen_now=True, instances=frozen.instances
@@ -58,7 +58,10 @@ class Intake(intake_pb2_grpc.IntakeServicer):
                 )
             instances = count_revision(self._engine, request.study_uid, activity.newest_revision)
             return intake_pb2.CompleteStudyResponse(
-                revision=activity.newest_revision, frozen_now=False, instances=instances
+                revision=activity.newest_revision,
+                frozen_now=False,
+                instances=instances,
+                held=self._assembly.is_held(request.study_uid),
             )
 
     def ExpectStudy(  # noqa: N802 - the name in the contract

@@ -7,7 +7,7 @@ Every function is one transaction. On PostgreSQL the study's row is the lock bet
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -29,6 +29,9 @@ from sqlalchemy import (
 from services.common.database import InstanceRow, RevisionInstanceRow, RevisionRow, StudyRow
 from services.common.lifecycle import REVISION_TRANSITIONS, RevisionState, require
 from services.common.telemetry import root_traceparent
+
+# Of the instances of each series: what is known to be missing, as it is written down.
+Missing = Callable[[Mapping[str, int]], Mapping[str, int] | None]
 
 
 class Trigger(StrEnum):
@@ -93,6 +96,7 @@ def freeze_revision(
     trigger: Trigger,
     now: dt.datetime,
     leaving_out: Collection[str] = (),
+    missing: Missing | None = None,
 ) -> FrozenRevision | None:
     """Freezes the instances of a study as its next revision.
 
@@ -101,6 +105,7 @@ def freeze_revision(
     Args:
         leaving_out: series UIDs of which nothing new is taken; what an earlier revision has of
             them stays, so that each revision holds all of the one before.
+        missing: tells what is known to be missing of what is frozen.
     """
     with engine.begin() as connection:
         study = connection.execute(
@@ -125,7 +130,8 @@ def freeze_revision(
         )
         last = new.until if leaving_out else study.last_received_at
         left = _count_instances(connection, study_uid) - instances if leaving_out else 0
-        _insert_revision(connection, frozen, trigger, now, last, left)
+        incomplete = missing(_count_by_series(connection, study_uid, number)) if missing else None
+        _insert_revision(connection, frozen, trigger, now, last, left, incomplete)
     return frozen
 
 
@@ -231,6 +237,7 @@ def _insert_revision(
     now: dt.datetime,
     last_received_at: dt.datetime,
     left: int,
+    incomplete: Mapping[str, int] | None,
 ) -> None:
     connection.execute(
         insert(RevisionRow).values(
@@ -242,6 +249,7 @@ def _insert_revision(
             trigger=trigger,
             instances=frozen.instances,
             traceparent=frozen.traceparent,
+            incomplete=None if incomplete is None else dict(incomplete),
         )
     )
     connection.execute(
@@ -249,6 +257,15 @@ def _insert_revision(
         .where(StudyRow.study_uid == frozen.study_uid)
         .values(unfrozen_instances=left, newest_revision=frozen.number)
     )
+
+
+def _count_by_series(connection: Connection, study_uid: str, number: int) -> dict[str, int]:
+    counts = (
+        select(InstanceRow.series_uid, func.count())
+        .where(InstanceRow.sop_instance_uid.in_(_members(study_uid, number)))
+        .group_by(InstanceRow.series_uid)
+    )
+    return {uid: count for uid, count in connection.execute(counts)}  # noqa: C416 - no pairs
 
 
 def _members(study_uid: str, number: int) -> Select[str]:

@@ -28,10 +28,15 @@ from services.listener.registrar import Registrar
 from services.listener.retention import Retention
 from services.listener.shipping import Shipping
 from services.listener.stow.opening import open_stow_door
+from services.listener.under_way import SeriesUnderWay
 from services.listener.wanting import Wanting
 from services.listener.watermark import Watermark
 
 _log = get_logger("listener")
+
+# Ends of an association after which nothing is known to be missing: who fell silent between two
+# instances may have sent all of them.
+_NOT_BROKEN = frozenset({"released", "silent"})
 
 # Of the grace period, the part that associations under way may take; the rest is for what
 # follows them.
@@ -116,10 +121,17 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         announcer = resources.enter_context(
             Announcer(context.engine, context.channel_to("orchestrator"))
         )
+        under_way = SeriesUnderWay(
+            settings.listener.settle_period_s,
+            lambda series: wanting.let_go(series) if wanting is not None else None,
+            hold_s=settings.listener.idle_timeout_s,
+            on_end=lambda study_uid: assembly.let_go(study_uid),
+        )
         assembly = Assembly(
             context.engine,
             announcer.announce,
             registered=lambda seconds: registrar.flush(seconds),
+            under_way=under_way,
         )
         shipping = _shipping(context, announcer)
         if shipping is not None:
@@ -147,12 +159,12 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         retention = resources.enter_context(
             Retention(context.engine, context.store, settings.retention)
         )
-        wanting = _wanting(context, assembly, registrar, resources)
-        receivers = resources.enter_context(_receivers(settings, registrar, recover, wanting))
+        wanting = _wanting(context, assembly, registrar, under_way, resources)
+        receivers = resources.enter_context(_receivers(settings, registrar, recover, under_way))
         stow = resources.enter_context(
             open_stow_door(
                 settings,
-                partial(_take_from_stow, registrar, wanting),
+                partial(_take_from_stow, registrar, under_way),
                 finish_within_s=settings.grace_period_s * _SHARE_FOR_ASSOCIATIONS,
             )
         )
@@ -204,7 +216,11 @@ def _watermark(context: ServiceContext) -> Watermark:
 
 
 def _wanting(
-    context: ServiceContext, assembly: Assembly, registrar: Registrar, resources: ExitStack
+    context: ServiceContext,
+    assembly: Assembly,
+    registrar: Registrar,
+    under_way: SeriesUnderWay,
+    resources: ExitStack,
 ) -> Wanting | None:
     """What looks after series that models want; None where studies are to be whole first."""
     settings = context.settings
@@ -217,28 +233,31 @@ def _wanting(
             assembly,
             examiner.ask,
             registrar.flush,
+            under_way,
             settings.listener.settle_period_s,
         )
     )
 
 
 def _take_from_stow(
-    registrar: Registrar, wanting: Wanting | None, message: Mapping[str, Any]
+    registrar: Registrar, under_way: SeriesUnderWay, message: Mapping[str, Any]
 ) -> None:
     if message["type"] == "stored":
-        _take_stored(registrar, wanting, message)
-    elif wanting is not None:
-        wanting.closed(message["association"], orderly=message["orderly"])
+        _take_stored(registrar, under_way, message)
+    else:
+        orderly = bool(message["orderly"])
+        under_way.closed(message["association"], orderly=orderly, broken=not orderly)
 
 
-def _take_stored(registrar: Registrar, wanting: Wanting | None, message: Mapping[str, Any]) -> None:
-    if wanting is not None:
-        wanting.stored(message)
+def _take_stored(
+    registrar: Registrar, under_way: SeriesUnderWay, message: Mapping[str, Any]
+) -> None:
+    under_way.stored(message["association"], message["study_uid"], message["series_uid"])
     registrar.offer(Offered.from_message(message))
 
 
 def _receivers(
-    settings: Settings, registrar: Registrar, recover: Any, wanting: Wanting | None
+    settings: Settings, registrar: Registrar, recover: Any, under_way: SeriesUnderWay
 ) -> Receivers:
     events = DoorEvents(settings.listener.ae_title, lambda: receivers.slots.open_associations())
 
@@ -246,19 +265,21 @@ def _receivers(
         events.take(message)
         if message["event"] == "association_closed":
             registrar.hurry()  # no more of it is on its way
-            if wanting is not None:
-                orderly = message["ended"] == "released"
-                wanting.closed(message["association"], orderly=orderly)
+            ended = message["ended"]
+            under_way.closed(
+                message["association"],
+                orderly=ended == "released",
+                broken=ended not in _NOT_BROKEN,
+            )
 
     def on_lost(spool: Path) -> None:
         events.count()
         recover(spool)
-        if wanting is not None:
-            wanting.lost(spool.name)
+        under_way.lost(f"{spool.name}.")
 
     receivers = Receivers(
         settings,
-        partial(_take_stored, registrar, wanting),
+        partial(_take_stored, registrar, under_way),
         on_event,
         on_lost,
         finish_within_s=settings.grace_period_s * _SHARE_FOR_ASSOCIATIONS,

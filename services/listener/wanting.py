@@ -1,20 +1,21 @@
 """When a study is taken for what the models want of it, while other series still arrive.
 
 When a series was let go and has settled (`under_way`), the orchestrator is asked what its
-models could work on. Where that needs instances that no revision has, and no series of it is being
-received, the study's next revision is frozen without the series that are being received. Whoever
-does not answer, and whatever does not pass the gate, changes nothing: the quiet period remains.
+models could work on. Where that needs instances that no revision has, and neither a series of it
+nor one that could turn out to be better is being received, the study's next revision is frozen
+without the series that are being received. Whoever does not answer, and whatever does not pass the
+gate, changes nothing: the quiet period remains.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine
 
 from services.listener.assembly import Assembly
+from services.listener.examination import Wanted
+from services.listener.expectations import is_short
 from services.listener.revisions import Trigger, has_new_instances, read_activity
 from services.listener.under_way import Series, SeriesUnderWay
 from services.listener.wheel import Wheel
@@ -28,28 +29,28 @@ class Wanting:
     """Freezes studies for models; a context manager that owns the thread with the deadlines.
 
     Args:
-        ask: gives the series of each selection of a study that could be worked on now.
+        ask: gives the selections of a study that could be worked on now.
         registered: waits until everything acknowledged so far is registered, at most so many
             seconds; False when it is not.
+        under_way: what is being received; `let_go` is to be called by it.
         settle_period_s: how long after a series was let go nothing of it may come.
-        clock: seconds.
     """
 
     def __init__(
         self,
         engine: Engine,
         assembly: Assembly,
-        ask: Callable[[str], Sequence[frozenset[str]]],
+        ask: Callable[[str], Sequence[Wanted]],
         registered: Callable[[float], bool],
+        under_way: SeriesUnderWay,
         settle_period_s: float,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._assembly = assembly
         self._ask = ask
         self._registered = registered
         self._settle_period_s = settle_period_s
-        self._under_way = SeriesUnderWay(settle_period_s, self._begin_to_settle, clock)
+        self._under_way = under_way
         self._wheel: Wheel[Series] = Wheel("wanting", self.look)
 
     def __enter__(self) -> Wanting:
@@ -63,17 +64,9 @@ class Wanting:
         """Whether settled series are being looked at."""
         return self._wheel.alive()
 
-    def stored(self, message: Mapping[str, Any]) -> None:
-        """A door tells of an instance (its ``stored`` message)."""
-        self._under_way.stored(message["association"], message["study_uid"], message["series_uid"])
-
-    def closed(self, association: str, *, orderly: bool) -> None:
-        """A door tells that an association or a request has ended; see `SeriesUnderWay.closed`."""
-        self._under_way.closed(association, orderly=orderly)
-
-    def lost(self, receiver: str) -> None:
-        """A receiver died, and its associations with it."""
-        self._under_way.lost(f"{receiver}.")
+    def let_go(self, series: Series) -> None:
+        """A series was let go: it is looked at once it has settled."""
+        self._wheel.arm(series, self._settle_period_s)
 
     def look(self, series: Series) -> None:
         """Has the study examined once the series has settled.
@@ -96,18 +89,19 @@ class Wanting:
             self._examine(study_uid)
         self._under_way.settle(series)
 
-    def _begin_to_settle(self, series: Series) -> None:
-        self._wheel.arm(series, self._settle_period_s)
-
     def _examine(self, study_uid: str) -> None:
         activity = read_activity(self._engine, study_uid)
         if activity is None or activity.unfrozen_instances == 0:
             return
         selections = self._ask(study_uid)
-        under_way = self._under_way.of_study(study_uid)
+        under_way = self._under_way.of_study(study_uid, activity.quiet_period.total_seconds())
         for wanted in selections:
-            if wanted.isdisjoint(under_way) and has_new_instances(
-                self._engine, study_uid, activity.newest_revision, wanted
+            if (
+                under_way.isdisjoint(wanted.series_uids | wanted.rivals)
+                and has_new_instances(
+                    self._engine, study_uid, activity.newest_revision, wanted.series_uids
+                )
+                and not is_short(self._engine, study_uid, wanted.series_uids)
             ):
                 self._assembly.freeze(study_uid, Trigger.WANTED, leaving_out=under_way)
                 return

@@ -9,22 +9,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.manifest import ModelError, load_catalogue
+from models.manifest import Choose, ModelError, load_catalogue
+from services.common.fates import Fate
 from services.common.telemetry import get_logger
 from services.orchestrator.errors import OrchestratorError
 from services.orchestrator.revision import read_registered
-from services.orchestrator.selection import select_series
+from services.orchestrator.selection import ModelSelection, select_series
 from services.orchestrator.stages import StageContext, model_digest, opened_once
+
+# Refused for what it is, not for what is missing.
+_NEVER_BETTER = frozenset({"localizer"})
 
 _log = get_logger("orchestrator")
 
 
 @dataclass(frozen=True, slots=True)
 class ReadySelection:
-    """The inputs of a job that could begin: geometrically whole, of a model that is built."""
+    """The inputs of a job that could begin: geometrically whole, of a model that is built.
+
+    Attributes:
+        rivals: series that may turn out to suit the model better when more of them is there: it
+            reads one of a study, and they fit what it asks of their attributes.
+    """
 
     model_name: str
     series_uids: tuple[str, ...]
+    rivals: tuple[str, ...] = ()
 
 
 def examine_study(context: StageContext, study_uid: str) -> list[ReadySelection]:
@@ -44,5 +54,21 @@ def examine_study(context: StageContext, study_uid: str) -> list[ReadySelection]
         except (ModelError, OrchestratorError) as error:
             _log.info("model_not_ready", model=name, problem=str(error))
             continue
-        ready += [ReadySelection(name, (one.series.series_uid,)) for one in selection.selections]
+        rivals = _rivals(selection)
+        ready += [
+            ReadySelection(name, (one.series.series_uid,), rivals) for one in selection.selections
+        ]
     return ready
+
+
+def _rivals(selection: ModelSelection) -> tuple[str, ...]:
+    (role,) = selection.model.roles.values()
+    if role.choose is not Choose.BEST:
+        return ()
+    # What is refused for its geometry may be a part; what is not wanted never will be.
+    return tuple(
+        uid
+        for uid, verdict in selection.verdicts.items()
+        if verdict.reason == "better_series_chosen"
+        or (verdict.fate is not Fate.NOT_WANTED and verdict.reason not in _NEVER_BETTER)
+    )

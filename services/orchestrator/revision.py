@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
@@ -44,12 +45,14 @@ class Revision:
 
     Attributes:
         traceparent: the root of the revision's trace.
+        incomplete: what was known to be missing when it was frozen (services.common.incomplete).
     """
 
     study_uid: str
     number: int
     traceparent: str
     series: tuple[SeriesOfRevision, ...]
+    incomplete: Mapping[str, Any] | None = None
 
 
 def read_revision(engine: Engine, study_uid: str, number: int) -> Revision:
@@ -71,7 +74,8 @@ def read_revision(engine: Engine, study_uid: str, number: int) -> Revision:
             .where(RevisionInstanceRow.study_uid == study_uid, RevisionInstanceRow.number == number)
             .order_by(InstanceRow.sop_instance_uid)
         ).all()
-        return Revision(study_uid, number, row.traceparent, _by_series(session, instances))
+        series = _by_series(session, instances)
+        return Revision(study_uid, number, row.traceparent, series, row.incomplete)
 
 
 def read_registered(engine: Engine, study_uid: str) -> tuple[SeriesOfRevision, ...]:

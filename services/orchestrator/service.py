@@ -158,7 +158,9 @@ class _Door(orchestrator_pb2_grpc.OrchestratorServicer):
         return orchestrator_pb2.ExamineStudyResponse(
             ready=[
                 orchestrator_pb2.ReadySelection(
-                    model_name=one.model_name, series_uids=one.series_uids
+                    model_name=one.model_name,
+                    series_uids=one.series_uids,
+                    rival_series_uids=one.rivals,
                 )
                 for one in ready
             ]

@@ -27,6 +27,7 @@ from services.common.crashpoints import crashpoint
 from services.common.database import JobRow, utc_now
 from services.common.fates import Refusal, Value, Verdict
 from services.common.headers import InstanceHeader
+from services.common.incomplete import missing_in_short
 from services.common.lifecycle import JobState
 from services.common.settings import Settings
 from services.common.store import StoreError, StudyStore
@@ -192,7 +193,7 @@ def report_stage(context: StageContext, job_uid: str) -> bool:
     with span("orchestrator.report", parent=revision.traceparent, model=job.model_name):
         crashpoint("orchestrator.report.begin")
         with _timed(context, job_uid, "report"):
-            response = context.reporting.make_results(_make_request(job))
+            response = context.reporting.make_results(_make_request(job, revision))
         for part in response.times:
             _record_part(context, job_uid, f"report.{part.stage}", part.seconds)
         crashpoint("orchestrator.report.done")
@@ -311,7 +312,7 @@ def _ended(context: StageContext, job_uid: str, verdict: Verdict) -> bool:
     return False
 
 
-def _make_request(job: JobRow) -> reporting_pb2.MakeResultsRequest:
+def _make_request(job: JobRow, revision: Revision) -> reporting_pb2.MakeResultsRequest:
     return reporting_pb2.MakeResultsRequest(
         job_uid=job.job_uid,
         study_uid=job.study_uid,
@@ -331,6 +332,7 @@ def _make_request(job: JobRow) -> reporting_pb2.MakeResultsRequest:
         labels_key=job.labels_key or "",
         analysis_started=_local(job.created_at),
         supersedes_job_uid=job.supersedes_job_uid or "",
+        incomplete=missing_in_short(revision.incomplete),
     )
 
 

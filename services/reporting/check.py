@@ -86,7 +86,7 @@ def _segmentation(dataset: pydicom.FileDataset, analysis: Analysis, form: Form) 
 
 def _report(dataset: pydicom.FileDataset, analysis: Analysis, form: Form) -> None:
     _check_identity(dataset, analysis, Kind.SR, form)
-    _check_document(dataset)
+    _check_document(dataset, analysis)
     _check_evidence(dataset, analysis, form)
     _check_groups(read_groups(dataset), analysis, form)
 
@@ -249,8 +249,9 @@ def _unpacked(
         yield from bits[:count].reshape(-1, rows, columns).view(np.bool_)
 
 
-def _check_document(dataset: Dataset) -> None:
+def _check_document(dataset: Dataset, analysis: Analysis) -> None:
     """Title, template and flags that viewers and archives look for (S-2, S-3, S-22)."""
+    completion = "PARTIAL" if analysis.job.incomplete else "COMPLETE"
     title = dataset.ConceptNameCodeSequence[0]
     _expect(
         (title.CodeValue, title.CodingSchemeDesignator) == ("126000", "DCM"), "wrong report title"
@@ -261,7 +262,7 @@ def _check_document(dataset: Dataset) -> None:
         "the template is not TID 1500",
     )
     _expect(
-        (dataset.CompletionFlag, dataset.VerificationFlag) == ("COMPLETE", "UNVERIFIED"),
+        (dataset.CompletionFlag, dataset.VerificationFlag) == (completion, "UNVERIFIED"),
         "completion or verification flag",
     )
 

@@ -21,6 +21,7 @@ class Job:
         labels_key: store key of the labels, gzip of a .npy, uint8 [k, j, i].
         analysis_started: timezone-aware; becomes ContentDate and ContentTime.
         supersedes_job_uid: the job whose results these replace; empty when there is none.
+        incomplete: what is known to be missing of the study, at most 64 characters.
     """
 
     job_uid: str
@@ -34,6 +35,7 @@ class Job:
     analysis_started: dt.datetime
     supersedes_job_uid: str = ""
     frames: tuple[int, ...] = ()
+    incomplete: str = ""
 
 
 @dataclass(frozen=True, slots=True)

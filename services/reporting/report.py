@@ -131,7 +131,7 @@ def encode_report(analysis: Analysis, form: Form, number: int, context: Context)
         manufacturer_model_name=MODEL_NAME,
         device_serial_number=serial_number(job),
         software_versions=AXIAL_VERSION,
-        is_complete=True,
+        is_complete=not job.incomplete,
         previous_versions=[context.predecessor] if context.predecessor else None,
         series_description=series_description(
             job.manifest,
@@ -141,8 +141,11 @@ def encode_report(analysis: Analysis, form: Form, number: int, context: Context)
         ),
     )
     finish(dataset, job, source)
-    # Nobody has read it yet: COMPLETE and UNVERIFIED say so; PRELIMINARY would hide it in places.
+    # Nobody has read it yet: COMPLETE (or PARTIAL, PS3.3 C.17.2) and UNVERIFIED say so;
+    # PRELIMINARY would hide it in places.
     del dataset.PreliminaryFlag
+    if job.incomplete:
+        dataset.CompletionFlagDescription = job.incomplete
     # Type 2: scanners write it without items, or with items that lack a UID.
     steps = items_of(source.first, "ReferencedPerformedProcedureStepSequence")
     dataset.ReferencedPerformedProcedureStepSequence = [

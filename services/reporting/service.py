@@ -128,6 +128,7 @@ class ReportingService(reporting_pb2_grpc.ReportingServicer):
             labels_key=request.labels_key,
             analysis_started=_moment(request.analysis_started),
             supersedes_job_uid=request.supersedes_job_uid,
+            incomplete=request.incomplete,
             frames=tuple(selected.frames),
         )
 

@@ -10,14 +10,16 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from services.common.database import RevisionInstanceRow, RevisionRow, StudyRow
+from services.common.database import RevisionInstanceRow, RevisionRow, SeriesRow, StudyRow
 from services.common.settings import ListenerSettings, Peer
 from services.common.store import StudyStore
 from services.listener.assembly import Assembly
 from services.listener.quiet_periods import QuietPeriods
+from services.listener.under_way import SeriesUnderWay
 from tests.builders.reception import Reception, offer
 from tests.builders.series import sound_series
 
+HOLD_S = 60.0
 NOON = dt.datetime(2024, 1, 31, 12, tzinfo=dt.UTC)
 SETTINGS = ListenerSettings(
     quiet_period_s=5.0,
@@ -61,8 +63,14 @@ class Front:
         self.clock = Clock()
         self.engine = engine
         self.announced: list[tuple[str, int]] = []
+        self.under_way = SeriesUnderWay(
+            0.5, lambda _: None, lambda: self.clock.now.timestamp(), hold_s=HOLD_S
+        )
         self.assembly = Assembly(
-            engine, lambda uid, number: self.announced.append((uid, number)), self.clock
+            engine,
+            lambda uid, number: self.announced.append((uid, number)),
+            self.clock,
+            under_way=self.under_way,
         )
         self.reception = receiving(
             engine, store, clock=self.clock, quiet_period_s=QuietPeriods(SETTINGS).of
@@ -74,6 +82,13 @@ class Front:
         """Has instances received and registered."""
         for number in numbers:
             self.reception.receive(replace(self.offers[number], peer=peer))
+
+    def bring(self, association: str, *numbers: int) -> None:
+        """Has an association bring instances of the one study."""
+        for number in numbers:
+            self.receive(number)
+            (self.study_uid,) = study_uids(self.engine)
+            self.under_way.stored(association, self.study_uid, series_uid(self.engine))
 
     def look(self, engine: Engine) -> None:
         """What happens when the study's quiet period may be over."""
@@ -90,6 +105,12 @@ def study_uids(engine: Engine) -> list[str]:
     """All studies."""
     with engine.connect() as connection:
         return list(connection.execute(select(StudyRow.study_uid)).scalars())
+
+
+def series_uid(engine: Engine) -> str:
+    """The one series' UID."""
+    with engine.connect() as connection:
+        return connection.execute(select(SeriesRow.series_uid)).scalar_one()
 
 
 def revisions(engine: Engine) -> list[Any]:

@@ -140,6 +140,7 @@ def make_request(job: Job) -> reporting_pb2.MakeResultsRequest:
         labels_key=job.labels_key,
         analysis_started=job.analysis_started.isoformat(),
         supersedes_job_uid=job.supersedes_job_uid,
+        incomplete=job.incomplete,
     )
 
 

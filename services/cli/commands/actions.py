@@ -26,6 +26,8 @@ def complete(
         raise CommandError(f"No study {study_uid} was received.")
     if as_json:
         print_json(answer)
+    elif answer.get("held"):
+        console.print("It is being received: work begins as soon as its senders let go.")
     else:
         how = "frozen now" if answer["frozen_now"] else "was frozen before; nothing new arrived"
         console.print(f"Revision {answer['revision']} ({answer['instances']} instances) {how}.")

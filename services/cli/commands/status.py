@@ -51,6 +51,8 @@ def show_study(study: dict[str, Any]) -> None:
             f"{revision['instances']} instances",
             highlight=False,
         )
+        if revision.get("incomplete"):
+            console.print(f"    {revision['incomplete']}", highlight=False)
     show_fates(study["fate"])
     for job in study["jobs"]:
         _show_job(job)

@@ -151,6 +151,9 @@ class RevisionRow(Base):
     # or quiet (nothing new for the quiet period).
     trigger: Mapped[str] = mapped_column(String(16))
     instances: Mapped[int] = mapped_column(Integer)
+    # What was known to be missing when it was frozen: {announced, received} instances, series that
+    # their senders broke off; None when nothing was.
+    incomplete: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     # W3C trace context of the revision: one trace per revision, through all services.
     traceparent: Mapped[str] = mapped_column(String(64), default="")
 

@@ -30,7 +30,8 @@ class ListenerSettings(Group):
     accept_unknown_peers: bool = False
     """Accept associations from anyone. Closed by default: a study is patient data."""
     quiet_period_s: Annotated[float, Field(ge=0)] = 5.0
-    """A study with no new instance for this long is frozen as a revision."""
+    """A study with no new instance for this long, after its senders let go of it, is frozen as a
+    revision."""
     start_when_wanted: bool = True
     """Freeze a revision as soon as a model has all that it wants, while other series arrive."""
     settle_period_s: Annotated[float, Field(ge=0)] = 0.5
@@ -41,7 +42,8 @@ class ListenerSettings(Group):
     max_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
     """Largest PDU we accept. 128 KiB is what common senders use at most."""
     idle_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """An association without traffic for this long is aborted."""
+    """An association without traffic for this long is aborted. A series of which nothing came for
+    this long counts as let go, whatever else its association brings."""
     request_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """A connection that has not asked for an association by then is closed (ARTIM, PS3.8 9.1.5)."""
     receivers: Annotated[int, Field(ge=1, le=64)] = 4

@@ -12,6 +12,8 @@ from sqlalchemy import Engine, select
 from services.common.database import InstanceRow, StudyRow
 from services.common.identity import derived_uid
 from services.common.store import StudyStore
+from services.listener.examination import Wanted
+from services.listener.expectations import expect_study
 from services.listener.revisions import Trigger, read_activity
 from services.listener.wanting import Wanting
 from tests.builders.assembling import Front, members, revisions
@@ -30,6 +32,7 @@ class Models:
     def __init__(self, front: Front) -> None:
         self.front = front
         self.ready: list[frozenset[str]] = []
+        self.rivals: frozenset[str] = frozenset()
         self.asked = 0
         self.registered = True
         self.wanting = Wanting(
@@ -37,22 +40,20 @@ class Models:
             front.assembly,
             self._ask,
             lambda _: self.registered,
+            front.under_way,
             0.5,
-            lambda: front.clock.now.timestamp(),
         )
 
-    def _ask(self, study_uid: str) -> Sequence[frozenset[str]]:
+    def _ask(self, study_uid: str) -> Sequence[Wanted]:
         assert study_uid == STUDY
         self.asked += 1
-        return self.ready
+        return [Wanted(series, self.rivals) for series in self.ready]
 
     def stored(self, association: str, series: str, count: int = SLICES, start: int = 0) -> None:
         """An association brings instances of a series, and they are registered."""
         for number in list(SERIES[series])[start : start + count]:
             self.front.receive(number)
-            self.wanting.stored(
-                {"association": association, "study_uid": STUDY, "series_uid": series}
-            )
+            self.front.under_way.stored(association, STUDY, series)
 
     def settle(self, *series: str) -> None:
         """Half a second later, what the deadlines' thread does."""
@@ -102,7 +103,7 @@ def test_the_rest_of_the_study_makes_the_next_revision_which_holds_all(models: M
     models.stored("one", B, count=2)
     models.settle(A)
     models.stored("one", B, start=2, count=3)
-    models.wanting.closed("one", orderly=True)
+    models.front.under_way.closed("one", orderly=True)
     models.settle(B)  # nothing new is wanted
     assert models.triggers() == [("wanted", SLICES)]
     models.front.clock.advance(5)
@@ -129,7 +130,7 @@ def test_a_selection_waits_for_all_of_its_series(models: Models) -> None:
     models.settle(A)
     assert models.triggers() == []
     models.stored("one", B, start=3, count=2)
-    models.wanting.closed("one", orderly=True)
+    models.front.under_way.closed("one", orderly=True)
     models.settle(B)
     assert models.triggers() == [("wanted", 2 * SLICES)]
 
@@ -137,7 +138,7 @@ def test_a_selection_waits_for_all_of_its_series(models: Models) -> None:
 def test_a_series_that_has_not_settled_is_waited_for(models: Models) -> None:
     models.ready = [frozenset({A})]
     models.stored("one", A)
-    models.wanting.closed("one", orderly=True)
+    models.front.under_way.closed("one", orderly=True)
     models.front.clock.advance(0.4)
     models.wanting.look((STUDY, A))
     assert models.asked == 0
@@ -148,7 +149,7 @@ def test_a_series_that_has_not_settled_is_waited_for(models: Models) -> None:
 
 def test_what_no_model_wants_waits_for_the_quiet_period(models: Models) -> None:
     models.stored("one", A)
-    models.wanting.closed("one", orderly=True)
+    models.front.under_way.closed("one", orderly=True)
     models.settle(A)
     assert (models.asked, models.triggers()) == (1, [])
     models.front.clock.advance(5)
@@ -159,7 +160,7 @@ def test_what_no_model_wants_waits_for_the_quiet_period(models: Models) -> None:
 def test_what_broke_off_is_not_examined(models: Models) -> None:
     models.ready = [frozenset({A})]
     models.stored("one", A, count=4)
-    models.wanting.closed("one", orderly=False)
+    models.front.under_way.closed("one", orderly=False)
     models.settle(A)
     assert (models.asked, models.triggers()) == (0, [])
 
@@ -168,11 +169,11 @@ def test_what_a_revision_has_already_is_not_frozen_again(models: Models) -> None
     models.ready = [frozenset({A})]
     models.stored("one", A)
     models.front.assembly.freeze(STUDY, Trigger.TOLD)
-    models.wanting.closed("one", orderly=True)
+    models.front.under_way.closed("one", orderly=True)
     models.settle(A)
     assert models.asked == 0  # nothing is unfrozen
     models.stored("two", B)
-    models.wanting.closed("two", orderly=True)
+    models.front.under_way.closed("two", orderly=True)
     models.settle(B)
     assert (models.asked, models.triggers()) == (1, [("told", SLICES)])
 
@@ -181,12 +182,13 @@ def test_each_revision_holds_what_the_one_before_has_of_a_series_that_goes_on(
     models: Models,
 ) -> None:
     models.stored("one", B, count=2)
+    models.front.under_way.closed("one", orderly=True)
     models.front.clock.advance(5)
     models.front.look(models.front.engine)
     models.ready = [frozenset({A})]
-    models.stored("one", B, start=2, count=1)  # after a long pause
+    models.stored("late", B, start=2, count=1)
     models.stored("two", A)
-    models.wanting.closed("two", orderly=True)
+    models.front.under_way.closed("two", orderly=True)
     models.settle(A)
     assert models.triggers() == [("quiet", 2), ("wanted", 2 + SLICES)]
     assert members(models.front.engine, 1) < members(models.front.engine, 2)
@@ -198,7 +200,7 @@ def test_series_that_settle_at_the_same_time_are_examined_once(models: Models) -
     models.stored("one", A, count=2)
     models.stored("one", B, count=2)
     models.stored("one", A, start=2, count=3)
-    models.wanting.closed("one", orderly=True)
+    models.front.under_way.closed("one", orderly=True)
     models.settle(A, B)
     assert (models.asked, models.triggers()) == (1, [("wanted", SLICES + 2)])
 
@@ -206,7 +208,7 @@ def test_series_that_settle_at_the_same_time_are_examined_once(models: Models) -
 def test_it_is_examined_again_when_the_database_registers_again(models: Models) -> None:
     models.ready = [frozenset({A})]
     models.stored("one", A)
-    models.wanting.closed("one", orderly=True)
+    models.front.under_way.closed("one", orderly=True)
     models.registered = False
     models.settle(A)
     assert (models.asked, models.triggers()) == (0, [])
@@ -230,3 +232,42 @@ def test_removed_images_are_no_reason_to_freeze(models: Models) -> None:
     activity = read_activity(models.front.engine, STUDY)
     assert activity is not None
     assert activity.newest_revision == 0
+
+
+def test_a_series_that_came_back_waits_for_the_quiet_period(models: Models) -> None:
+    models.ready = [frozenset({A})]
+    models.stored("one", A, count=4)
+    models.front.under_way.closed("one", orderly=True)
+    models.front.clock.advance(0.4)
+    models.stored("two", A, start=4)
+    models.front.under_way.closed("two", orderly=True)
+    models.settle(A)
+    assert models.triggers() == []
+    models.front.clock.advance(4.4)
+    models.front.look(models.front.engine)
+    assert models.triggers() == []
+    models.front.clock.advance(0.1)
+    models.front.look(models.front.engine)
+    assert models.triggers() == [("quiet", SLICES)]
+
+
+def test_a_better_series_that_is_being_received_is_waited_for(models: Models) -> None:
+    models.ready, models.rivals = [frozenset({A})], frozenset({B})
+    models.stored("one", A)
+    models.stored("one", B, count=2)
+    models.settle(A)
+    assert models.triggers() == []
+    models.ready, models.rivals = [frozenset({B})], frozenset({A})
+    models.stored("one", B, start=2, count=3)
+    models.front.under_way.closed("one", orderly=True)
+    models.settle(B)
+    assert models.triggers() == [("wanted", 2 * SLICES)]
+
+
+def test_a_series_of_which_more_was_announced_is_waited_for(models: Models) -> None:
+    models.ready = [frozenset({A})]
+    expect_study(models.front.engine, STUDY, 3 * SLICES, {A: SLICES})
+    models.stored("one", A, count=4)
+    models.front.under_way.closed("one", orderly=True)
+    models.settle(A)
+    assert models.triggers() == []

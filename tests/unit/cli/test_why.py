@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from services.cli.app import app
 from services.cli.gateway_client import GatewayClient
+from services.common.incomplete import missing_sentence
 
 FATE: dict[str, Any] = {
     "series_number": "5",
@@ -46,3 +47,11 @@ def test_why_says_that_the_images_were_removed_and_by_which_limit(
     assert FATE["sentence"] in words
     assert ("removed on 2026-03-01" in words) == (because is not None)
     assert limit is None or limit in words
+
+
+def test_why_says_that_work_began_on_an_incomplete_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = missing_sentence({"announced": 170, "received": 120, "broken_off": 2})
+    monkeypatch.setattr(GatewayClient, "get", lambda *_: [{**FATE, "incomplete": missing}])
+    told = CliRunner().invoke(app, ["why", "1.2.3"])
+    words = " ".join(told.output.split())
+    assert "120 of 170 announced images had come, and 2 series were broken off" in words

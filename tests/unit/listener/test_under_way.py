@@ -165,3 +165,104 @@ def test_of_torn_series_the_latest_are_remembered(
         following.stored(association, series)
         following.closed(association, orderly=False)
     assert following.of_study() == {B, C}
+
+
+class Bounded(Following):
+    """The same with an idle timeout of a minute; the studies of which something ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended: list[str] = []
+        self.under_way = SeriesUnderWay(
+            0.5, self._on_let_go, lambda: self.now, hold_s=60, on_end=self.ended.append
+        )
+
+    def incomplete_s(self, *series: str) -> float:
+        return self.under_way.incomplete_s(STUDY, 5.0, series or None)
+
+
+@pytest.fixture
+def bounded() -> Bounded:
+    return Bounded()
+
+
+def test_what_an_association_has_is_held_until_nothing_of_it_came_for_the_idle_timeout(
+    bounded: Bounded,
+) -> None:
+    bounded.stored("one", A)
+    bounded.now += 50
+    bounded.stored("one", A)
+    bounded.now += 59
+    assert bounded.under_way.held_s(STUDY) == pytest.approx(1)
+    assert bounded.of_study() == {A}
+    bounded.now += 1
+    assert bounded.under_way.held_s(STUDY) == 0
+    assert bounded.incomplete_s() == 0
+    assert bounded.of_study() == set()
+
+
+def test_a_hold_that_was_over_begins_again_and_has_come_back(bounded: Bounded) -> None:
+    bounded.stored("one", A)
+    bounded.now += 60
+    bounded.stored("one", A)
+    assert bounded.under_way.held_s(STUDY) == 60
+    bounded.closed("one")
+    assert bounded.incomplete_s() == 5
+
+
+def test_a_series_that_came_back_is_quiet_a_quiet_period_after_it_was_left(
+    bounded: Bounded,
+) -> None:
+    bounded.stored("one", A)
+    bounded.closed("one")
+    assert bounded.incomplete_s() == 0
+    bounded.now += 1
+    bounded.stored("two", A)
+    bounded.closed("two")
+    assert bounded.incomplete_s(A) == 5
+    assert bounded.incomplete_s(B) == 0
+    bounded.now += 2
+    assert bounded.under_way.of_study(STUDY, 5.0) == {A}
+    bounded.now += 3
+    assert bounded.incomplete_s(A) == 0
+    assert bounded.under_way.of_study(STUDY, 5.0) == set()
+
+
+def test_what_one_association_sends_in_turns_has_not_come_back(bounded: Bounded) -> None:
+    bounded.stored("one", A, B, A, B)
+    bounded.closed("one")
+    assert bounded.incomplete_s() == 0
+
+
+def test_whatever_ends_is_told_of_its_study(bounded: Bounded) -> None:
+    bounded.stored("one", A, B)
+    assert bounded.ended == [STUDY]
+    bounded.under_way.closed("one", orderly=False, broken=True)
+    assert bounded.ended == [STUDY, STUDY]
+    assert bounded.under_way.broken_off(STUDY) == {B}
+    bounded.now += 2
+    assert bounded.under_way.since_left_s(STUDY) == 2
+    bounded.stored("two", B)
+    assert bounded.under_way.broken_off(STUDY) == set()
+    bounded.under_way.lost("two")
+    assert bounded.under_way.broken_off(STUDY) == {B}
+
+
+def test_who_falls_silent_has_broken_nothing_off(bounded: Bounded) -> None:
+    bounded.stored("one", A)
+    bounded.closed("one", orderly=False)
+    assert bounded.under_way.broken_off(STUDY) == set()
+    assert bounded.of_study() == {A}
+
+
+def test_of_series_that_were_left_the_latest_are_remembered(
+    bounded: Bounded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.listener.under_way._MOST_LEFT", 2)
+    for association, series in (("one", A), ("two", B), ("three", C)):
+        bounded.stored(association, series)
+        bounded.closed(association)
+    for association, series in (("four", A), ("five", C)):
+        bounded.stored(association, series)
+        bounded.closed(association)
+    assert (bounded.incomplete_s(A), bounded.incomplete_s(C)) == (0, 5)

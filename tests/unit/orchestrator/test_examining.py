@@ -14,7 +14,9 @@ from tests.builders.catalogue import MODEL, stage_context, write_build_record
 from tests.builders.head_like import write_head_like
 from tests.builders.revisions import register_revision
 
-T1 = derived_uid("test", "study", "t1")
+T1, TORN, MORE, FLAIR = (
+    derived_uid("test", "study", name) for name in ("t1", "torn", "more", "flair")
+)
 
 
 class Asked:
@@ -52,7 +54,8 @@ def test_a_model_is_ready_when_its_series_is_whole_whatever_else_there_is(
     torn = write_head_like(tmp_path, series="torn")
     del torn[12]
     study_uid = asked.receive([*write_head_like(tmp_path, series="t1"), *torn])
-    assert examine_study(asked.context, study_uid) == [ReadySelection(MODEL, (T1,))]
+    # The torn one may be more of the same when the rest of it is there.
+    assert examine_study(asked.context, study_uid) == [ReadySelection(MODEL, (T1,), (TORN,))]
     with asked.engine.connect() as connection:
         assert connection.execute(JobRow.__table__.select()).all() == []
 
@@ -67,6 +70,20 @@ def test_a_model_whose_series_does_not_pass_the_gate_is_not_ready(
     assert examine_study(asked.context, study_uid) == []
     asked.receive([late])
     assert examine_study(asked.context, study_uid) == [ReadySelection(MODEL, (T1,))]
+
+
+def test_rivals_are_what_the_model_may_still_choose_instead(asked: Asked, tmp_path: Path) -> None:
+    asked.build()
+    study_uid = asked.receive(
+        [
+            *write_head_like(tmp_path, series="t1"),
+            *write_head_like(tmp_path, series="more", slices=30)[:21],
+            *write_head_like(tmp_path, series="flair", description="T2 FLAIR"),
+        ]
+    )
+    (ready,) = examine_study(asked.context, study_uid)
+    assert (ready.series_uids, ready.rivals) == ((T1,), (MORE,))
+    assert FLAIR not in ready.rivals
 
 
 def test_removed_images_are_not_there(asked: Asked, tmp_path: Path) -> None:

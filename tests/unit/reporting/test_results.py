@@ -16,6 +16,7 @@ from models.manifest import Manifest
 from services.common.database import InstanceRow, ResultRow, utc_now
 from services.common.fates import Verdict
 from services.common.identity import sha256_hex
+from services.common.incomplete import missing_in_short
 from services.common.settings import ReportingSettings
 from services.reporting.errors import JobError
 from services.reporting.results import ResultMaker
@@ -228,6 +229,16 @@ def test_a_segment_that_reaches_an_edge_says_so(place: Workplace) -> None:
 def test_no_brain_leaves_that_is_larger_than_a_skull(volume_ml: float) -> None:
     ranges = brain_manifest().acceptance.plausible
     assert any(each.otherwise == "withhold" and volume_ml > each.max_ml for each in ranges)
+
+
+def test_the_report_of_an_incomplete_study_says_that_it_is_partial(place: Workplace) -> None:
+    missing = missing_in_short({"announced": 170, "received": 120, "broken_off": 1})
+    job = replace(place.job(blobs(SHAPE)), incomplete=missing)
+    made = place.make(job)
+    assert made.withholding is None
+    report = pydicom.dcmread(place.store.path(made.results[-1].store_key))
+    assert report.CompletionFlag == "PARTIAL"
+    assert "120 of 170 announced images" in report.CompletionFlagDescription
 
 
 def test_an_object_that_fails_its_check_withholds_all(

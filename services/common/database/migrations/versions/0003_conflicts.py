@@ -1,10 +1,13 @@
-"""Conflicts: other bytes under a known SOP Instance UID.
+"""What is known to be missing of a revision.
 
 Revision: 0003
 Follows: 0002
 """
 
 from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
 
 revision = "0003"
 down_revision = "0002"
@@ -13,8 +16,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Nothing yet."""
+    op.add_column("revision", sa.Column("incomplete", sa.JSON(), nullable=True))
 
 
 def downgrade() -> None:
-    """Nothing yet."""
+    op.drop_column("revision", "incomplete")
