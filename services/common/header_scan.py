@@ -27,6 +27,7 @@ PRESENT = "present"
 _UNDEFINED = 0xFFFFFFFF
 _PIXEL_DATA = 0x7FE00010
 _PIXEL_GROUP = 0x7FE0
+_COMMAND_GROUP, _META_GROUP = 0x0000, 0x0002
 # Float, double float and integer pixel data: reading ends before whichever comes.
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, _PIXEL_DATA))
 _ITEM = 0xFFFEE000
@@ -144,11 +145,13 @@ def scan(head: bytes, transfer_syntax_uid: str, scheme: Scheme, *, complete: boo
     deflated = transfer_syntax_uid in DEFLATED
     if deflated:
         head, complete = _inflate(head, complete=complete)
+    little = transfer_syntax_uid != EXPLICIT_BIG
+    begin = end_of_foreign_groups(head, little=little)
     # Some systems call explicit what they write implicitly, or the reverse; pydicom forgives them.
-    explicit = head[4:6].isupper()
-    walk = _Walk(head, explicit=explicit, little=transfer_syntax_uid != EXPLICIT_BIG)
+    explicit = head[begin + 4 : begin + 6].isupper()
+    walk = _Walk(head, explicit=explicit, little=little)
     try:
-        scanned = walk.run(scheme.wanted)
+        scanned = walk.run(scheme.wanted, begin)
     except TruncatedError as error:
         if not complete:
             raise
@@ -159,6 +162,37 @@ def scan(head: bytes, transfer_syntax_uid: str, scheme: Scheme, *, complete: boo
     if deflated or transfer_syntax_uid == EXPLICIT_BIG:
         scanned.pixel_offset = scanned.pixel_length = None
     return scanned
+
+
+def end_of_foreign_groups(data: bytes, *, little: bool) -> int:
+    """Where a data set begins behind what does not belong into one.
+
+    Some senders leave their own file meta information (group 0002) or command elements (group 0000)
+    at its beginning; what they say of the transfer syntax was not negotiated.
+
+    Args:
+        data: the data set's first bytes.
+    """
+    order = "<" if little else ">"
+    at = 0
+    while at + 12 <= len(data):
+        # File meta information is explicit little endian whatever follows (PS3.10 7.1).
+        meta = struct.unpack_from("<H", data, at)[0] == _META_GROUP
+        (group,) = struct.unpack_from("<H" if meta else f"{order}H", data, at)
+        if group not in (_COMMAND_GROUP, _META_GROUP):
+            break
+        byte_order = "<" if meta else order
+        vr = data[at + 4 : at + 6]
+        if vr in _LONG_VRS:
+            head, (length,) = 12, struct.unpack_from(f"{byte_order}I", data, at + 8)
+        elif vr in _SHORT_VRS:
+            head, (length,) = 8, struct.unpack_from(f"{byte_order}H", data, at + 6)
+        else:
+            head, (length,) = 8, struct.unpack_from(f"{byte_order}I", data, at + 4)
+        if at + head + length > len(data):
+            break
+        at += head + length
+    return at
 
 
 class _Walk:
@@ -172,10 +206,9 @@ class _Walk:
         self._codec: str | None = "latin-1"
         self.scanned = Scanned()
 
-    def run(self, wanted: Mapping[int, tuple[str, str]]) -> Scanned:
+    def run(self, wanted: Mapping[int, tuple[str, str]], at: int) -> Scanned:
         data, end, explicit = self._data, len(self._data), self._explicit
         unpack, long_length = self._head.unpack_from, self._length.unpack_from
-        at = 0
         while at < end:
             if at + 8 > end:
                 raise TruncatedError("An element ends before its length.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from io import BytesIO
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -21,6 +21,7 @@ from pydicom.valuerep import PersonName
 from models.manifest.attributes import SELECTOR_ATTRIBUTES
 from services.common.errors import AxialError
 from services.common.header_scan import PRESENT, AttributeValue, Scheme
+from services.common.stored_objects import Bound, Shown, StoredObjectError, shown
 
 # Attributes that the geometry gate and the loader need, by keyword (PS3.3 C.7.6.2, C.7.6.3,
 # C.7.6.16, C.8.2.1, C.8.3.1).
@@ -176,34 +177,36 @@ def read_registration(file: BinaryIO | bytes) -> Registration:
         HeaderError: not DICOM, or one of the four identifying UIDs is missing.
         OSError: it cannot be read at all.
     """
-    stream = BytesIO(file) if isinstance(file, bytes) else file
     try:
-        dataset = pydicom.dcmread(stream, stop_before_pixels=True, defer_size=_LONGEST_READ)
+        # What lies beyond a head's bound is not needed here: no pixel is read.
+        view = shown(BytesIO(file) if isinstance(file, bytes) else file, Bound())
+        dataset = pydicom.dcmread(view.stream, stop_before_pixels=True, defer_size=_LONGEST_READ)
         # Elements are converted lazily: a malformed one must fail here, not later.
         return Registration(
-            header=_header(dataset, stream),
+            header=_header(dataset, view),
             study_attributes=_pick(dataset, _STUDY_KEYWORDS),
             series_attributes=_pick(dataset, sorted({*_SERIES_KEYWORDS, *SELECTOR_ATTRIBUTES})),
         )
     except (HeaderError, OSError):
         raise
+    except StoredObjectError as error:
+        raise HeaderError(f"The object cannot be read as DICOM: {error}.") from error
     except Exception as error:
         raise HeaderError(f"The object cannot be read as DICOM: {type(error).__name__}.") from error
 
 
-def _header(dataset: Dataset, stream: BinaryIO) -> InstanceHeader:
+def _header(dataset: Dataset, view: Shown) -> InstanceHeader:
     uids = {keyword: str(dataset.get(keyword) or "") for keyword in _UID_KEYWORDS}
     missing = [keyword for keyword, uid in uids.items() if not uid]
     if missing:
         raise HeaderError(f"The object has no {', '.join(missing)}.")
-    syntax = str(cast(Any, dataset).file_meta.TransferSyntaxUID)
-    offset, length = _pixel_place(stream)
+    offset, length = _pixel_place(view)
     return InstanceHeader(
         sop_instance_uid=uids["SOPInstanceUID"],
         sop_class_uid=uids["SOPClassUID"],
         series_uid=uids["SeriesInstanceUID"],
         study_uid=uids["StudyInstanceUID"],
-        transfer_syntax_uid=syntax,
+        transfer_syntax_uid=view.transfer_syntax_uid,
         attributes={**_pick(dataset, _HEADER_KEYWORDS), **_note_sequences(dataset)},
         pixel_offset=offset,
         pixel_length=length,
@@ -257,15 +260,17 @@ def _as_sent(value: object) -> str:
 _PIXEL_VRS = (b"OW\0\0", b"OB\0\0", b"UN\0\0")
 
 
-def _pixel_place(stream: BinaryIO) -> tuple[int | None, int | None]:
-    """Offset and length of the native pixel data that the stream stands before.
+def _pixel_place(view: Shown) -> tuple[int | None, int | None]:
+    """Offset and length, in the file, of the native pixel data that the stream stands before.
 
     PS3.5 7.1: tag, then in explicit VR two letters and two reserved bytes, then a 32-bit length;
     an undefined length marks encapsulated pixel data. Which of both it is the element itself says:
     the transfer syntax is not always right.
     """
-    start = stream.tell()
-    head = stream.read(12)
+    if view.shift is None:
+        return None, None
+    start = view.stream.tell() + view.shift
+    head = view.stream.read(12)
     if head[:4] != b"\xe0\x7f\x10\x00":
         return None, None
     at = 8 if head[4:8] in _PIXEL_VRS else 4

@@ -158,7 +158,8 @@ def rpc_errors(context: grpc.ServicerContext) -> Generator[None]:
         if type(error) is Exception:  # what `abort` itself raises to end the call
             raise
         get_logger("common").error("call_failed", exc_info=error)
-        context.abort(grpc.StatusCode.INTERNAL, type(error).__name__)
+        # Not INTERNAL, which a call ends with whose server died, and which is tried again.
+        context.abort(grpc.StatusCode.UNKNOWN, type(error).__name__)
 
 
 # The stubs have it generic; at run time it is not.

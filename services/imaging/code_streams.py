@@ -1,8 +1,8 @@
-"""JPEG code streams: what is asked of one before a decoder is let at it.
+"""Encoded frames: what is asked of one before a decoder is let at it.
 
 Decoders fill the rest of a stream that was cut off without a word, and take memory for whatever
 matrix a stream claims. Both are seen in some bytes at its ends. ISO/IEC 10918-1 B.1 (JPEG), 14495-1
-C.1 (JPEG-LS), 15444-1 A.5 and I.4 (JPEG 2000).
+C.1 (JPEG-LS), 15444-1 A.5 and I.4 (JPEG 2000); PS3.5 G (runs).
 """
 
 from __future__ import annotations
@@ -28,6 +28,21 @@ _FRAME_HEAD = struct.Struct(">HBHHB")
 _SIZE_MARKERS = b"\xff\x4f\xff\x51"
 _SIZE = struct.Struct(">4x2H8IHB")
 _BOX = struct.Struct(">I4s")
+# A box that makes many samples of one (15444-1 I.5.3.4); DICOM has no boxes at all.
+_PALETTE = b"pclr"
+# Images of more pixels are none of a patient; decoders take several words for each.
+_MOST_PIXELS = 1 << 28
+# Start of frame -> a transfer syntax that is decoded so (PS3.5 10).
+_SYNTAX_OF_FRAME = {
+    0xC0: "1.2.840.10008.1.2.4.50",
+    0xC1: "1.2.840.10008.1.2.4.51",
+    0xC3: "1.2.840.10008.1.2.4.57",
+    0xF7: "1.2.840.10008.1.2.4.80",
+}
+_JPEG_2000_SYNTAX = "1.2.840.10008.1.2.4.90"
+# A run of two bytes is of 128 at most. Frames whose runs cannot take more memory are not counted.
+_LONGEST_RUN, _UNCOUNTED = 128, 64 << 20
+_RUNS_HEAD = struct.Struct("<16L")
 
 
 def problem_of(stream: bytes, syntax: str, rows: int, columns: int, allocated: int) -> str | None:
@@ -47,6 +62,10 @@ def problem_of(stream: bytes, syntax: str, rows: int, columns: int, allocated: i
         size = None
     if size is None:
         return "their code stream does not tell its size"
+    if _PALETTE in stream[: _start_of_jpeg_2000(stream) if syntax in _JPEG_2000 else 0]:
+        return "their code stream shows its values by a palette"
+    if rows * columns > _MOST_PIXELS:
+        return f"{columns} x {rows} pixels are more than an image has"
     if size[:3] != (rows, columns, 1):
         told, samples = f"{size[1]} x {size[0]}", size[2]
         return f"their code stream is of {told} pixels of {samples} samples"
@@ -56,23 +75,59 @@ def problem_of(stream: bytes, syntax: str, rows: int, columns: int, allocated: i
     return None
 
 
+def syntax_of(stream: bytes) -> str | None:
+    """The transfer syntax of a code stream, by its own markers; None where they tell of none."""
+    try:
+        if stream[:2] == _SIZE_MARKERS[:2] or stream[4:8] == b"jP  ":
+            return _JPEG_2000_SYNTAX
+        return _SYNTAX_OF_FRAME.get(_frame_of_jpeg(stream)[0])
+    except (struct.error, IndexError):
+        return None
+
+
+def holds_more_runs(stream: bytes, most: int) -> bool:
+    """Whether a frame of runs (PS3.5 G) decodes to more than `most` bytes.
+
+    Frames that are too short for a decoder to take much memory are left to the decoder.
+    """
+    if len(stream) * _LONGEST_RUN // 2 <= _UNCOUNTED:
+        return False
+    segments, *offsets = _RUNS_HEAD.unpack_from(stream)
+    ends = [*offsets[1 : min(segments, 15)], len(stream)]
+    decoded = 0
+    for start, end in zip(offsets, ends, strict=False):
+        at = start
+        while at < min(end, len(stream)) and decoded <= most:
+            count = stream[at]
+            decoded += count + 1 if count < 128 else 257 - count if count > 128 else 0
+            at += count + 2 if count < 128 else 2 if count > 128 else 1
+    # Each segment may be padded to an even length.
+    return decoded > most + len(ends)
+
+
 def _size_of_jpeg(stream: bytes) -> tuple[int, int, int, int] | None:
     """(rows, columns, samples, bits) of the first frame header."""
-    place = 0
+    marker, place = _frame_of_jpeg(stream)
+    if marker not in _START_OF_FRAME:
+        return None
+    _, bits, rows, columns, samples = _FRAME_HEAD.unpack_from(stream, place + 2)
+    return rows, columns, samples, bits
+
+
+def _frame_of_jpeg(stream: bytes) -> tuple[int, int]:
+    """The marker of the first frame header, and its place; another marker where there is none."""
+    place = marker = 0
     while stream[place] == 0xFF:
         marker = stream[place + 1]
-        if marker in _START_OF_FRAME:
-            _, bits, rows, columns, samples = _FRAME_HEAD.unpack_from(stream, place + 2)
-            return rows, columns, samples, bits
-        if marker in (_START_OF_SCAN, _END):
-            return None
+        if marker in _START_OF_FRAME or marker in (_START_OF_SCAN, _END):
+            break
         if marker == 0xFF:
             place += 1
         elif marker in _ALONE:
             place += 2
         else:
             place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
-    return None
+    return marker, place
 
 
 def _size_of_jpeg_2000(stream: bytes) -> tuple[int, int, int, int] | None:

@@ -9,11 +9,11 @@ follows (splitting, the gate, loading, reporting) treats the three kinds alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.common.headers import InstanceHeader
+from services.common.headers import AttributeValue, InstanceHeader
 
 Locate = Callable[[InstanceHeader], Path]
 
@@ -70,6 +70,17 @@ class UnplacedFrames(Exception):
 def frame_of(header: InstanceHeader) -> int | None:
     """The number of a plane within its instance; None where the instance is one plane."""
     return header.frame if isinstance(header, FrameHeader) else None
+
+
+def whole_attributes(header: InstanceHeader) -> Mapping[str, AttributeValue]:
+    """The attributes that tell the size of the whole object that a plane lies in."""
+    if not isinstance(header, FrameHeader) or header.tile is None:
+        return header.attributes
+    matrix = {
+        "Rows": str(header.tile.matrix_rows),
+        "Columns": str(header.tile.matrix_columns),
+    }
+    return {**header.attributes, **matrix}
 
 
 def is_mosaic(header: InstanceHeader) -> bool:

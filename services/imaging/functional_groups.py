@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from pydicom import dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
 from services.common.headers import PRESENT, AttributeValue, InstanceHeader
+from services.common.stored_objects import StoredObjectError, bound_of, read_head
 from services.imaging.frames import FrameHeader, UnplacedFrames
 from services.imaging.transfer_syntaxes import NATIVE_LITTLE_ENDIAN
 
@@ -64,11 +63,13 @@ def read_frames(header: InstanceHeader, file: Path) -> list[FrameHeader]:
         Exception: whatever pydicom meets in a damaged object.
     """
     try:
-        dataset = dcmread(file, stop_before_pixels=True)
+        dataset = read_head(file, header.transfer_syntax_uid, bound_of(header.attributes))
         groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or ())
         shared = list(dataset.get("SharedFunctionalGroupsSequence") or ())
         frames = int(dataset.get("NumberOfFrames") or 1)
-    except (InvalidDicomError, EOFError, ValueError) as error:
+    except StoredObjectError as error:
+        raise UnplacedFrames(str(error)) from error
+    except ValueError as error:
         raise UnplacedFrames("its header cannot be read") from error
     if not groups:
         raise UnplacedFrames("it has no functional groups")

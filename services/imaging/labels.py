@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import zlib
 
 import numpy as np
@@ -16,6 +17,9 @@ from services.imaging.errors import ImagingError
 # Label volumes are long runs of equal bytes: level 1 already makes them some hundred times
 # smaller, and higher levels cost many times more for little.
 _GZIP_LEVEL = 1
+
+# The head of a .npy file of version 1.0 has a length of two bytes.
+_MOST_NPY_HEAD = 1 << 16
 
 # A label that lies this far from its voxel cannot be told from it: one thousandth of the smallest
 # pixel in use (0.1 mm in micro imaging excepted), and above what decimal strings of 16
@@ -48,21 +52,38 @@ def write_labels(store: StudyStore, key: str, labels: NDArray[np.uint8]) -> int:
     return store.put(key, [buffer.getbuffer()])
 
 
-def read_labels(store: StudyStore, key: str) -> NDArray[np.uint8]:
+def read_labels(
+    store: StudyStore, key: str, shape: tuple[int, int, int]
+) -> NDArray[np.uint8] | Refusal:
     """The labels under `key`: uint8 [k, j, i] on the source grid.
+
+    Args:
+        shape: of the source grid. No more is decompressed than labels of this shape take.
+
+    Returns:
+        The labels; `geometry_mismatch` where they have another shape.
 
     Raises:
         StoreError: there is no such key.
         ImagingError: the file holds something else.
     """
-    packed = store.read(key)
+    most = math.prod(shape) + _MOST_NPY_HEAD
     try:
-        labels = np.load(io.BytesIO(gzip.decompress(packed)), allow_pickle=False)
+        with gzip.GzipFile(fileobj=io.BytesIO(store.read(key))) as packed:
+            # One byte more than there may be: up to the end, where the check sum is.
+            content = io.BytesIO(packed.read(most + 1))
+        np.lib.format.read_magic(content)
+        found, _, kind = np.lib.format.read_array_header_1_0(content)
+        if kind != np.uint8 or len(found) != 3:
+            raise ImagingError(f"{key} holds {kind} {found}, not uint8 [k, j, i].")
+        if found != shape:
+            told = " x ".join(map(str, found))
+            return _mismatch(
+                f"the labels have {told} voxels, the images {' x '.join(map(str, shape))}"
+            )
+        return np.frombuffer(content.read(), np.uint8).reshape(shape)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ImagingError(f"The labels under {key} cannot be read: {error}.") from error
-    if labels.dtype != np.uint8 or labels.ndim != 3:
-        raise ImagingError(f"{key} holds {labels.dtype} {labels.shape}, not uint8 [k, j, i].")
-    return labels
 
 
 def assert_same_grid(

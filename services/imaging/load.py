@@ -7,6 +7,7 @@ uncompressed int16: one read of the pixels and nothing else, 0.1 s for 300 x 512
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,8 @@ from services.imaging.volume import Rescale, Volume, Voxels
 
 # What an int16 holds of unsigned values.
 _BITS_OF_INT16 = 15
+# No codec packs images of a patient this tightly; below this size nobody asks.
+_TIGHTEST_PACKING, _UNQUESTIONED_BYTES = 1000, 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ def read_volume(
     planes = _planes(geometry, headers)
     if isinstance(planes, Refusal):
         return planes
-    array = _allocated(geometry, planes)
+    array = _allocated(geometry, planes, locate)
     if isinstance(array, Refusal):
         return array
     read = _read_planes(planes, array, locate)
@@ -114,7 +117,7 @@ def _planes(geometry: SeriesGeometry, headers: Sequence[InstanceHeader]) -> list
         try:
             pixels = pixels_of(header)
             # Before memory is taken for what a header claims.
-            if header.transfer_syntax_uid in NATIVE_LITTLE_ENDIAN:
+            if _is_native(header):
                 native_offset(header, pixels)
         except PixelsError as error:
             return _unreadable(header, error)
@@ -122,13 +125,32 @@ def _planes(geometry: SeriesGeometry, headers: Sequence[InstanceHeader]) -> list
     return planes
 
 
-def _allocated(geometry: SeriesGeometry, planes: Sequence[_Plane]) -> Voxels | Refusal:
-    """Memory for the voxels, or ``pixels_unreadable`` where there is not as much."""
+def _allocated(
+    geometry: SeriesGeometry, planes: Sequence[_Plane], locate: Locate
+) -> Voxels | Refusal:
+    """Memory for the voxels; ``pixels_unreadable`` where there is not as much, or where the files
+    cannot hold as many: the system promises more than it has, and takes it back by a kill.
+    """
     try:
-        return np.empty(geometry.shape, np.int16 if _fit_int16(planes) else np.float32)
+        array = np.empty(geometry.shape, np.int16 if _fit_int16(planes) else np.float32)
     except (MemoryError, ValueError):  # the latter: more than an address can count
         size = " x ".join(map(str, geometry.shape))
         return _unreadable(planes[0].header, PixelsError(f"{size} voxels do not fit into memory"))
+    asked = array.nbytes > _UNQUESTIONED_BYTES
+    if asked and array.nbytes > _TIGHTEST_PACKING * _held(planes, locate):
+        problem = f"{array.nbytes} bytes of voxels are more than its series' files can hold"
+        return _unreadable(planes[0].header, PixelsError(problem))
+    return array
+
+
+def _held(planes: Sequence[_Plane], locate: Locate) -> int:
+    """Bytes of the planes' files that are there."""
+    files = {plane.header.sop_instance_uid: plane.header for plane in planes}
+    held = 0
+    for header in files.values():
+        with contextlib.suppress(FileNotFoundError):  # told when it is read
+            held += locate(header).stat().st_size
+    return held
 
 
 def _fit_int16(planes: Sequence[_Plane]) -> bool:
@@ -213,11 +235,11 @@ class _Datasets:
     def of(self, header: InstanceHeader) -> Dataset:
         """The object of a header."""
         if frame_of(header) is None:
-            return open_dataset(self.locate(header))
+            return open_dataset(self.locate(header), header)
         dataset = self._opened.get(header.sop_instance_uid)
         if dataset is None:
             # Two threads may both open it; the first one's stays.
-            opened = open_dataset(self.locate(header))
+            opened = open_dataset(self.locate(header), header)
             dataset = self._opened.setdefault(header.sop_instance_uid, opened)
         return dataset
 
@@ -226,7 +248,7 @@ def _read_matrix(matrix: Sequence[_Plane], array: Voxels, datasets: _Datasets) -
     """Reads one stored matrix into its planes."""
     first = matrix[0]
     pixels, header = first.pixels, first.header
-    native = header.transfer_syntax_uid in NATIVE_LITTLE_ENDIAN
+    native = _is_native(header)
     target = array[first.k]
     tiled = isinstance(header, FrameHeader) and header.tile is not None
     if not tiled and (pixels.rows, pixels.columns) != target.shape:
@@ -248,6 +270,12 @@ def _read_matrix(matrix: Sequence[_Plane], array: Voxels, datasets: _Datasets) -
             array[plane.k] = part.astype(np.int16)  # too wide ones wrap around, and are seen
     parts = {} if padded is None else {plane.k: padded[_part(plane)] for plane in matrix}
     return _Read(_wide(matrix, array), parts)
+
+
+def _is_native(header: InstanceHeader) -> bool:
+    """Whether pixels lie in the file as they are, which an undefined length says they do not."""
+    encapsulated = header.pixel_offset is not None and header.pixel_length is None
+    return header.transfer_syntax_uid in NATIVE_LITTLE_ENDIAN and not encapsulated
 
 
 def _part(plane: _Plane) -> tuple[slice, slice]:

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.valuerep import format_number_as_ds
 
 from services.common.headers import AttributeValue, InstanceHeader
+from services.common.stored_objects import StoredObjectError, bound_of, read_head
 from services.imaging.csa import CSAError, read_csa
 from services.imaging.frames import FrameHeader, Tile, UnplacedFrames
 
@@ -38,10 +37,12 @@ def read_tiles(header: InstanceHeader, file: Path) -> list[FrameHeader]:
         FileNotFoundError: the instance's file is not there.
     """
     try:
-        dataset = dcmread(file, stop_before_pixels=True)
+        dataset = read_head(file, header.transfer_syntax_uid, bound_of(header.attributes))
         csa = read_csa(_csa_image_info(dataset))
-    except (CSAError, InvalidDicomError, EOFError) as error:
+    except CSAError as error:
         raise UnplacedFrames("the CSA header is absent or damaged") from error
+    except StoredObjectError as error:
+        raise UnplacedFrames(str(error)) from error
     slices = _slices(csa.get("NumberOfImagesInMosaic", ()))
     tiles_per_side = math.ceil(math.sqrt(slices))
     rows, columns = (_number(header, name, 1)[0] for name in ("Rows", "Columns"))

@@ -14,14 +14,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID, RLELossless
 
 from services.common.headers import InstanceHeader
-from services.imaging.code_streams import CODE_STREAMS, problem_of
-from services.imaging.frames import FrameHeader
+from services.common.stored_objects import StoredObjectError, bound_of, read_object
+from services.imaging.code_streams import CODE_STREAMS, holds_more_runs, problem_of, syntax_of
+from services.imaging.frames import FrameHeader, whole_attributes
+from services.imaging.transfer_syntaxes import NATIVE_LITTLE_ENDIAN, transfer_syntax_name
 from services.imaging.volume import Rescale
 
 
@@ -175,19 +177,17 @@ def read_native(
     return _values_of_words(into, pixels)
 
 
-def open_dataset(file: Path) -> Dataset:
-    """The whole object, for `decode`.
+def open_dataset(file: Path, header: InstanceHeader) -> Dataset:
+    """The whole object of a plane, for `decode`; no more of it than its matrix can take.
 
     Raises:
-        PixelsError: it is no DICOM any more.
+        PixelsError: it is no sound DICOM object, or holds more than its header tells.
         OSError: the disk does not give it.
     """
     try:
-        return dcmread(file)
-    except OSError:
-        raise
-    except Exception as error:  # pydicom raises whatever it meets in a damaged file
-        raise PixelsError(f"the file cannot be read ({type(error).__name__})") from error
+        return read_object(file, header.transfer_syntax_uid, bound_of(whole_attributes(header)))
+    except StoredObjectError as error:
+        raise PixelsError(str(error)) from error
 
 
 def decode(
@@ -202,12 +202,21 @@ def decode(
         PixelsError: they cannot be decoded, or decode to something else.
     """
     syntax = str(dataset.file_meta.get("TransferSyntaxUID"))
+    if "PixelData" not in dataset:
+        raise PixelsError("it has no pixel data")
+    if syntax in NATIVE_LITTLE_ENDIAN and dataset["PixelData"].is_undefined_length:
+        syntax = _name_encoding(dataset, frame, syntax)
     if syntax in CODE_STREAMS:
         _check_code_stream(dataset, frame, syntax, pixels)
+    elif syntax == RLELossless:
+        _check_runs(dataset, frame, pixels)
     try:
         # The library takes a code stream's own precision for that of the value.
         decoded = pixel_array(dataset, raw=True, index=frame - 1, correct_unused_bits=False)
-    except Exception as error:  # the decoders' plugins raise whatever they like
+    except BaseException as error:  # the decoders' plugins raise whatever they like
+        # What a plugin written in Rust panics with is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise _undecodable(error) from error
     if decoded.shape != (pixels.rows, pixels.columns):
         raise PixelsError(f"they decode to {decoded.shape}")
@@ -215,13 +224,35 @@ def decode(
     return decoded, _values_of_words(decoded, pixels)
 
 
+def _name_encoding(dataset: Dataset, frame: int, told: str) -> str:
+    """The transfer syntax of pixels that are compressed although theirs says that they are not."""
+    syntax = syntax_of(_encoded_frame(dataset, frame))
+    if syntax is None:
+        name = transfer_syntax_name(told)
+        raise PixelsError(f"they are compressed, although their transfer syntax is {name}")
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    return syntax
+
+
 def _check_code_stream(dataset: Dataset, frame: int, syntax: str, pixels: Pixels) -> None:
     if pixels.high_bit != pixels.stored - 1:
         told = f"{pixels.stored} bits up to bit {pixels.high_bit}"
         raise PixelsError(f"{told} cannot be told from a code stream")
+    stream = _encoded_frame(dataset, frame)
+    problem = problem_of(stream, syntax, pixels.rows, pixels.columns, pixels.allocated)
+    if problem is not None:
+        raise PixelsError(problem)
+
+
+def _check_runs(dataset: Dataset, frame: int, pixels: Pixels) -> None:
+    if holds_more_runs(_encoded_frame(dataset, frame), pixels.nbytes):
+        raise PixelsError(f"their runs are of more than the {pixels.nbytes} bytes of their matrix")
+
+
+def _encoded_frame(dataset: Dataset, frame: int) -> bytes:
     try:
         offsets = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
-        stream = get_frame(
+        return get_frame(
             dataset.PixelData,
             frame - 1,
             number_of_frames=int(dataset.get("NumberOfFrames") or 1),
@@ -229,12 +260,9 @@ def _check_code_stream(dataset: Dataset, frame: int, syntax: str, pixels: Pixels
         )
     except Exception as error:  # as the library meets a damaged encapsulation
         raise _undecodable(error) from error
-    problem = problem_of(stream, syntax, pixels.rows, pixels.columns, pixels.allocated)
-    if problem is not None:
-        raise PixelsError(problem)
 
 
-def _undecodable(error: Exception) -> PixelsError:
+def _undecodable(error: BaseException) -> PixelsError:
     return PixelsError(f"they cannot be decoded ({type(error).__name__})")
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_partial
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
+
+from services.common.stored_objects import read_until
 
 _IDENTITY = ("PatientID", "PatientName", "PatientBirthDate")
 _LAST = max(Tag(keyword) for keyword in _IDENTITY)
@@ -23,20 +24,18 @@ def of_several_patients(files: Iterable[Path]) -> bool:
 
     An attribute that is absent or empty differs from none. Each file is read as far as the
     patient's attributes, some dozen elements in.
+
+    Raises:
+        StoredObjectError: one is no sound DICOM object.
     """
     named: dict[str, bytes] = {}
     for file in files:
-        with file.open("rb") as stream:
-            dataset = read_partial(stream, _beyond_patient, specific_tags=list(map(Tag, _IDENTITY)))
+        dataset = read_until(file, _LAST, list(map(Tag, _IDENTITY)))
         for keyword in _IDENTITY:
             value = _sent(dataset, keyword)
             if value and named.setdefault(keyword, value) != value:
                 return True
     return False
-
-
-def _beyond_patient(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return tag > _LAST
 
 
 def _sent(dataset: Dataset, keyword: str) -> bytes:

@@ -17,6 +17,7 @@ from sqlalchemy import Engine, select
 from services.common.crashpoints import crashpoint
 from services.common.database import JobRow, ResultRow, utc_now
 from services.common.errors import AxialError
+from services.common.fates import Refusal
 from services.common.identity import hashed, sha256_hex
 from services.common.settings import ReportingSettings
 from services.common.store import StudyStore, job_key
@@ -26,7 +27,7 @@ from services.reporting.analysis import Analysis
 from services.reporting.check import check_report, check_segmentation
 from services.reporting.database import insert_new
 from services.reporting.errors import ReportingError
-from services.reporting.job import Job, Withholding, geometry_mismatch, object_check_failed
+from services.reporting.job import Job, Withholding, object_check_failed
 from services.reporting.measure import (
     MeasuredValue,
     count_voxels,
@@ -142,12 +143,9 @@ class ResultMaker:
         source = load_source(job, self._engine, self._store)
         if isinstance(source, Withholding):
             return source
-        labels = read_labels(self._store, job.labels_key)
-        if labels.shape != source.shape:
-            return geometry_mismatch(
-                f"the labels have {' x '.join(map(str, labels.shape))} voxels, the images "
-                f"{' x '.join(map(str, source.shape))}"
-            )
+        labels = read_labels(self._store, job.labels_key, source.shape)
+        if isinstance(labels, Refusal):
+            return Withholding(labels.reason, dict(labels.values))
         histogram = voxel_histogram(labels)
         unknown = unknown_labels(histogram, job.manifest)
         if unknown:

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 from pydicom.dataset import Dataset
 from sqlalchemy import Engine, select
 
@@ -22,7 +21,8 @@ from services.common.database import InstanceRow
 from services.common.fates import Refusal
 from services.common.headers import InstanceHeader
 from services.common.store import StudyStore
-from services.imaging.frames import frame_of
+from services.common.stored_objects import StoredObjectError, bound_of, read_head
+from services.imaging.frames import frame_of, whole_attributes
 from services.imaging.geometry import GeometryLimits, SeriesGeometry, examine_series
 from services.imaging.limits import limits_of
 from services.imaging.opening import open_stored_images
@@ -123,10 +123,12 @@ def load_source(job: Job, engine: Engine, store: StudyStore) -> SourceSeries | W
         return headers
     keys = list(dict.fromkeys(rows[uid][0] for uid in uids))
     with store.local(keys) as files:
-        if of_several_patients(files[key] for key in keys):
-            return object_check_failed("series", "its images name different patients")
-        with files[keys[0]].open("rb") as file:
-            return source_series(headers, file, _limits(job))
+        try:
+            if of_several_patients(files[key] for key in keys):
+                return object_check_failed("series", "its images name different patients")
+            return source_series(headers, files[keys[0]], _limits(job))
+        except StoredObjectError as error:
+            return object_check_failed("series", f"of an image of it, {error}")
 
 
 def _planes(
@@ -146,7 +148,7 @@ def _planes(
 
 
 def source_series(
-    headers: Sequence[InstanceHeader], first_file: BinaryIO, limits: GeometryLimits = _REGULAR
+    headers: Sequence[InstanceHeader], first_file: Path, limits: GeometryLimits = _REGULAR
 ) -> SourceSeries | Withholding:
     """A source series from the headers of its planes and the file of its first instance.
 
@@ -156,6 +158,9 @@ def source_series(
     Args:
         headers: in slice order, as the labels' planes.
         limits: what the model accepts; by default a grid without tilt and with even spacing.
+
+    Raises:
+        StoredObjectError: the file is no sound DICOM object, or its head is too long for one.
     """
     geometry = examine_series(headers, limits)
     if isinstance(geometry, Refusal):
@@ -163,7 +168,8 @@ def source_series(
     order = [(plane.sop_instance_uid, plane.frame) for plane in geometry.planes]
     if order != [(header.sop_instance_uid, frame_of(header)) for header in headers]:
         return geometry_mismatch("the planes of the labels are not in the order of the slices")
-    first = pydicom.dcmread(first_file, stop_before_pixels=True)
+    bound = bound_of(whole_attributes(headers[0]))
+    first = read_head(first_file, headers[0].transfer_syntax_uid, bound)
     return SourceSeries(
         tuple(headers),
         first,

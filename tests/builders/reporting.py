@@ -122,8 +122,7 @@ def analysis_of(
 def source_of(files: list[Path]) -> tuple[list[InstanceHeader], SourceSeries]:
     """The headers of a sound series in slice order, and the series."""
     headers = headers_of(files)
-    with files[0].open("rb") as file:
-        source = source_series(headers, file)
+    source = source_series(headers, files[0])
     assert isinstance(source, SourceSeries), source
     return headers, source
 

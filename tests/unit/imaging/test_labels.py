@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from services.common.fates import Refusal
 from services.common.store import StoreError, StudyStore
 from services.imaging import (
     GeometryLimits,
@@ -27,7 +29,22 @@ def test_labels_come_back_as_they_were(tmp_path: Path) -> None:
     store = StudyStore(tmp_path)
     labels = np.random.default_rng(2).integers(0, 3, (7, 12, 10), np.uint8)
     write_labels(store, labels_key("2.25.1"), labels)
-    assert np.array_equal(read_labels(store, "jobs/2.25.1/labels.npy.gz"), labels)
+    read = read_labels(store, "jobs/2.25.1/labels.npy.gz", (7, 12, 10))
+    assert not isinstance(read, Refusal)
+    assert np.array_equal(read, labels)
+
+
+def test_labels_of_another_shape_are_a_mismatch_and_are_not_decompressed(tmp_path: Path) -> None:
+    store = StudyStore(tmp_path)
+    write_labels(store, "labels", np.zeros((800, 400, 400), np.uint8))
+    tracemalloc.start()
+    read = read_labels(store, "labels", (7, 12, 10))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(read, Refusal)
+    assert "800 x 400 x 400" in read.sentence
+    assert "7 x 12 x 10" in read.sentence
+    assert peak < 16 << 20
 
 
 def test_labels_in_another_memory_order_are_the_same_file(tmp_path: Path) -> None:
@@ -54,9 +71,9 @@ def test_damaged_labels_are_an_error_never_an_empty_mask(tmp_path: Path) -> None
     store.put("damaged", [bytes(damaged)])
     for key in ("cut", "other", "damaged"):
         with pytest.raises(ImagingError):
-            read_labels(store, key)
+            read_labels(store, key, (7, 12, 10))
     with pytest.raises(StoreError):
-        read_labels(store, "absent")
+        read_labels(store, "absent", (7, 12, 10))
 
 
 def test_geometry_and_volume_of_one_series_are_one_grid(tmp_path: Path) -> None:

@@ -157,8 +157,7 @@ def test_r25_uneven_or_doubled_positions_are_withheld(
     tmp_path: Path, broken: Callable[[Path], list[Path]]
 ) -> None:
     files = broken(tmp_path)
-    with files[0].open("rb") as first:
-        outcome = source_series(headers_of(files), first)
+    outcome = source_series(headers_of(files), files[0])
     assert isinstance(outcome, Withholding)
     assert outcome.reason == "geometry_mismatch"
 
