@@ -139,6 +139,13 @@ def read_job(engine: Engine, uid: str) -> JobRow:
         return row
 
 
+def priority_of(engine: Engine, uid: str) -> str:
+    """The priority of the job's study (listener.peers[].priority)."""
+    with Session(engine.execution_options(axial_readonly=True)) as session:
+        of_study = select(StudyRow.priority).join(JobRow, JobRow.study_uid == StudyRow.study_uid)
+        return session.scalar(of_study.where(JobRow.job_uid == uid)) or "normal"
+
+
 def advance_job(engine: Engine, uid: str, state: JobState, **columns: Any) -> JobState:
     """Moves a job on and sets `columns`; returns the state it has then.
 

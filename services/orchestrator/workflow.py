@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID
+from dbos import DBOS, DBOSConfiguredInstance, SetEnqueueOptions, SetWorkflowID
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.manifest import ModelError, load_catalogue
 from services.common.crashpoints import crashpoint
+from services.common.database import utc_now
 from services.common.errors import AxialError
 from services.common.fates import Verdict
 from services.common.identity import hashed, revision_workflow_id
@@ -35,6 +36,7 @@ from services.orchestrator.errors import (
     ReportingUnavailable,
 )
 from services.orchestrator.job_queue import JobQueue
+from services.orchestrator.ordering import place_in_queue
 from services.orchestrator.retrying import Stopping, with_retries
 from services.orchestrator.revision import read_revision
 from services.orchestrator.stages import (
@@ -202,8 +204,16 @@ class Workflows(DBOSConfiguredInstance):
         return number
 
     def _enqueue(self, to_run: list[tuple[str, int]]) -> None:
+        lead_s = self._context.settings.orchestrator.priority_lead_s
         for job_uid, attempt in to_run:
-            with SetWorkflowID(_job_workflow_id(job_uid, attempt)):
+            priority = self._persist(
+                lambda uid=job_uid: jobs.priority_of(self._context.engine, uid), None, "priority"
+            )
+            place = place_in_queue(priority, utc_now(), lead_s)
+            with (
+                SetWorkflowID(_job_workflow_id(job_uid, attempt)),
+                SetEnqueueOptions(priority=place),
+            ):
                 self._queue.queue.enqueue(self.job, job_uid)
         if to_run:
             self._queue.ring()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from services.common.database import FateRow, JobRow, migrate, open_database
+from services.common.database import FateRow, JobRow, StudyRow, migrate, open_database
+from services.common.fates import Verdict
 from services.common.identity import revision_workflow_id
 from services.common.lifecycle import JobState
 from services.orchestrator import jobs, retrying, workflow
@@ -196,3 +198,41 @@ def test_worker_that_is_stopped_politely_is_no_death(
 @DBOS.workflow()
 def _nothing() -> None:
     """A workflow that ends without having written anything down."""
+
+
+def test_a_study_of_high_priority_starts_before_those_that_wait(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve normal ones wait behind one that is worked on; the thirteenth is a high one."""
+    started: list[str] = []
+    free = threading.Event()
+
+    def begin(context: StageContext, job_uid: str) -> bool:
+        job = jobs.read_job(context.engine, job_uid)
+        started.append(job.study_uid)
+        assert free.wait(DEADLINE_S)
+        jobs.end_job(context.engine, job_uid, Verdict("blank_image", {"low": 0}))
+        return False
+
+    monkeypatch.setattr(workflow, "infer_stage", begin)
+    first = worker.receive("priority-first")
+    worker.workflows.begin(first, 1)
+    _wait(lambda: started == [first])
+    waiting = [worker.receive(f"priority-{number}") for number in range(12)]
+    urgent, unhurried = worker.receive("priority-high"), worker.receive("priority-low")
+    with Session(worker.context.engine) as session, session.begin():
+        session.get_one(StudyRow, urgent).priority = "high"
+        session.get_one(StudyRow, unhurried).priority = "low"
+    for study_uid in (unhurried, *waiting, urgent):
+        worker.workflows.begin(study_uid, 1)
+        _wait(lambda uid=study_uid: worker.job(uid) is not None)
+    _wait(lambda: len(_queued()) == 14)
+    free.set()
+    _wait(lambda: len(started) == 15)
+    assert started[1] == urgent
+    assert set(started[2:14]) == set(waiting)
+    assert started[14] == unhurried
+
+
+def _queued() -> list[str]:
+    return [one.workflow_id for one in DBOS.list_workflows(status="ENQUEUED")]
