@@ -44,6 +44,62 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
+{{/* Name of the Secret by which others know a component: (dict "root" $ "component" "listener") */}}
+{{- define "axial.trustSecret" -}}
+{{- if eq .root.Values.internalTls.mode "existing" -}}
+{{ printf "%s-%s" (required "internalTls.existingPrefix must be given with mode existing" .root.Values.internalTls.existingPrefix) .component }}
+{{- else -}}
+{{ printf "%s-%s-trust" .root.Release.Name .component }}
+{{- end -}}
+{{- end }}
+
+{{/* component -> files of its Secret, base64. Made once and kept over upgrades: Helm looks for what is there. */}}
+{{- define "axial.generatedTrust" -}}
+{{- if not (hasKey .Values "_trust") -}}
+{{- $components := list "listener" "orchestrator" "reporting" "gateway" "triton" -}}
+{{- $trust := dict -}}
+{{- range $component := $components -}}
+{{- $name := include "axial.trustSecret" (dict "root" $ "component" $component) -}}
+{{- with (lookup "v1" "Secret" $.Release.Namespace $name) -}}
+{{- $_ := set $trust $component .data -}}
+{{- end -}}
+{{- end -}}
+{{- if ne (len $trust) (len $components) -}}
+{{- $authority := genCA "Axial services" 3650 -}}
+{{- range $component := $components -}}
+{{- $made := genSignedCert $component nil (list (printf "%s.axial" $component)) 3650 $authority -}}
+{{- $_ := set $trust $component (dict "tls.crt" ($made.Cert | b64enc) "tls.key" ($made.Key | b64enc) "ca.crt" ($authority.Cert | b64enc)) -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set .Values "_trust" $trust -}}
+{{- end -}}
+{{ toYaml (index .Values "_trust") }}
+{{- end }}
+
+{{- define "axial.controlKeySecret" -}}
+{{ .Values.triton.controlKeySecret | default (printf "%s-triton-key" .Release.Name) }}
+{{- end }}
+
+{{/* Triton's key, base64; made once and kept over upgrades. */}}
+{{- define "axial.controlKey" -}}
+{{- if not (hasKey .Values "_controlKey") -}}
+{{- $key := randAlphaNum 43 | b64enc -}}
+{{- with (lookup "v1" "Secret" .Release.Namespace (include "axial.controlKeySecret" .)) -}}
+{{- $key = .data.key -}}
+{{- end -}}
+{{- $_ := set .Values "_controlKey" $key -}}
+{{- end -}}
+{{ index .Values "_controlKey" }}
+{{- end }}
+
+{{/* Changes when the chart makes other certificates or another key, so that pods start with them. */}}
+{{- define "axial.trustChecksum" -}}
+{{- $files := "" -}}
+{{- if eq .Values.internalTls.mode "generated" -}}{{- $files = include "axial.generatedTrust" . -}}{{- end -}}
+{{- if not .Values.triton.controlKeySecret -}}{{- $files = printf "%s%s" $files (include "axial.controlKey" .) -}}{{- end -}}
+{{ $files | sha256sum | trunc 32 }}
+{{- end }}
+
 {{/* The pod of a Python service: (dict "root" $ "component" "listener" "health" 51061 ...) */}}
 {{- define "axial.servicePod" -}}
 {{- $values := index .root.Values .component -}}
@@ -53,6 +109,7 @@ metadata:
     app.kubernetes.io/component: {{ .component }}
   annotations:
     checksum/config: {{ include (print .root.Template.BasePath "/configmap.yaml") .root | sha256sum }}
+    checksum/trust: {{ include "axial.trustChecksum" .root }}
     prometheus.io/scrape: "true"
     prometheus.io/port: {{ .health | quote }}
     prometheus.io/path: /metrics
@@ -119,6 +176,7 @@ spec:
         - {name: config, mountPath: /etc/axial, readOnly: true}
         - {name: store, mountPath: /var/lib/axial}
         - {name: tmp, mountPath: /tmp}
+        - {name: trust, mountPath: /etc/axial-trust/{{ .component }}, readOnly: true}
         {{- if .models }}
         - {name: models, mountPath: /models, readOnly: true}
         {{- end }}
@@ -140,6 +198,10 @@ spec:
     {{- end }}
     - name: tmp
       emptyDir: {}
+    - name: trust
+      secret:
+        secretName: {{ include "axial.trustSecret" . }}
+        defaultMode: 0440
     {{- if .models }}
     - name: models
       persistentVolumeClaim:

@@ -90,6 +90,16 @@ def _served(folder: Path, as_component: str = "reporting") -> Generator[tuple[An
             servicer.free.set()
 
 
+def calls_with(server: Credentials, caller: Credentials) -> bool:
+    """Whether a call goes through between two components with these files."""
+    with (
+        _served(server.folder.parent) as (servicer, address),
+        open_channel(address, caller, server.component) as channel,
+    ):
+        reporting_pb2_grpc.ReportingStub(channel).ReleaseResults(RELEASE, timeout=10)
+    return servicer.served == [RELEASE.job_uid]
+
+
 def _code(call: Callable[[], object]) -> grpc.StatusCode:
     with pytest.raises(grpc.RpcError) as refused:
         call()
