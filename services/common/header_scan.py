@@ -9,6 +9,7 @@ Measured on a CT slice of 120 elements: 0.1 ms, where pydicom takes 2 ms.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Mapping
@@ -44,6 +45,10 @@ _DEEPEST = 64  # sequences within sequences; deeper ones are an attack
 _INFLATED_LIMIT = 16 << 20
 # Values as they were read before: so many, and none longer than this.
 _REMEMBERED, _REMEMBERED_BYTES = 2048, 64
+
+# Texts that are kept where they have this form: "b=1500(0.445,0.000,0.895)", Canon's.
+_VENDORS_TEXTS = {"ImageComments": re.compile(r"b=[0-9.]+\([0-9.,eE+-]+\)$")}
+_LONGEST_VENDOR_VALUE = 256
 
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 # In the data dictionary, of what a pixel may be (PS3.5 A.1).
@@ -262,6 +267,11 @@ class _Walk:
             if len(raw) >= 8:
                 self.scanned.values[keyword] = PRESENT
             return
+        if keyword in _VENDORS_TEXTS or keyword.startswith("("):
+            value = kept_value(keyword, kind, raw, little=self._order == "<")
+            if value:
+                self.scanned.values[keyword] = value
+            return
         read = _remembered if len(raw) <= _REMEMBERED_BYTES else _read
         try:
             value = read(kind, raw, self._codec, self._order)
@@ -321,6 +331,22 @@ class _Walk:
         if at + 8 > len(self._data):
             raise TruncatedError("An item ends before its length.")
         return self._tag_at(at), self._length.unpack_from(self._data, at + 4)[0]
+
+
+def kept_value(keyword: str, vr: str, raw: bytes, *, little: bool) -> AttributeValue:
+    """A vendor's element as it is kept; None where it says nothing, or is too odd to say anything.
+
+    A comment is free text, and kept only where it is a vendor's b-value and nothing else.
+    """
+    if len(raw) > _LONGEST_VENDOR_VALUE:
+        return None
+    try:
+        value = _remembered(vr, raw, "latin-1", "<" if little else ">")
+    except (_BeyondError, ScanError):
+        return None
+    if keyword in _VENDORS_TEXTS:
+        return value if isinstance(value, str) and _VENDORS_TEXTS[keyword].match(value) else None
+    return value
 
 
 class _BeyondError(Exception):

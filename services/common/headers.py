@@ -14,13 +14,14 @@ from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.valuerep import PersonName
 
 from models.manifest.attributes import SELECTOR_ATTRIBUTES
 from services.common.errors import AxialError
-from services.common.header_scan import PRESENT, AttributeValue, Scheme
+from services.common.header_scan import PRESENT, AttributeValue, Scheme, kept_value
 from services.common.stored_objects import Bound, Shown, StoredObjectError, shown
 
 # Attributes that the geometry gate and the loader need, by keyword (PS3.3 C.7.6.2, C.7.6.3,
@@ -40,6 +41,7 @@ GEOMETRY_KEYWORDS = (
     "TriggerTime",
     "EchoNumbers",
     "DiffusionBValue",
+    "DiffusionGradientOrientation",
     "Rows",
     "Columns",
     "NumberOfFrames",
@@ -63,6 +65,24 @@ COUNT_KEYWORDS = (
     "NumberOfStudyRelatedSeries",
     "NumberOfSeriesRelatedInstances",
 )
+# Vendors' own elements, by tag, with their VR: private creators, and what they tell of diffusion.
+# Of ImageComments only Canon's b-value is kept (`header_scan.kept_value`).
+VENDOR_ELEMENTS = {
+    "(0019,0010)": (0x00190010, "LO"),
+    "(0019,100C)": (0x0019100C, "IS"),
+    "(0019,100E)": (0x0019100E, "FD"),
+    "(0019,109C)": (0x0019109C, "LO"),
+    "(0019,10B3)": (0x001910B3, "DS"),
+    "(0019,10BB)": (0x001910BB, "DS"),
+    "(0019,10BC)": (0x001910BC, "DS"),
+    "(0019,10BD)": (0x001910BD, "DS"),
+    "(0043,0010)": (0x00430010, "LO"),
+    "(0043,1039)": (0x00431039, "IS"),
+    "(0065,0010)": (0x00650010, "LO"),
+    "(0065,1009)": (0x00651009, "FD"),
+    "(0065,1037)": (0x00651037, "FD"),
+    "ImageComments": (0x00204000, "LT"),
+}
 # Sequences of which only the fact that they are there is kept, as PRESENT: with a modality LUT
 # stored values mean what a table says, and no slope and intercept (PS3.3 C.11.1).
 _NOTED_SEQUENCES = ("ModalityLUTSequence",)
@@ -160,13 +180,14 @@ class Registration:
 
 def scheme() -> Scheme:
     """What `header_scan.scan` has to take out of a head for a `Registration`."""
-    header = {*_HEADER_KEYWORDS, *_NOTED_SEQUENCES}
+    header = {*_HEADER_KEYWORDS, *_NOTED_SEQUENCES, *VENDOR_ELEMENTS}
     series = {*_SERIES_KEYWORDS, *SELECTOR_ATTRIBUTES}
     wanted: dict[int, tuple[str, str]] = {}
     for keyword in sorted({*header, *series, *_STUDY_KEYWORDS, *_UID_KEYWORDS}):
         tag = tag_for_keyword(keyword)
         if tag is not None:  # NumberOfInstances is counted, not sent
             wanted[tag] = (keyword, dictionary_VR(tag))
+    wanted |= {tag: (name, vr) for name, (tag, vr) in VENDOR_ELEMENTS.items()}
     return Scheme(wanted, frozenset(header), frozenset(_STUDY_KEYWORDS), frozenset(series))
 
 
@@ -207,7 +228,11 @@ def _header(dataset: Dataset, view: Shown) -> InstanceHeader:
         series_uid=uids["SeriesInstanceUID"],
         study_uid=uids["StudyInstanceUID"],
         transfer_syntax_uid=view.transfer_syntax_uid,
-        attributes={**_pick(dataset, _HEADER_KEYWORDS), **_note_sequences(dataset)},
+        attributes={
+            **_pick(dataset, _HEADER_KEYWORDS),
+            **_note_sequences(dataset),
+            **_pick_vendors(dataset),
+        },
         pixel_offset=offset,
         pixel_length=length,
     )
@@ -242,6 +267,19 @@ def _undecoded(dataset: Dataset, keyword: str) -> AttributeValue:
         return None
     texts = [text.strip("\0 ") for text in raw.decode("latin-1").split("\\")]
     return texts[0] if len(texts) == 1 else texts
+
+
+def _pick_vendors(dataset: Dataset) -> dict[str, AttributeValue]:
+    """Vendors' elements, read as the scanner reads them: libraries know few of their VRs."""
+    picked: dict[str, AttributeValue] = {}
+    for name, (tag, vr) in VENDOR_ELEMENTS.items():
+        raw = dataset.get_item(tag)
+        if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes):
+            told = raw.VR if raw.VR and raw.VR != "UN" else vr
+            value = kept_value(name, told, raw.value, little=raw.is_little_endian)
+            if value:
+                picked[name] = value
+    return picked
 
 
 def _note_sequences(dataset: Dataset) -> dict[str, AttributeValue]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from services.common.fates import Refusal
 from services.common.headers import InstanceHeader
 from services.common.store import ObjectMissing, StoreError, StudyStore
+from services.imaging.diffusion import with_diffusion
 from services.imaging.frames import Locate, UnplacedFrames, is_mosaic, is_multiframe
 from services.imaging.functional_groups import read_frames
 from services.imaging.mosaic import read_tiles
@@ -46,7 +47,7 @@ def open_images(
         StoreError, OSError: the store or the disk does not give a file that is there.
     """
     images: list[InstanceHeader] = []
-    for header in headers:
+    for header in map(with_diffusion, headers):
         if is_multiframe(header):
             read, reason = read_frames, "enhanced_multiframe"
         elif is_mosaic(header):

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
+from models.manifest.attributes import SELECTOR_ATTRIBUTES, AttributeKind
 from services.common.fates import Refusal
 from services.common.headers import AttributeValue, InstanceHeader
-from services.imaging.frames import FrameHeader, frame_of
+from services.imaging.frames import frame_of
 from services.imaging.header_checks import PlacedImage, place_images
 from services.imaging.stack import (
     build_stack,
@@ -22,7 +23,7 @@ from services.imaging.stack import (
     holds_several_volumes,
     places_of,
 )
-from services.imaging.telling import telling_attributes, values_of
+from services.imaging.telling import is_one_number, telling_attributes, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +32,19 @@ class SourceVolume:
 
     Attributes:
         images: headers of single planes, in no order.
-        attributes: what a selector has to be asked about this volume instead of the series: what
-            tells it from the others, what its frames say in functional groups, and its images as
-            NumberOfInstances.
+        attributes: what a selector is asked about this volume: what all its images say alike, and
+            their number as NumberOfInstances. What differs within it, or is absent, is not here,
+            whatever the series' other images say.
         positions: how many the series has; a volume with fewer images is not whole.
+        varying: of what differs within it, all values; None for images that lack it.
     """
 
     images: tuple[InstanceHeader, ...]
     attributes: Mapping[str, AttributeValue]
     positions: int
+    varying: Mapping[str, tuple[AttributeValue, ...]] = field(
+        default_factory=dict[str, tuple[AttributeValue, ...]]
+    )
 
     @property
     def whole(self) -> bool:
@@ -151,15 +156,39 @@ def _one_after_the_other(groups: Sequence[Sequence[InstanceHeader]]) -> bool:
 def _volume(
     images: Sequence[InstanceHeader], keywords: Sequence[str], positions: int
 ) -> SourceVolume:
-    first = images[0]
-    attributes = {keyword: first.attributes.get(keyword) for keyword in keywords}
-    if keywords or isinstance(first, FrameHeader):
-        attributes["NumberOfInstances"] = str(len(images))
-    if isinstance(first, FrameHeader):
-        common = first.attributes.items()
-        attributes.update(
-            (keyword, value)
-            for keyword, value in common
-            if all(image.attributes.get(keyword) == value for image in images)
-        )
-    return SourceVolume(tuple(images), attributes, positions)
+    attributes: dict[str, AttributeValue] = {}
+    varying: dict[str, tuple[AttributeValue, ...]] = {}
+    for keyword in {**dict.fromkeys(keywords), **SELECTOR_ATTRIBUTES}:
+        values = _distinct([image.attributes.get(keyword) for image in images])
+        common = _common(keyword, values)
+        if common is not None:
+            attributes[keyword] = common
+        elif len(values) > 1:
+            varying[keyword] = tuple(values)
+    attributes["NumberOfInstances"] = str(len(images))
+    return SourceVolume(tuple(images), attributes, positions, varying)
+
+
+def _distinct(values: Sequence[AttributeValue]) -> list[AttributeValue]:
+    """The different ones in an order that does not depend on theirs; empty ones count as absent."""
+    different = {str(value): value for value in (value or None for value in values)}
+    return [different[text] for text in sorted(different)]
+
+
+def _common(keyword: str, values: Sequence[AttributeValue]) -> AttributeValue:
+    """The one value, or of numbers that differ by rounding the smallest; None where there is none.
+
+    Decimal strings of one acquisition differ in their last digits.
+    """
+    if len(values) == 1:
+        return values[0]
+    if SELECTOR_ATTRIBUTES.get(keyword) is not AttributeKind.NUMBER or None in values:
+        return None
+    try:
+        numbers = [float(value) for value in values if isinstance(value, str)]
+    except ValueError:
+        return None
+    if len(numbers) < len(values) or not all(map(math.isfinite, numbers)):
+        return None
+    smallest = min(numbers)
+    return values[numbers.index(smallest)] if is_one_number(keyword, numbers) else None

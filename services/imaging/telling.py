@@ -14,6 +14,7 @@ TELLING = (
     "EchoNumbers",
     "TemporalPositionIdentifier",
     "DiffusionBValue",
+    "DiffusionGradientOrientation",
     "ComplexImageComponent",
     "TriggerTime",
     "InversionTime",
@@ -32,6 +33,8 @@ NOTHING_TELLING = "nothing but InstanceNumber"
 # as a share of the larger). Echoes lie half a millisecond apart at least, b-values tens of s/mm2.
 # AcquisitionNumber and AcquisitionTime are not among them: concatenations vary them.
 _ONE_NUMBER = {"EchoTime": (0.1, 0.01), "DiffusionBValue": (5.0, 0.05)}
+# Of other numbers: decimal strings of one value differ in their last digits.
+_ROUNDING = (1e-6, 1e-3)
 # Values of ImageType behind the second that name the component or the substance that is shown.
 _SHOWN = {
     **dict.fromkeys(("M", "MAGNITUDE"), "magnitude"),
@@ -73,6 +76,12 @@ def disagreement(images: Sequence[PlacedImage]) -> tuple[str, int] | None:
         return "ComplexImageComponent", len(components)
     shown = {_shown(image) for image in images} - {frozenset[str]()}
     return ("ImageType", len(shown)) if len(shown) > 1 else None
+
+
+def is_one_number(keyword: str, numbers: Sequence[float]) -> bool:
+    """Whether numbers differ by no more than senders' and sequences' rounding."""
+    absolute, share = _ONE_NUMBER.get(keyword, _ROUNDING)
+    return max(numbers) - min(numbers) <= absolute + share * max(map(abs, numbers))
 
 
 def values_of(image: PlacedImage, keywords: Sequence[str]) -> tuple[str, ...]:

@@ -18,8 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from models.manifest import Choose, Manifest, Role, evaluate, rank
+from models.manifest.attributes import SELECTOR_ATTRIBUTES
 from services.common.fates import Refusal, Value, Verdict
 from services.common.headers import AttributeValue, InstanceHeader
 from services.common.identity import sha256_hex
@@ -150,7 +152,10 @@ def _wanted_volume(
 ) -> SourceVolume | Verdict:
     """The one volume of a series that the role wants."""
     attributes = [_attributes_of(candidate, volume) for volume in split.volumes]
-    mismatches = [_mismatch(model, role, each) for each in attributes]
+    mismatches = [
+        _mismatch(model, role, each, volume.varying)
+        for each, volume in zip(attributes, split.volumes, strict=True)
+    ]
     fitting = [n for n, mismatch in enumerate(mismatches) if mismatch is None]
     if not fitting:
         return next(mismatch for mismatch in mismatches if mismatch is not None)
@@ -171,21 +176,31 @@ def _wanted_volume(
 def _attributes_of(
     candidate: SeriesOfRevision, volume: SourceVolume
 ) -> Mapping[str, AttributeValue]:
-    own = {name: value for name, value in volume.attributes.items() if value is not None}
-    return {**candidate.attributes, **own}
+    """What a volume says of itself; of the series only what no selector asks about."""
+    of_series = {k: v for k, v in candidate.attributes.items() if k not in SELECTOR_ATTRIBUTES}
+    return {**of_series, **volume.attributes}
 
 
-def _mismatch(model: str, role: Role, attributes: Mapping[str, AttributeValue]) -> Verdict | None:
-    for outcome in evaluate(role.selector, attributes):
-        if not outcome.passed:
-            values: dict[str, Value] = {
-                "model": model,
-                "because": outcome.sentence.rstrip("."),
-                "attribute": outcome.attribute,
-                "found": outcome.found,
-                "expectation": outcome.expectation,
-            }
-            return Verdict("attribute_mismatch", values)
+def _mismatch(
+    model: str,
+    role: Role,
+    attributes: Mapping[str, AttributeValue],
+    varying: Mapping[str, Sequence[AttributeValue]] = MappingProxyType({}),
+) -> Verdict | None:
+    """The first condition that does not hold; of what differs within a volume, for each value."""
+    for condition in role.selector:
+        name = condition.attribute
+        for value in varying.get(name, [attributes.get(name)]):
+            (outcome,) = evaluate([condition], {name: value})
+            if not outcome.passed:
+                values: dict[str, Value] = {
+                    "model": model,
+                    "because": outcome.sentence.rstrip("."),
+                    "attribute": outcome.attribute,
+                    "found": outcome.found,
+                    "expectation": outcome.expectation,
+                }
+                return Verdict("attribute_mismatch", values)
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -24,7 +25,7 @@ from services.orchestrator.revision import SeriesOfRevision
 
 
 def series_of(files: Iterable[Path], **attributes: str | list[str]) -> SeriesOfRevision:
-    """A series as selection sees it; `attributes` override what selectors are asked about."""
+    """A series as selection sees it; `attributes` override those of its images."""
     contents = [file.read_bytes() for file in files]
     read = [read_registration(content) for content in contents]
     return SeriesOfRevision(
@@ -34,7 +35,10 @@ def series_of(files: Iterable[Path], **attributes: str | list[str]) -> SeriesOfR
             "NumberOfInstances": str(len(read)),
             **attributes,
         },
-        headers=tuple(item.header for item in read),
+        headers=tuple(
+            replace(item.header, attributes={**item.header.attributes, **attributes})
+            for item in read
+        ),
         data_digests={
             item.header.sop_instance_uid: sha256_hex(content)
             for item, content in zip(read, contents, strict=True)

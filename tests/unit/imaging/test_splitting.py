@@ -20,7 +20,42 @@ def test_one_volume_stays_one(tmp_path: Path) -> None:
     split = split_volumes(headers_of(sound_series(tmp_path)))
     assert len(split.volumes) == 1
     assert split.volumes[0].whole
-    assert split.volumes[0].attributes == {}
+    assert split.volumes[0].attributes["NumberOfInstances"] == "7"
+    assert split.volumes[0].varying == {}
+
+
+def test_a_volumes_attributes_are_those_of_all_its_images(tmp_path: Path) -> None:
+    files = broken_series.several_echoes(tmp_path)
+    for file in files[:7]:
+        edit(file, BodyPartExamined="BRAIN", InversionTime="900")
+    for file in files[7:]:
+        edit(file, BodyPartExamined="HEAD")
+    edit(files[8], BodyPartExamined="SKULL")
+    first, second = split_volumes(headers_of(files)).volumes
+    assert first.attributes["BodyPartExamined"] == "BRAIN"
+    assert first.attributes["InversionTime"] == "900"
+    # Differs within it, absent in it: neither is inherited.
+    assert "BodyPartExamined" not in second.attributes
+    assert second.varying["BodyPartExamined"] == ("HEAD", "SKULL")
+    assert "InversionTime" not in second.attributes
+    assert "InversionTime" not in second.varying
+
+
+def test_what_one_image_lacks_is_no_attribute_of_its_volume(tmp_path: Path) -> None:
+    files = sound_series(tmp_path)
+    edit(files[3], BodyPartExamined=None)
+    (volume,) = split_volumes(headers_of(files)).volumes
+    assert "BodyPartExamined" not in volume.attributes
+    assert set(volume.varying["BodyPartExamined"]) == {None, "HEAD"}
+
+
+def test_decimal_strings_of_one_value_are_one(tmp_path: Path) -> None:
+    files = sound_series(tmp_path)
+    for n, file in enumerate(files):
+        edit(file, RepetitionTime=f"8.2{n}1", EchoTime=f"4.60{n}")
+    (volume,) = split_volumes(headers_of(files)).volumes
+    assert volume.attributes["EchoTime"] == "4.600"
+    assert "RepetitionTime" not in volume.attributes  # 8.2 to 8.26 are none
 
 
 def test_a_complete_time_series_without_attributes_is_split_by_its_numbers(

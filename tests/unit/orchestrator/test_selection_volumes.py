@@ -13,6 +13,7 @@ from services.orchestrator.revision import SeriesOfRevision
 from services.orchestrator.selection import select_series, selection_digest
 from tests.builders import broken_series
 from tests.builders.revisions import series_of
+from tests.builders.series import edit, sound_series
 
 ANY_MR = Condition(attribute="Modality", any_of=("MR",), why="test")
 FIRST_ECHO = Condition(attribute="EchoTime", at_most=5.0, why="short echoes only")
@@ -37,6 +38,34 @@ def test_the_volume_that_passes_the_selector_is_taken(
     (chosen,) = select_series(wanting(manifest, FIRST_ECHO), [echoes]).selections
     assert chosen.attributes["EchoTime"] == "4.6"
     assert chosen.geometry.shape == (7, 12, 10)
+
+
+@pytest.mark.parametrize("absent_ok", [True, False])
+def test_no_volume_inherits_what_another_says(
+    manifest: Manifest, tmp_path: Path, absent_ok: bool
+) -> None:
+    """The first instance by UID is of the volume that is not wanted."""
+    files = broken_series.several_echoes(tmp_path)
+    for n, file in enumerate(files):
+        edit(file, SOPInstanceUID=f"2.25.{n + 1}", DiffusionBValue=0.0 if n < 7 else 1500.0)
+    series = series_of(files, Modality="MR")
+    strong = Condition(
+        attribute="DiffusionBValue", at_least=500.0, absent_ok=absent_ok, why="diffusion only"
+    )
+    (chosen,) = select_series(wanting(manifest, strong), [series]).selections
+    assert chosen.attributes["DiffusionBValue"] == "1500.0"
+    assert {p.sop_instance_uid for p in chosen.geometry.planes} == {
+        f"2.25.{n}" for n in range(8, 15)
+    }
+
+
+def test_a_condition_holds_for_every_image_of_a_volume(manifest: Manifest, tmp_path: Path) -> None:
+    files = sound_series(tmp_path)
+    edit(files[-1], ImageType=["DERIVED", "PRIMARY", "OTHER"])
+    original = Condition(attribute="ImageType", none_of=("DERIVED",), why="originals only")
+    series = series_of(files, Modality="MR")
+    verdict = select_series(wanting(manifest, original), [series]).verdicts[series.series_uid]
+    assert (verdict.reason, verdict.values["attribute"]) == ("attribute_mismatch", "ImageType")
 
 
 def test_two_volumes_that_fit_equally_are_refused_with_what_tells_them_apart(
