@@ -110,7 +110,7 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
         ),
         "mixed_orientations": _refused(
             "The images of this series do not all lie in parallel planes (they differ by "
-            "{angle_deg} degrees).",
+            "{angle_deg} degrees){odd}.",
             "Send each orientation as a series of its own.",
         ),
         "uneven_spacing": _refused(
@@ -123,15 +123,15 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
         ),
         "shifted_planes": _refused(
             "The images are shifted against each other within their planes (by up to {shift_mm} "
-            "mm); they make no straight stack.",
+            "mm); they make no straight stack{odd}.",
             "Send the original images, or a reconstruction in one straight stack.",
         ),
         "mixed_matrix": _refused(
-            "The images of this series differ in size ({sizes}).",
+            "The images of this series differ in size ({sizes}){odd}.",
             "Send images of one size per series.",
         ),
         "mixed_pixel_spacing": _refused(
-            "The images of this series differ in pixel spacing ({spacings}).",
+            "The images of this series differ in pixel spacing ({spacings}){odd}.",
             "Send images of one resolution per series.",
         ),
         "missing_geometry": _refused(
@@ -144,11 +144,11 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "Send the original images.",
         ),
         "mixed_frame_of_reference": _refused(
-            "The images of this series name {count} different frames of reference.",
+            "The images of this series name {count} different frames of reference{odd}.",
             "Send each acquisition as a series of its own.",
         ),
         "colour_image": _refused(
-            "The images are in colour ({photometric}); the model reads grey values.",
+            "The images are in colour ({photometric}); the model reads grey values{odd}.",
             "Send the original grey-value images.",
         ),
         "modality_lut": _refused(
@@ -186,7 +186,7 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "Send the slices as images of their own.",
         ),
         "transfer_syntax_unreadable": _refused(
-            "The images are compressed in a way this installation cannot read ({syntax}).",
+            "The images are compressed in a way this installation cannot read ({syntax}){odd}.",
             "Ask for another transfer syntax at the sender.",
         ),
         "pixels_unreadable": _refused(
@@ -259,6 +259,11 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
 )
 
 
+# Values that not every verdict of a reason has, and those of before do not: words that name the
+# images that stand out.
+_OPTIONAL: Mapping[str, Value] = MappingProxyType({"odd": ""})
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A fate with its reason and the values that led to it.
@@ -281,12 +286,12 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The reason in a radiographer's words, filled with the values."""
-        return REASONS[self.reason].sentence.format_map(self.values)
+        return REASONS[self.reason].sentence.format_map({**_OPTIONAL, **self.values})
 
     @property
     def remedy(self) -> str:
         """What a person can do about it; empty where nothing needs doing."""
-        return REASONS[self.reason].remedy.format_map(self.values)
+        return REASONS[self.reason].remedy.format_map({**_OPTIONAL, **self.values})
 
 
 class Refusal(Verdict):

@@ -30,7 +30,7 @@ _PIXEL_DATA = 0x7FE00010
 _PIXEL_GROUP = 0x7FE0
 _COMMAND_GROUP, _META_GROUP = 0x0000, 0x0002
 # Float, double float and integer pixel data: reading ends before whichever comes.
-_PIXELS = frozenset((0x7FE00008, 0x7FE00009, _PIXEL_DATA))
+PIXEL_ELEMENTS = frozenset((0x7FE00008, 0x7FE00009, _PIXEL_DATA))
 _ITEM = 0xFFFEE000
 _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
@@ -117,12 +117,14 @@ class Scanned:
         pixel_length: their number; None for encapsulated pixel data.
         needs_library: a text is in a character set that is left to pydicom, or the walk lost its
             way before the end: these are not all values.
+        has_pixels: whether there is a pixel element, in whatever encoding.
     """
 
     values: dict[str, AttributeValue] = field(default_factory=dict[str, AttributeValue])
     pixel_offset: int | None = None
     pixel_length: int | None = None
     needs_library: bool = False
+    has_pixels: bool = False
 
     def picked(self, keywords: frozenset[str]) -> dict[str, AttributeValue]:
         """The values of these keywords, in the order of the data set."""
@@ -236,7 +238,8 @@ class _Walk:
                 vr = b""
                 start = at + 8
             tag = group << 16 | element
-            if group == _PIXEL_GROUP and tag in _PIXELS:
+            if group == _PIXEL_GROUP and tag in PIXEL_ELEMENTS:
+                self.scanned.has_pixels = True
                 if tag == _PIXEL_DATA:
                     self.scanned.pixel_offset = start
                     self.scanned.pixel_length = None if length == _UNDEFINED else length

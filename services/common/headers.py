@@ -21,7 +21,14 @@ from pydicom.valuerep import PersonName
 
 from models.manifest.attributes import SELECTOR_ATTRIBUTES
 from services.common.errors import AxialError
-from services.common.header_scan import PRESENT, AttributeValue, Scheme, kept_value
+from services.common.header_scan import (
+    EXPLICIT_BIG,
+    PIXEL_ELEMENTS,
+    PRESENT,
+    AttributeValue,
+    Scheme,
+    kept_value,
+)
 from services.common.stored_objects import Bound, Shown, StoredObjectError, shown
 
 # Attributes that the geometry gate and the loader need, by keyword (PS3.3 C.7.6.2, C.7.6.3,
@@ -117,6 +124,8 @@ class InstanceHeader:
             Of ModalityLUTSequence the value is `PRESENT`.
         pixel_offset: where the pixel bytes begin in the stored file; None when there are none.
         pixel_length: their number; None for encapsulated (compressed) pixel data.
+        has_pixels: whether there is a pixel element, in whatever encoding; None of headers that
+            were kept before this was.
     """
 
     sop_instance_uid: str
@@ -127,6 +136,7 @@ class InstanceHeader:
     attributes: Mapping[str, AttributeValue]
     pixel_offset: int | None
     pixel_length: int | None
+    has_pixels: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The form that is stored."""
@@ -139,10 +149,13 @@ class InstanceHeader:
 
     @property
     def is_image(self) -> bool:
-        """Whether the object has a pixel matrix (PS3.3 C.7.6.3), in whatever encoding.
+        """Whether the object has pixels.
 
-        `pixel_offset` does not tell: deflated and big endian pixels have none.
+        `pixel_offset` does not tell: deflated and big endian pixels have none. Nor do Rows and
+        Columns, which raw data have too; they are asked of headers of before only.
         """
+        if self.has_pixels is not None:
+            return self.has_pixels
         return "Rows" in self.attributes and "Columns" in self.attributes
 
     def text(self, keyword: str) -> str | None:
@@ -221,6 +234,9 @@ def _header(dataset: Dataset, view: Shown) -> InstanceHeader:
     missing = [keyword for keyword, uid in uids.items() if not uid]
     if missing:
         raise HeaderError(f"The object has no {', '.join(missing)}.")
+    before_pixels = view.stream.tell()
+    tag = view.stream.read(4)
+    view.stream.seek(before_pixels)
     offset, length = _pixel_place(view)
     return InstanceHeader(
         sop_instance_uid=uids["SOPInstanceUID"],
@@ -235,7 +251,14 @@ def _header(dataset: Dataset, view: Shown) -> InstanceHeader:
         },
         pixel_offset=offset,
         pixel_length=length,
+        has_pixels=_is_of_pixels(tag, little=view.transfer_syntax_uid != EXPLICIT_BIG),
     )
+
+
+def _is_of_pixels(tag: bytes, *, little: bool) -> bool:
+    order = "little" if little else "big"
+    group, element = (int.from_bytes(tag[n : n + 2], order) for n in (0, 2))
+    return group << 16 | element in PIXEL_ELEMENTS
 
 
 def _pick(dataset: Dataset, keywords: tuple[str, ...] | list[str]) -> dict[str, AttributeValue]:

@@ -2,7 +2,8 @@
 
 `examine_series` is the geometry gate: from kept headers alone it proves that a series is one
 regular grid (`SeriesGeometry`) or refuses it with the one most telling reason. `load_volume` reads
-the pixels of a series that passed. Before the gate, `open_images` makes single planes of
+the pixels of a series that passed. Before the gate, `images_of` tells images from other objects,
+`open_images` makes single planes of
 multi-frame objects and mosaics, and `split_volumes` tells the volumes of one series apart; after
 the network, `labels_on_source` brings labels back onto the slices. `read_series` does the way
 from files to a volume at once. `write_labels` and `read_labels` keep a job's labels in the study
@@ -20,6 +21,7 @@ from services.imaging.geometry import (
     examine_series,
     is_localizer,
 )
+from services.imaging.kinds import SeriesImages, images_of
 from services.imaging.labels import assert_same_grid, labels_key, read_labels, write_labels
 from services.imaging.limits import limits_of
 from services.imaging.load import load_volume, read_volume
@@ -38,12 +40,14 @@ __all__ = [
     "Rescale",
     "SeriesAttributes",
     "SeriesGeometry",
+    "SeriesImages",
     "SourceVolume",
     "SplitSeries",
     "Volume",
     "assert_same_grid",
     "examine_series",
     "frame_of",
+    "images_of",
     "is_localizer",
     "labels_key",
     "labels_on_source",

@@ -178,5 +178,6 @@ def _frame(
         attributes={**header.attributes, **several, **own},
         pixel_offset=offset,
         pixel_length=rest,
+        has_pixels=header.has_pixels,
         frame=number,
     )

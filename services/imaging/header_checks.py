@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from services.common.fates import Refusal
 from services.common.headers import InstanceHeader
-from services.imaging.frames import frame_of, is_mosaic, is_multiframe
+from services.imaging.frames import is_mosaic, is_multiframe
+from services.imaging.kinds import calls_itself_localizer, image_number, odd_ones
 from services.imaging.transfer_syntaxes import readable_transfer_syntaxes, transfer_syntax_name
 
 # Direction cosines are decimal strings; senders that round them to three decimals are off by
@@ -47,19 +48,13 @@ class PlacedImage:
 
     @property
     def number(self) -> str:
-        """InstanceNumber, by which people find an image; its UID where there is none.
-
-        Of a frame its number within its instance.
-        """
-        frame = frame_of(self.header)
-        if frame is not None:
-            return str(frame)
-        return self.header.text("InstanceNumber") or self.header.sop_instance_uid
+        """`image_number` of its header."""
+        return image_number(self.header)
 
 
 def is_localizer(headers: Sequence[InstanceHeader]) -> bool:
     """Whether all images call themselves localizers: ImageType value 3 (PS3.3 C.7.6.1.1.2)."""
-    return bool(headers) and all(_image_type(header)[2:3] == ["LOCALIZER"] for header in headers)
+    return bool(headers) and all(map(calls_itself_localizer, headers))
 
 
 def check_localizer(headers: Sequence[InstanceHeader]) -> Refusal | None:
@@ -83,11 +78,11 @@ def check_mosaic(headers: Sequence[InstanceHeader]) -> Refusal | None:
 
 def check_colour(headers: Sequence[InstanceHeader]) -> Refusal | None:
     """Reason ``colour_image`` (PS3.3 C.7.6.3.1.2)."""
-    for header in headers:
-        photometric = header.text("PhotometricInterpretation") or "MONOCHROME2"
-        samples = header.numbers("SamplesPerPixel") or (1.0,)
-        if photometric not in _GREY or samples[0] != 1:
-            return Refusal("colour_image", {"photometric": photometric})
+    kinds = [_colour(header) for header in headers]
+    for photometric in kinds:
+        if photometric is not None:
+            odd = odd_ones(headers, kinds)
+            return Refusal("colour_image", {"photometric": photometric, "odd": odd})
     return None
 
 
@@ -102,7 +97,8 @@ def check_transfer_syntax(headers: Sequence[InstanceHeader]) -> Refusal | None:
     for header in headers:
         if header.transfer_syntax_uid not in readable_transfer_syntaxes():
             name = transfer_syntax_name(header.transfer_syntax_uid)
-            return Refusal("transfer_syntax_unreadable", {"syntax": name})
+            odd = odd_ones(headers, [each.transfer_syntax_uid for each in headers])
+            return Refusal("transfer_syntax_unreadable", {"syntax": name, "odd": odd})
     return None
 
 
@@ -112,17 +108,17 @@ def place_images(headers: Sequence[InstanceHeader]) -> list[PlacedImage] | Refus
     for header in headers:
         image = _place(header)
         if isinstance(image, str):
-            values = {"instance": header.sop_instance_uid, "attribute": image}
+            values = {"instance": image_number(header), "attribute": image}
             return Refusal("missing_geometry", values)
         placed.append(image)
     return placed
 
 
-def _image_type(header: InstanceHeader) -> list[str]:
-    value = header.attributes.get("ImageType")
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
+def _colour(header: InstanceHeader) -> str | None:
+    """The colour space of an image that is none of grey values."""
+    photometric = header.text("PhotometricInterpretation") or "MONOCHROME2"
+    samples = header.numbers("SamplesPerPixel") or (1.0,)
+    return photometric if photometric not in _GREY or samples[0] != 1 else None
 
 
 def _place(header: InstanceHeader) -> PlacedImage | str:

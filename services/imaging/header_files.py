@@ -97,6 +97,7 @@ def _header(found: Scanned, uids: list[str], syntax: str, start: int) -> Instanc
         attributes=found.picked(_scheme().header),
         pixel_offset=None if offset is None else start + offset,
         pixel_length=found.pixel_length,
+        has_pixels=found.has_pixels,
     )
 
 

@@ -147,6 +147,7 @@ def _tile(
         attributes={**header.attributes, **own},
         pixel_offset=header.pixel_offset,
         pixel_length=header.pixel_length,
+        has_pixels=header.has_pixels,
         frame=number + 1,
         tile=tile,
     )

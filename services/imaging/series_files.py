@@ -10,6 +10,7 @@ from services.common.headers import InstanceHeader
 from services.imaging.errors import ImagingError
 from services.imaging.geometry import GeometryLimits, examine_series
 from services.imaging.header_files import read_headers
+from services.imaging.kinds import images_of
 from services.imaging.load import read_volume
 from services.imaging.opening import open_images
 from services.imaging.volume import Volume
@@ -35,7 +36,7 @@ def read_series(files: Sequence[Path], limits: GeometryLimits | None = None) -> 
     def locate(header: InstanceHeader) -> Path:
         return file_of[header.sop_instance_uid]
 
-    images = open_images(headers, locate)
+    images = open_images(images_of(headers).headers, locate)
     if isinstance(images, Refusal):
         return images
     geometry = examine_series(images, limits or GeometryLimits(model="The reader"))

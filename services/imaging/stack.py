@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from services.common.fates import Refusal, Value
 from services.imaging.header_checks import PlacedImage
+from services.imaging.kinds import odd_ones
 from services.imaging.telling import NOTHING_TELLING, telling_attributes
 
 # Planes count as parallel within this angle: it moves the far corner of a 500 mm image by
@@ -113,11 +114,12 @@ def places_of(stack: Stack) -> list[list[PlacedImage]]:
 
 def check_frame_of_reference(images: Sequence[PlacedImage]) -> Refusal | None:
     """Reasons ``missing_frame_of_reference`` and ``mixed_frame_of_reference``."""
-    frames = {image.header.text("FrameOfReferenceUID") for image in images}
+    frames = [image.header.text("FrameOfReferenceUID") for image in images]
     if None in frames:
         return Refusal("missing_frame_of_reference")
-    if len(frames) > 1:
-        return Refusal("mixed_frame_of_reference", {"count": len(frames)})
+    if len(set(frames)) > 1:
+        values: dict[str, Value] = {"count": len(set(frames)), "odd": _odd(images, frames)}
+        return Refusal("mixed_frame_of_reference", values)
     return None
 
 
@@ -126,16 +128,33 @@ def check_orientations(images: Sequence[PlacedImage]) -> Refusal | None:
     rows = _widest_deg([image.row_cosines for image in images])
     columns = _widest_deg([image.column_cosines for image in images])
     widest = max(rows, columns)
-    return Refusal("mixed_orientations", {"angle_deg": round(widest, 2)}) if widest else None
+    if not widest:
+        return None
+    # The directions of most images, whatever the others' are.
+    usual_row = np.median([image.row_cosines for image in images], axis=0)
+    usual_column = np.median([image.column_cosines for image in images], axis=0)
+    away = [
+        bool(
+            max(
+                _angles_deg(image.row_cosines[None], usual_row)[0],
+                _angles_deg(image.column_cosines[None], usual_column)[0],
+            )
+            > PARALLEL_TOLERANCE_DEG
+        )
+        for image in images
+    ]
+    odd = "" if 2 * sum(away) >= len(images) else _odd(images, away)
+    return Refusal("mixed_orientations", {"angle_deg": round(widest, 2), "odd": odd})
 
 
 def check_matrix(images: Sequence[PlacedImage]) -> Refusal | None:
     """Reason ``mixed_matrix``."""
-    sizes = Counter((image.columns, image.rows) for image in images)
+    each = [(image.columns, image.rows) for image in images]
+    sizes = Counter(each)
     if len(sizes) == 1:
         return None
     names = [f"{columns} x {rows}" for (columns, rows), _ in sizes.most_common()]
-    return Refusal("mixed_matrix", {"sizes": ", ".join(names)})
+    return Refusal("mixed_matrix", {"sizes": ", ".join(names), "odd": _odd(images, each)})
 
 
 def check_pixel_spacing(images: Sequence[PlacedImage]) -> Refusal | None:
@@ -143,9 +162,11 @@ def check_pixel_spacing(images: Sequence[PlacedImage]) -> Refusal | None:
     spacings = np.array([image.pixel_spacing_mm for image in images])
     if np.ptp(spacings, axis=0).max() <= PIXEL_SPACING_TOLERANCE_MM:
         return None
-    different = Counter(image.pixel_spacing_mm for image in images)
+    each = [image.pixel_spacing_mm for image in images]
+    different = Counter(each)
     names = [f"{rows:g} x {columns:g} mm" for (rows, columns), _ in different.most_common()]
-    return Refusal("mixed_pixel_spacing", {"spacings": ", ".join(names)})
+    values: dict[str, Value] = {"spacings": ", ".join(names), "odd": _odd(images, each)}
+    return Refusal("mixed_pixel_spacing", values)
 
 
 def check_positions(stack: Stack) -> Refusal | None:
@@ -194,11 +215,15 @@ def check_straightness(stack: Stack) -> Refusal | None:
     """Reason ``shifted_planes``: within their planes the images do not follow one line."""
     along = (stack.distances - stack.distances[0]) / float(stack.step @ stack.normal)
     from_line = stack.positions - (stack.images[0].position + along[:, None] * stack.step)
-    shift = float(np.linalg.norm(from_line, axis=1).max())
+    shifts = np.linalg.norm(from_line, axis=1)
+    shift = float(shifts.max())
     allowed = max(
         SAME_POSITION_TOLERANCE_MM, SHIFT_TOLERANCE * min(stack.images[0].pixel_spacing_mm)
     )
-    return Refusal("shifted_planes", {"shift_mm": round(shift, 3)}) if shift > allowed else None
+    if shift <= allowed:
+        return None
+    odd = _odd(stack.images, [bool(each > allowed) for each in shifts])
+    return Refusal("shifted_planes", {"shift_mm": round(shift, 3), "odd": odd})
 
 
 def check_spacing(stack: Stack) -> Refusal | None:
@@ -239,6 +264,10 @@ def uneven_spacing(stack: Stack) -> Refusal:
     gaps = np.diff(stack.distances)
     least, most = round(float(gaps.min()), 3), round(float(gaps.max()), 3)
     return Refusal("uneven_spacing", {"least_mm": least, "most_mm": most})
+
+
+def _odd(images: Sequence[PlacedImage], kinds: Sequence[Hashable]) -> str:
+    return odd_ones([image.header for image in images], kinds)
 
 
 def _gaps(stack: Stack) -> tuple[NDArray[np.float64], float, NDArray[np.float64]]:

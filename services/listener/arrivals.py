@@ -90,5 +90,6 @@ def _registration(file: SpooledFile, told: Mapping[str, Any]) -> Registration | 
         attributes=scanned.picked(_SCHEME.header),
         pixel_offset=None if offset is None else META_BYTES + offset,
         pixel_length=scanned.pixel_length,
+        has_pixels=scanned.has_pixels,
     )
     return Registration(header, scanned.picked(_SCHEME.study), scanned.picked(_SCHEME.series))

@@ -310,6 +310,7 @@ def _create(
                 "series_uid": series_uid,
                 "sop_instance_uids": [p.sop_instance_uid for p in chosen.geometry.planes],
                 "frames": [p.frame or 0 for p in chosen.geometry.planes],
+                "left_out": chosen.left_out,
             }
         },
         selection_digest=inputs,

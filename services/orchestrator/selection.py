@@ -30,6 +30,7 @@ from services.imaging import (
     SourceVolume,
     SplitSeries,
     examine_series,
+    images_of,
     is_localizer,
     limits_of,
     split_volumes,
@@ -47,12 +48,14 @@ class Chosen:
 
     Attributes:
         attributes: of the volume, by which series are compared.
+        left_out: a sentence about images of the series that are no slices; empty without any.
     """
 
     role: str
     series: SeriesOfRevision
     geometry: SeriesGeometry
     attributes: Mapping[str, AttributeValue]
+    left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +125,11 @@ def _consider(
     modality = candidate.headers[0].text("Modality") or "no modality"
     if not any(header.is_image for header in candidate.headers) or modality == "SEG":
         return Verdict("not_an_image", {"content": f"objects of kind {modality}"})
-    headers = [header for header in candidate.headers if _shows_something(header)]
-    if is_localizer(headers):
+    found = images_of(candidate.headers)
+    if is_localizer(found.headers):
         return Refusal("localizer")
     model, role = manifest.identity.title, manifest.roles[role_name]
-    images = open_images(headers)
+    images = open_images(found.headers)
     if isinstance(images, Verdict):
         return _mismatch(model, role, candidate.attributes) or images
     split = split_volumes(images)
@@ -136,15 +139,8 @@ def _consider(
     geometry = examine_series(volume.images, limits_of(role, model))
     if isinstance(geometry, Refusal):
         return geometry
-    return Chosen(role_name, candidate, geometry, _attributes_of(candidate, volume))
-
-
-def _shows_something(header: InstanceHeader) -> bool:
-    """False for raw data and the like in a series of images: they have no place among slices.
-
-    An image that lacks its matrix has pixels all the same, and the gate misses its place.
-    """
-    return header.is_image or header.pixel_offset is not None
+    attributes = _attributes_of(candidate, volume)
+    return Chosen(role_name, candidate, geometry, attributes, found.left_out)
 
 
 def _wanted_volume(

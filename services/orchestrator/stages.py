@@ -353,6 +353,7 @@ def _processed(context: StageContext, job: JobRow) -> Verdict:
     values: dict[str, Value] = {"model": model, "found": measured or "see the overlay"}
     # A segment with several measurements has one remark; of a job of before there is none.
     remarks = dict.fromkeys(item.get("remark", "") for item in job.measurements or [])
+    remarks |= dict.fromkeys(selected.get("left_out", "") for selected in job.selection.values())
     remarks.pop("", None)
     if remarks:
         return Verdict("segmented_flagged", {**values, "remarks": " ".join(remarks)})

@@ -204,7 +204,8 @@ class JobRow(Base):
     model_version: Mapped[str] = mapped_column(String(32))
     model_digest: Mapped[str] = mapped_column(String(64))
     # role -> {"series_uid": ..., "sop_instance_uids": [...] in slice order, "frames": [...]: the
-    # number of each slice's frame in its instance, 0 where the instance is one slice}
+    # number of each slice's frame in its instance, 0 where the instance is one slice,
+    # "left_out": a sentence about images of the series that are no slices}
     selection: Mapped[dict[str, Any]] = mapped_column(JSON)
     # SHA-256 over the roles, their instances and their bytes: equal digests, equal inputs.
     selection_digest: Mapped[str] = mapped_column(String(64))

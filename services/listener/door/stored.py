@@ -38,7 +38,9 @@ def stored_message(
     file: SpooledFile, scanned: Scanned, *, peer: str, priority: str, association: str
 ) -> dict[str, Any]:
     """What the main process is told. Of a head that is left to the library, only where it is."""
-    found = (scanned.values, scanned.pixel_offset, scanned.pixel_length)
+    # In the order of the record's fields.
+    place = (scanned.pixel_offset, scanned.pixel_length)
+    found = (scanned.values, *place, scanned.needs_library, scanned.has_pixels)
     return {
         "type": "stored",
         "file": file.as_told(),

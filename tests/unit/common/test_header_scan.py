@@ -53,6 +53,7 @@ def compare(content: bytes) -> bool:
     offset = expected.header.pixel_offset
     assert found.pixel_offset == (None if offset is None else offset - data_set_at)
     assert found.pixel_length == expected.header.pixel_length
+    assert found.has_pixels == expected.header.has_pixels
     return True
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import pydicom
 import pytest
 from axial.v1 import reporting_pb2
 from sqlalchemy import Engine, select
@@ -81,3 +82,27 @@ def test_a_remark_of_the_report_stands_in_the_fate(
     assert fate.reason == reason
     assert remark in sentence
     assert "Brain 2256.0 mL" in sentence
+
+
+def test_images_that_were_left_out_are_told_in_the_fate(engine: Engine, tmp_path: Path) -> None:
+    write_build_record(tmp_path)
+    context = stage_context(engine, tmp_path)
+    context = replace(context, reporting=cast(Any, Reporting(engine, "")))
+    files = write_head_like(tmp_path / "head")
+    data = pydicom.dcmread(files[0])
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "2.25.900"
+    data.InstanceNumber = 900
+    data.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    data.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+    scout = tmp_path / "scout.dcm"
+    data.save_as(scout)
+    study_uid = register_revision(engine, [*files, scout], store=context.store)
+    ((job_uid, _),) = select_stage(context, study_uid, 1).to_run
+    assert "2.25.900" not in jobs.read_job(engine, job_uid).selection["image"]["sop_instance_uids"]
+    jobs.advance_job(engine, job_uid, JobState.INFERRED, labels_key="labels")
+    assert report_stage(context, job_uid)
+    release_stage(context, job_uid)
+    with Session(engine) as session:
+        fate = session.scalars(select(FateRow)).one()
+        sentence = Verdict(fate.reason, fate.reason_values or {}).sentence
+    assert "Image 900 of the series is no slice but a localizer and was left out." in sentence
