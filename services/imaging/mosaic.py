@@ -96,7 +96,11 @@ def _line(
     orientation = np.array(_number(header, "ImageOrientationPatient", 6))
     between_rows, between_columns = _number(header, "PixelSpacing", 2)
     rows, columns = _number(header, "Rows", 1)[0], _number(header, "Columns", 1)[0]
-    along_row, along_column = orientation[:3], orientation[3:]
+    # Directions, whatever length their rounding left them.
+    lengths = np.linalg.norm(orientation.reshape(2, 3), axis=1)
+    if not lengths.all():
+        raise UnplacedFrames("ImageOrientationPatient is absent or unreadable")
+    along_row, along_column = orientation.reshape(2, 3) / lengths[:, None]
     # The mosaic's first voxel to the slice's: both have one centre.
     first = (
         np.array(_number(header, "ImagePositionPatient", 3))

@@ -52,7 +52,9 @@ class Stack:
 
     Attributes:
         images: by rising distance.
-        row_cosines, column_cosines: float64 [3], the mean of all images' (`mean_direction`).
+        row_cosines, column_cosines: float64 [3], unit vectors, the mean of all images'
+            (`mean_direction`). Senders round cosines; what a pixel measures is PixelSpacing's to
+            say (PS3.3 10.7.1.3).
         normal: float64 [3], unit vector, row x column (PS3.3 C.7.6.2.1.1).
         distances: float64 [k], positions projected on the normal, mm.
     """
@@ -76,10 +78,9 @@ class Stack:
 
 def build_stack(images: Sequence[PlacedImage]) -> Stack:
     """Orders parallel images; equal positions are ordered by UID, so that the order is one."""
-    row = mean_direction([image.row_cosines for image in images])
-    column = mean_direction([image.column_cosines for image in images])
-    normal = np.cross(row, column)
-    normal /= np.linalg.norm(normal)
+    row = _unit(mean_direction([image.row_cosines for image in images]))
+    column = _unit(mean_direction([image.column_cosines for image in images]))
+    normal = _unit(np.cross(row, column))
     distances = [float(image.position @ normal) for image in images]
     order = sorted(
         range(len(images)), key=lambda n: (distances[n], images[n].header.sop_instance_uid)
@@ -91,6 +92,10 @@ def build_stack(images: Sequence[PlacedImage]) -> Stack:
         normal=normal,
         distances=np.array([distances[n] for n in order]),
     )
+
+
+def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    return vector / np.linalg.norm(vector)
 
 
 def mean_direction(vectors: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -59,8 +59,12 @@ class SourceSeries:
 
     @property
     def voxel_volume_mm3(self) -> float:
-        """The volume of a voxel: the parallelepiped that the affine spans."""
-        return float(abs(np.linalg.det(self.affine[:3, :3])))
+        """The volume of a voxel: its pixel's area by the distance of the slices.
+
+        So a viewer computes it from our SEG, whose slices lie as far apart; along a tilt too.
+        """
+        row, column = np.linalg.norm(self.affine[:3, :2], axis=0)
+        return float(row * column) * self.slice_spacing_mm
 
     @property
     def uids(self) -> frozenset[str]:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pydicom
 import pytest
 from axial.v1 import reporting_pb2
+from pydicom.uid import UID
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
@@ -90,7 +91,7 @@ def test_images_that_were_left_out_are_told_in_the_fate(engine: Engine, tmp_path
     context = replace(context, reporting=cast(Any, Reporting(engine, "")))
     files = write_head_like(tmp_path / "head")
     data = pydicom.dcmread(files[0])
-    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "2.25.900"
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = UID("2.25.900")
     data.InstanceNumber = 900
     data.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     data.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
+from services.imaging import GeometryLimits
 from services.reporting.errors import JobError
 from services.reporting.measure import (
     count_voxels,
@@ -15,6 +17,7 @@ from services.reporting.measure import (
     volume,
     voxel_histogram,
 )
+from services.reporting.source import SourceSeries, source_series
 from tests.builders.reporting import (
     analysis_of,
     blobs,
@@ -23,6 +26,7 @@ from tests.builders.reporting import (
     source_of,
     three_segments,
 )
+from tests.builders.series import edit, headers_of
 
 SHAPE = (7, 12, 10)
 
@@ -47,6 +51,32 @@ def test_voxel_volume_is_that_of_the_grid_in_every_orientation(
     source = source_of(series_in(tmp_path, orientation))[1]
     assert source.voxel_volume_mm3 == pytest.approx(0.9 * 1.1 * 2.5, rel=1e-9)
     assert source.slice_spacing_mm == pytest.approx(2.5, rel=1e-9)
+
+
+@pytest.mark.parametrize("length", [0.9991, 1.0009])
+def test_a_voxel_measures_what_its_spacings_say_whatever_length_cosines_have(
+    tmp_path: Path, length: float
+) -> None:
+    files = series_in(tmp_path, "oblique")
+    for file in files:
+        sent = pydicom.dcmread(file).ImageOrientationPatient
+        edit(file, ImageOrientationPatient=[f"{float(x) * length:.9f}" for x in sent])
+    source = source_of(files)[1]
+    assert source.voxel_volume_mm3 == pytest.approx(0.9 * 1.1 * 2.5, rel=1e-7)
+
+
+def test_a_voxel_measures_what_its_spacings_say_whatever_digits_cosines_have(
+    tmp_path: Path,
+) -> None:
+    files = series_in(tmp_path, "oblique")
+    for file in files:
+        sent = pydicom.dcmread(file).ImageOrientationPatient
+        edit(file, ImageOrientationPatient=[f"{float(x):.3f}" for x in sent])
+    headers = headers_of(files)
+    source = source_series(headers, files[0], GeometryLimits("m", accepts_gantry_tilt=True))
+    assert isinstance(source, SourceSeries), source
+    # The distance of the slices itself is measured along the rounded normal.
+    assert source.voxel_volume_mm3 == pytest.approx(0.9 * 1.1 * 2.5, rel=5e-6)
 
 
 def test_volume_is_voxels_times_voxel_volume(tmp_path: Path) -> None:
