@@ -12,6 +12,7 @@ from services.cli.commands import (
     actions,
     certificates,
     config,
+    conflicts,
     demo,
     models,
     send,
@@ -60,6 +61,7 @@ app.command("retry")(actions.retry)
 app.command("resend")(actions.resend)
 app.command("certificates")(certificates.certificates)
 app.command("token")(token.token)
+app.add_typer(conflicts.app, name="conflicts")
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 

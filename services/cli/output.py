@@ -30,6 +30,8 @@ FATE_COLOURS = {
     "delivered": "green",
     "waiting": "yellow",
     "dead": "red",
+    "conflicts": "red",
+    "open": "yellow",
 }
 
 

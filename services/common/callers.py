@@ -17,6 +17,7 @@ CALLERS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "/axial.v1.Intake/CompleteStudy": frozenset({"gateway"}),
         "/axial.v1.Intake/ExpectStudy": frozenset({"gateway"}),
+        "/axial.v1.Intake/ResolveConflicts": frozenset({"gateway"}),
         "/axial.v1.Orchestrator/BeginRevision": frozenset({"listener"}),
         "/axial.v1.Orchestrator/ExamineStudy": frozenset({"listener"}),
         "/axial.v1.Orchestrator/RetryStudy": frozenset({"gateway"}),

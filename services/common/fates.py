@@ -185,6 +185,20 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "where the slices lie cannot be told: {problem}.",
             "Send the slices as images of their own.",
         ),
+        "conflicting_images": _refused(
+            "{count} SOP Instance UID(s) of this series came with several different images (the "
+            "first is that of image {instance}). Only one of each can be used, so the series is "
+            "not whole.",
+            "Have the sender give every image a UID of its own and send the series again. "
+            "`axial conflicts` lists the images; with `axial conflicts resolve` you decide.",
+        ),
+        "known_elsewhere": _refused(
+            "{count} image(s) of this series carry SOP Instance UIDs that series {kept_series} "
+            "of study {kept_study} has already; the first ones received are kept, and these are "
+            "not analysed.",
+            "Have the sender give copies UIDs of their own and send them again. "
+            "`axial conflicts` lists the images; with `axial conflicts resolve` you decide.",
+        ),
         "transfer_syntax_unreadable": _refused(
             "The images are compressed in a way this installation cannot read ({syntax}){odd}.",
             "Ask for another transfer syntax at the sender.",
@@ -244,7 +258,8 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
         ),
         "source_missing": _failed(
             "Image {instance} is registered, but its file is not in the study store.",
-            "Send the series again and check the store's disk.",
+            "Send the series again: work goes on by itself when all of its images are there. Check "
+            "the store's disk.",
         ),
         "internal_error": _failed(
             "Something unforeseen went wrong in stage {stage}: {problem}.",

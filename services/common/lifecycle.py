@@ -1,4 +1,4 @@
-"""Lifecycles as transition tables: revisions, jobs and deliveries.
+"""Lifecycles as transition tables: revisions, jobs, deliveries and conflicts.
 
 Allowed pairs are data. A stored state is changed only through `require`, and the tests walk every
 pair, allowed and forbidden.
@@ -51,6 +51,18 @@ class DeliveryState(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+class ConflictState(StrEnum):
+    """Other bytes under a known SOP Instance UID."""
+
+    OPEN = "open"
+    TAKING = "taking"
+    KEPT = "kept"
+    TAKEN = "taken"
+    REPLACED = "replaced"
+    REMOVED = "removed"
+
+
+_C = ConflictState
 _R, _J, _D = RevisionState, JobState, DeliveryState
 
 REVISION_TRANSITIONS: Mapping[RevisionState, frozenset[RevisionState]] = MappingProxyType(
@@ -79,6 +91,20 @@ DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = Mapping
         _D.DELIVERED: frozenset(),
         _D.DEAD: frozenset({_D.PENDING, _D.WITHDRAWN}),
         _D.WITHDRAWN: frozenset(),
+    }
+)
+
+
+CONFLICT_TRANSITIONS: Mapping[ConflictState, frozenset[ConflictState]] = MappingProxyType(
+    {
+        # KEPT: the first stays the instance; TAKING: the other one is to be, TAKEN: it is;
+        # REPLACED: what the instance was before; REMOVED: gone with its study's images.
+        _C.OPEN: frozenset({_C.KEPT, _C.TAKING, _C.REMOVED}),
+        _C.TAKING: frozenset({_C.TAKEN}),
+        _C.KEPT: frozenset({_C.TAKING, _C.REMOVED}),
+        _C.TAKEN: frozenset({_C.REPLACED, _C.REMOVED}),
+        _C.REPLACED: frozenset({_C.REMOVED}),
+        _C.REMOVED: frozenset(),
     }
 )
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 STUDY_UID = "2.25.301735816338404711839460245163820195284"
 SERIES_UID = "2.25.88731040582264911637250918273645091827"
 JOB_UID = "2.25.40218840193377462910485736251908374651"
+MOST_NAMED = 100
 _MOST_INSTANCES = 10_000_000
 _Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]
 _FEW = Field(max_length=10_000)
@@ -76,6 +77,8 @@ class SeriesFate(_Answer):
     incomplete: str
     """What was known to be missing of the study when this revision was frozen, as a sentence;
     empty when nothing was."""
+    conflicts: list[str]
+    """Sentences on other bytes that came under the SOP Instance UIDs of this series."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -98,6 +101,7 @@ class SeriesFate(_Answer):
                     "images_removed_at": None,
                     "images_removed_because": None,
                     "incomplete": "",
+                    "conflicts": [],
                 }
             ]
         }
@@ -157,6 +161,36 @@ class Job(_Answer):
     ended_at: dt.datetime | None
 
 
+class Conflict(_Answer):
+    """Other bytes that came under the SOP Instance UIDs of instances that are registered."""
+
+    study_uid: str
+    """As they were sent."""
+    series_uid: str
+    kept_study_uid: str
+    """Of the instances that have their UIDs."""
+    kept_series_uid: str
+    count: int
+    """Instances of which other bytes came."""
+    differs: list[str]
+    """patient, uids, place, pixels, attributes: what differs."""
+    among_own: bool
+    """True when several images of one series share a UID: the series is refused by name."""
+    state: str
+    """open; kept (the first stays); taking, taken (what came later took its place); replaced (what
+    an instance was before); removed (with the study's images)."""
+    waits: bool
+    """Whether somebody has to decide, or what was decided is not done yet."""
+    peers: list[str]
+    """Calling AE titles of those who sent them."""
+    first_received_at: dt.datetime
+    last_received_at: dt.datetime
+    sop_instance_uids: list[str]
+    """Of the first hundred of them."""
+    sentence: str
+    """In a radiographer's words."""
+
+
 class StudySummary(_Answer):
     """A study in one line."""
 
@@ -170,6 +204,8 @@ class StudySummary(_Answer):
     instances: int
     fates: dict[str, int]
     """Number of series by fate, over all models, in the newest revision."""
+    conflicts: int
+    """Instances of which other bytes came under the same UID, and nobody decided yet."""
     first_received_at: dt.datetime
     last_received_at: dt.datetime
 
@@ -183,6 +219,7 @@ class StudySummary(_Answer):
                     "series": 2,
                     "instances": 179,
                     "fates": {"processed": 1, "refused": 1},
+                    "conflicts": 0,
                     "first_received_at": _WHEN,
                     "last_received_at": _WHEN,
                 }
@@ -209,6 +246,8 @@ class StudyDetail(StudySummary):
 
     revisions: list[Revision]
     fate: list[SeriesFate]
+    conflict_events: list[Conflict]
+    """Other bytes that came under known UIDs, in this study or with its instances."""
     jobs: list[Job]
     """Of all revisions, the newest first."""
 

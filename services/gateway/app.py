@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, Path, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -15,6 +15,7 @@ from services.common.settings import Settings
 from services.common.telemetry import metrics
 from services.common.trust import Credentials
 from services.gateway import answers, problems, views
+from services.gateway.conflicts import conflict_page
 from services.gateway.guard import Guard
 from services.gateway.passing_on import Owners
 from services.gateway.problems import GatewayError, responses
@@ -142,8 +143,41 @@ def _add_studies(app: FastAPI, engine: Engine) -> None:
             raise _unknown("series", series_uid)
         return found
 
+    @app.get(
+        "/api/v1/conflicts",
+        tags=["conflicts"],
+        summary="Other bytes that came under known SOP Instance UIDs",
+        responses=responses(422),
+    )
+    def conflicts(  # pyright: ignore[reportUnusedFunction]
+        uid: Annotated[
+            str,
+            Query(description="Of a study, a series or an instance", pattern=r"^[0-9.]{0,64}$"),
+        ] = "",
+        state: Annotated[
+            Literal["", "open", "kept", "taking", "taken", "replaced", "removed"],
+            Query(description="Only those in this state"),
+        ] = "",
+    ) -> Sequence[answers.Conflict]:
+        return conflict_page(engine, uid, state)
+
 
 def _add_actions(app: FastAPI, owners: Owners) -> None:
+    @app.post(
+        "/api/v1/conflicts/resolve",
+        tags=["actions"],
+        summary="Decide conflicts: the first images stay, or the latest take their place",
+        responses=responses(422, 503),
+    )
+    def resolve(  # pyright: ignore[reportUnusedFunction]
+        uid: Annotated[
+            str,
+            Query(description="Of a study, a series or an instance", pattern=r"^[0-9.]{1,64}$"),
+        ],
+        keep: Annotated[Literal["first", "latest"], Query(description="Which images count")],
+    ) -> answers.Count:
+        return answers.Count(count=owners.resolve_conflicts(uid, latest=keep == "latest"))
+
     @app.post(
         "/api/v1/studies/{study_uid}/complete",
         tags=["actions"],

@@ -61,6 +61,12 @@ class Owners:
         with _problems("listener"):
             return self._intake.ExpectStudy(request, timeout=DEADLINE_S)
 
+    def resolve_conflicts(self, uid: str, *, latest: bool) -> int:
+        """Decides open conflicts of a study, a series or an instance; returns their number."""
+        request = intake_pb2.ResolveConflictsRequest(uid=uid, latest=latest)
+        with _problems("listener"):
+            return self._intake.ResolveConflicts(request, timeout=DEADLINE_S).conflicts
+
     def retry_study(self, study_uid: str) -> int:
         """Puts the study's failed jobs back on the queue; returns their number."""
         request = orchestrator_pb2.RetryStudyRequest(study_uid=study_uid)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from services.common.database import (
+    ConflictRow,
     DeliveryRow,
     FateRow,
     InstanceRow,
@@ -27,6 +28,12 @@ from services.common.fates import Verdict
 from services.common.incomplete import missing_sentence
 from services.common.lifecycle import DeliveryState, JobState
 from services.gateway import answers
+from services.gateway.conflicts import (
+    conflicts_of_study,
+    count_open,
+    fates_of_unanalysed,
+    told_of,
+)
 
 _UNDER_WAY = (JobState.SELECTED, JobState.INFERRED, JobState.REPORTED)
 _ON_A_QUEUE = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.WAITING)
@@ -49,6 +56,7 @@ class _Members:
             "images_removed_at": self.deleted_at,
             "images_removed_because": because,
             "incomplete": self.incomplete,
+            "conflicts": [],
         }
 
 
@@ -103,6 +111,7 @@ def study_detail(engine: Engine, study_uid: str) -> answers.StudyDetail | None:
                 for row in revisions
             ],
             fate=_fates(session, study),
+            conflict_events=conflicts_of_study(session, study_uid),
             jobs=[_job(session, row) for row in jobs],
         )
 
@@ -117,11 +126,21 @@ def study_fate(engine: Engine, study_uid: str) -> list[answers.SeriesFate] | Non
 def series_fate(engine: Engine, series_uid: str) -> list[answers.SeriesFate] | None:
     """How one series ended, for every model."""
     with read_only(engine) as session:
-        series = session.get(SeriesRow, series_uid)
-        if series is None:
+        studies = {
+            *session.scalars(select(SeriesRow.study_uid).where(SeriesRow.series_uid == series_uid)),
+            # The series of a copy may have the UID of another study's.
+            *session.scalars(
+                select(ConflictRow.study_uid).where(ConflictRow.series_uid == series_uid)
+            ),
+        }
+        if not studies:
             return None
-        study = session.get_one(StudyRow, series.study_uid)
-        return [fate for fate in _fates(session, study) if fate.series_uid == series_uid]
+        return [
+            fate
+            for study_uid in sorted(studies)
+            for fate in _fates(session, session.get_one(StudyRow, study_uid))
+            if fate.series_uid == series_uid
+        ]
 
 
 def queue_depths(engine: Engine) -> dict[str, int]:
@@ -159,6 +178,7 @@ def _summary(session: Session, study: StudyRow) -> dict[str, Any]:
         "series": series,
         "instances": instances,
         "fates": dict(Counter(fates)),
+        "conflicts": count_open(session, uid),
         "first_received_at": study.first_received_at,
         "last_received_at": study.last_received_at,
     }
@@ -168,8 +188,10 @@ def _state(
     session: Session, study: StudyRow
 ) -> Literal["receiving", "working", "delivering", "done"]:
     uid, number = study.study_uid, study.newest_revision
-    if study.unfrozen_instances > 0 or number == 0:
+    if study.unfrozen_instances > 0:
         return "receiving"
+    if number == 0 or session.get_one(RevisionRow, (uid, number)).instances == 0:
+        return "done"  # nothing came but conflicts, or its images are another study's now
     decided = session.scalar(
         select(func.count())
         .select_from(FateRow)
@@ -205,13 +227,16 @@ def _fates(session: Session, study: StudyRow) -> list[answers.SeriesFate]:
     revision = session.get(RevisionRow, (uid, number))
     missing = missing_sentence(None if revision is None else revision.incomplete)
     members = {row[0]: _Members(row[1], row[2], study.deletion_cause, missing) for row in counted}
+    rows = session.scalars(
+        select(FateRow).where(FateRow.study_uid == uid, FateRow.revision == number)
+    ).all()
+    # A series whose images are another one's now was decided on all the same.
+    moved = {row.series_uid for row in rows} - members.keys()
+    members |= {each: _Members(0, None, None, missing) for each in moved}
     series = {
         row.series_uid: row
         for row in session.scalars(select(SeriesRow).where(SeriesRow.series_uid.in_(members)))
     }
-    rows = session.scalars(
-        select(FateRow).where(FateRow.study_uid == uid, FateRow.revision == number)
-    ).all()
     decided = {(row.series_uid, row.model_name): row for row in rows}
     found = [
         _series_fate(series[row.series_uid], members[row.series_uid], row)
@@ -223,6 +248,10 @@ def _fates(session: Session, study: StudyRow) -> list[answers.SeriesFate]:
         for series_uid in series
         for model in _models_under_way(session, uid, series_uid, decided)
     ]
+    conflicts = conflicts_of_study(session, uid)
+    for fate in found:
+        fate.conflicts = told_of(conflicts, fate.series_uid)
+    found += fates_of_unanalysed(session, uid, conflicts, list(members))
     return sorted(
         found, key=lambda item: (_number(item.series_number), item.series_uid, item.model)
     )

@@ -134,11 +134,16 @@ Level 2 (full): every attribute is kept, private ones too. An instance is acknow
 and its directory entry are synced to disk; it is registered in the database a moment later, after a
 crash at the next start.
 
-An instance that was received before is acknowledged and counted once. Should its data set or its
-transfer syntax differ from the first one's, the first one stays the one that is used; the other is
-kept too, as `conflicts/<SOP instance UID>/<CRC-32 and length of the data set>.dcm` in the study
-store. Both are acknowledged with success. Each such event is logged (`instance_conflicting`) and
-counted (`axial_instances_received_total{{outcome="conflicting"}}`).
+An instance that was received before is acknowledged and counted once. Other data under a known SOP
+Instance UID are a *conflict*, and what becomes of them is a policy of each peer
+(`listener.peers[].conflicts`, for strangers `listener.conflicts`): the first instance stays the one
+that is used (`keep_first`, the default); the later one takes its place in a new analysis whose
+results replace the earlier ones (`take_latest`); or it is refused with status 0111 (`refuse`). What
+was acknowledged with success and is not used is kept as `conflicts/<SOP instance UID>/<SHA-256 of
+data set and transfer syntax>.dcm` in the study store, told by `axial status`, `axial why` and the
+REST API, and may be decided on with `axial conflicts`. A series in which several images share one
+UID is refused by name. Each event is logged (`instance_conflicting`) and counted
+(`axial_instances_received_total{{outcome="conflicting"}}`).
 
 | status | meaning | when |
 |---|---|---|

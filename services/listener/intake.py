@@ -8,9 +8,11 @@ import grpc
 from axial.v1 import intake_pb2, intake_pb2_grpc
 from sqlalchemy import Engine
 
+from services.common.database import utc_now
 from services.common.identity import is_uid
 from services.common.rpc import rpc_errors
 from services.listener.assembly import Assembly
+from services.listener.conflicts import decide
 from services.listener.expectations import count_received, expect_study
 from services.listener.revisions import count_revision, read_activity
 
@@ -22,11 +24,19 @@ _SETTLE_S = 10.0
 class Intake(intake_pb2_grpc.IntakeServicer):
     """Serves ``axial.v1.Intake``."""
 
-    def __init__(self, engine: Engine, assembly: Assembly, settle: Callable[[float], bool]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        assembly: Assembly,
+        settle: Callable[[float], bool],
+        resolve: Callable[[], None] = lambda: None,
+    ) -> None:
         """Args:
         settle: waits until everything acknowledged so far is registered, at most so many
             seconds; False when it is not.
+        resolve: has done what was decided of conflicts.
         """
+        self._resolve = resolve
         self._engine = engine
         self._settle = settle
         self._assembly = assembly
@@ -82,6 +92,21 @@ class Intake(intake_pb2_grpc.IntakeServicer):
                 revision=0 if activity is None else activity.newest_revision,
                 frozen_now=frozen is not None,
             )
+
+    def ResolveConflicts(  # noqa: N802 - the name in the contract
+        self, request: intake_pb2.ResolveConflictsRequest, context: grpc.ServicerContext
+    ) -> intake_pb2.ResolveConflictsResponse:
+        """Decides open conflicts: the first instance stays, or what came last takes its place."""
+        with rpc_errors(context):
+            if not is_uid(request.uid):
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"'{request.uid}' is no UID.")
+            now = utc_now()
+            count, changed = decide(self._engine, request.uid, latest=request.latest, at=now)
+            if request.latest:
+                self._resolve()
+            for study_uid in changed:
+                self._assembly.instance_stored(study_uid, 0.0)
+            return intake_pb2.ResolveConflictsResponse(conflicts=count)
 
 
 def _contradiction(request: intake_pb2.ExpectStudyRequest) -> str | None:

@@ -11,14 +11,19 @@ def admission_rules(settings: ListenerSettings) -> AdmissionRules:
     """The settings of the door as plain values."""
     return AdmissionRules(
         ae_title=settings.ae_title.strip(),
-        peers=tuple(peer_rule(peer) for peer in settings.peers),
+        peers=tuple(peer_rule(peer, settings.conflicts) for peer in settings.peers),
         accept_unknown_peers=settings.accept_unknown_peers,
         max_associations=settings.max_associations,
+        conflicts=settings.conflicts,
     )
 
 
-def peer_rule(peer: Peer) -> PeerRule:
-    """A configured peer as plain values."""
+def peer_rule(peer: Peer, conflicts: str = "keep_first") -> PeerRule:
+    """A configured peer as plain values.
+
+    Args:
+        conflicts: the listener's policy, for a peer without its own.
+    """
     return PeerRule(
         name=peer.name,
         ae_titles=peer.every_ae_title,
@@ -30,6 +35,7 @@ def peer_rule(peer: Peer) -> PeerRule:
         priority=peer.priority,
         quiet_period_s=peer.quiet_period_s,
         max_associations=peer.max_associations,
+        conflicts=peer.conflicts or conflicts,
     )
 
 

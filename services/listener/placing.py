@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.common.identity import hashed
-from services.common.store import FileCopy, StoreError, StudyStore, conflict_key, let_go
+from services.common.store import (
+    FileCopy,
+    ObjectMissing,
+    StoreError,
+    StudyStore,
+    conflict_key,
+    let_go,
+)
 from services.common.telemetry import get_logger
 from services.common.telemetry.audit import AuditEvent, audit
 from services.common.telemetry.metrics import INSTANCES_RECEIVED
-from services.listener.arrivals import Decided
+from services.listener.arrivals import Decided, StoredInstance
 from services.listener.comparing import Comparing
+from services.listener.conflicts import begin_to_take, note_kept_beside
 from services.listener.displaced import content_digest, keep_displaced
 from services.listener.door.part10 import META_BYTES
-from services.listener.registry import Outcome, find_instance, mark_in_store
+from services.listener.registry import (
+    Outcome,
+    find_instance,
+    mark_in_store,
+    note_restored,
+    record_conflict,
+)
 
 _log = get_logger("listener")
 
@@ -37,6 +52,8 @@ class Placing:
             there. None moves them at once.
         outbox: the folder in which what is shipped waits, under its key.
         dealt_with: told what is where it belongs, in the registrar's thread or another one.
+        on_changed: told instances that changed their study, though none of them is new.
+        on_taking: told that a conflict is to become its instance.
     """
 
     def __init__(
@@ -46,14 +63,18 @@ class Placing:
         ship: Ship | None,
         outbox: Path | None,
         dealt_with: Callable[[Sequence[Decided]], None] = lambda _: None,
+        on_changed: Callable[[Sequence[StoredInstance]], None] = lambda _: None,
+        on_taking: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._store = store
         self._ship = ship
         self._outbox = outbox
         self._dealt_with = dealt_with
+        self._on_changed = on_changed
+        self._on_taking = on_taking
         self._unplaced: list[Decided] = []
-        self._comparing = None if ship is None else Comparing(self._deal_with_repeated)
+        self._comparing = None if ship is None else Comparing(self._deal_with)
 
     def __enter__(self) -> Placing:
         if self._comparing is not None:
@@ -90,9 +111,12 @@ class Placing:
         refused: list[Decided] = []
         trouble: Exception | None = None
         wanted: dict[str, Decided] = {}
+        conflicting = [one for one in self._unplaced if one.outcome is Outcome.CONFLICTING]
         for one in self._unplaced:
             try:
-                if self._is_to_be_brought(one, wanted.get(one.uid)):
+                if one.outcome is not Outcome.CONFLICTING and self._is_to_be_brought(
+                    one, wanted.get(one.uid)
+                ):
                     wanted[one.uid] = one
             except _REFUSALS as error:
                 refused.append(one)
@@ -102,6 +126,12 @@ class Placing:
         except _REFUSALS as error:
             refused += wanted.values()
             trouble = error
+        for one in conflicting:  # what they differ from is in its place now
+            try:
+                self._compare(one)
+            except _REFUSALS as error:
+                refused.append(one)
+                trouble = error
         self._unplaced = refused
         return trouble
 
@@ -115,9 +145,6 @@ class Placing:
         Args:
             wanted: of the same instance, what is to become its object already.
         """
-        if one.outcome is Outcome.CONFLICTING:
-            self._keep_beside(one)
-            return False
         if wanted is not None and wanted.path == one.path:
             return False
         first = None if wanted is None else wanted.path
@@ -173,9 +200,15 @@ class Placing:
 
     def _compare(self, one: Decided) -> None:
         if self._comparing is None:
-            self._deal_with_repeated(one)
+            self._deal_with(one)
         else:
             self._comparing.add(one)
+
+    def _deal_with(self, one: Decided) -> None:
+        if one.outcome is Outcome.CONFLICTING:
+            self._keep_beside(one)
+        else:
+            self._deal_with_repeated(one)
 
     def _deal_with_repeated(self, one: Decided) -> None:
         """Deals with what has the digest of an instance in the store: bytes decide."""
@@ -183,6 +216,7 @@ class Placing:
         assert known is not None, "rows of instances stay"
         if one.path.exists() and self._store.size(known.store_key) is None:  # somebody lost it
             self._store.put_file(known.store_key, one.path)
+            self._changed(note_restored(self._engine, one.received), one)
         if one.path.exists():
             with self._store.local([known.store_key]) as kept:
                 self._told_apart(one, kept[known.store_key])
@@ -198,18 +232,44 @@ class Placing:
             INSTANCES_RECEIVED.labels(Outcome.REPEATED).inc()
             self._dealt_with([one])
         else:
-            self._keep_beside(one)
+            record_conflict(self._engine, one.received)
+            self._compare(replace(one, outcome=Outcome.CONFLICTING))
 
     def _keep_beside(self, one: Decided) -> None:
-        # PS3.4 B.2.3 leaves duplicates to us: the first one received stays the one that is used.
-        # The sender may drop its copy after the success, so that this one is kept beside it.
+        # PS3.4 B.2.3 leaves duplicates to us: the first one received stays the one that is used,
+        # unless the peer's policy or a person decides otherwise. The sender may drop its copy
+        # after the success, so that this one is kept beside it in any case.
         if one.path.exists():
-            self._put_beside(one)
+            other_pixels = self._has_other_pixels(one)
+            key = self._put_beside(one)
+            row = (one.uid, one.received.data_digest, _syntax(one))
+            newly = note_kept_beside(self._engine, row, key, other_pixels=other_pixels)
+            if one.received.conflicts == "take_latest" and begin_to_take(self._engine, row):
+                self._on_taking()
+            self._changed(newly, one)
             _tell_of_conflict(one)
         INSTANCES_RECEIVED.labels(Outcome.CONFLICTING).inc()
         self._dealt_with([one])
 
-    def _put_beside(self, one: Decided) -> None:
+    def _has_other_pixels(self, one: Decided) -> bool:
+        """Whether the pixels are others than the instance's; also where that cannot be told."""
+        known = find_instance(self._engine, one.uid)
+        if known is None or known.deleted_at is not None:
+            return True
+        own, kept = one.received.registration.header, known.header
+        places = (own.pixel_offset, own.pixel_length), (kept["pixel_offset"], kept["pixel_length"])
+        if self._outbox is not None and (waiting := self._outbox / known.store_key).exists():
+            return not _same_pixels((one.path, waiting), places)
+        if known.spooled_by is not None:
+            raise StoreError("The instance is on its way to the store.", retryable=True)
+        try:
+            with self._store.local([known.store_key]) as found:
+                return not _same_pixels((one.path, found[known.store_key]), places)
+        except ObjectMissing:
+            return True
+
+    def _put_beside(self, one: Decided) -> str:
+        """Brings it where it is kept beside its instance; the key."""
         key = conflict_key(one.uid, _content_digest(one, one.path))
         if self._ship is not None:
             self._ship([(one.uid, key, one.path)])
@@ -218,10 +278,32 @@ class Placing:
         else:  # it came before, perhaps from another peer
             with self._store.local([key]) as kept:
                 let_go(one.path, FileCopy(kept[key], META_BYTES))
+        return key
+
+    def _changed(self, changed: bool, one: Decided) -> None:
+        """Has a study looked at of which no instance is new, and all the same something."""
+        if changed:
+            self._on_changed([one.stored])
+
+
+def _same_pixels(
+    files: tuple[Path, Path], places: tuple[tuple[int | None, int | None], ...]
+) -> bool:
+    """Whether the pixel bytes of two sealed files are the same; without any, all of them."""
+    contents: list[bytes] = []
+    for file, (offset, length) in zip(files, places, strict=True):
+        with file.open("rb") as opened:
+            opened.seek(META_BYTES if offset is None else offset)
+            contents.append(opened.read(-1 if length is None or offset is None else length))
+    return contents[0] == contents[1]
+
+
+def _syntax(one: Decided) -> str:
+    return one.received.registration.header.transfer_syntax_uid
 
 
 def _content_digest(one: Decided, file: Path) -> str:
-    return content_digest(file, one.received.registration.header.transfer_syntax_uid)
+    return content_digest(file, _syntax(one))
 
 
 def _tell_of_conflict(one: Decided) -> None:

@@ -14,7 +14,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from services.listener.backoff import backoff_s
 from services.listener.door.channel import Channel
 from services.listener.door.config import DoorConfig
 from services.listener.door.slots import Slots
+from services.listener.door.store import IsConflict
 from services.listener.errors import ListenerError
 from services.listener.peers import admission_rules, tls_files
 from services.listener.presentation_contexts import accepted_contexts
@@ -49,6 +52,7 @@ class Receivers:
         on_event: called with each ``event`` message.
         on_lost: called with the spool folder of a receiver that died, before it is used again.
         finish_within_s: how long associations under way may go on after it is left.
+        is_conflict: tells whether other bytes are known under a SOP Instance UID.
     """
 
     def __init__(
@@ -59,11 +63,15 @@ class Receivers:
         on_lost: Callable[[Path], None],
         *,
         finish_within_s: float,
+        is_conflict: IsConflict = lambda *_: False,
     ) -> None:
         self._settings = settings
         self._on_stored = on_stored
         self._on_event = on_event
         self._on_lost = on_lost
+        self._is_conflict = is_conflict
+        # Questions wait for the database; nothing else that a receiver tells waits for that.
+        self._answering = ThreadPoolExecutor(1, thread_name_prefix="conflicts")
         self._finish_within_s = finish_within_s
         door = settings.listener
         self._config = _config(settings)
@@ -101,6 +109,7 @@ class Receivers:
             receiver.begin_to_stop(self._finish_within_s)
         for receiver in self._receivers:
             receiver.finish(self._finish_within_s)
+        self._answering.shutdown(cancel_futures=True)
         for door in (*self._plain, *self._secure):
             door.close()
 
@@ -134,6 +143,21 @@ class Receivers:
     def event(self, message: Message) -> None:
         """A receiver tells of something."""
         self._on_event(message)
+
+    def asked(self, message: Message, answer: Callable[[bool | None], None]) -> None:
+        """A receiver asks whether an instance is known with other bytes."""
+
+        def find_out() -> None:
+            conflict: bool | None = None
+            try:
+                conflict = self._is_conflict(
+                    message["sop_instance_uid"], message["digest"], message["syntax"]
+                )
+            except Exception as error:  # noqa: BLE001 - the sender hears that it is not known
+                _log.warning("conflict_not_looked_up", problem=type(error).__name__)
+            answer(conflict)
+
+        self._answering.submit(find_out)
 
     def lost(self, spool: Path) -> None:
         """A receiver died."""
@@ -289,12 +313,20 @@ class _Receiver:
         argv += [str(self._count), str(self._row), *doors]
         return subprocess.Popen(argv, stdin=subprocess.DEVNULL, pass_fds=descriptors)
 
+    def _answer(self, number: int, conflict: bool | None) -> None:
+        channel = self._channel
+        if channel is not None:
+            with contextlib.suppress(OSError):  # it died, and its sender with its association
+                channel.send({"type": "answer", "number": number, "conflict": conflict})
+
     def _take(self, message: Message) -> None:
         kind = message["type"]
         if kind == "stored":
             self._owner.stored(message)
         elif kind == "event":
             self._owner.event(message)
+        elif kind == "ask":
+            self._owner.asked(message, partial(self._answer, message["number"]))
         elif kind == "pong":
             with self._lock:
                 answered = self._pings.pop(message["number"], None)

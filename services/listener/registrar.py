@@ -33,6 +33,7 @@ from services.listener.backoff import backoff_s
 from services.listener.door.part10 import META_BYTES
 from services.listener.placing import Placing, Ship
 from services.listener.quarantine import Quarantine
+from services.listener.quiet_periods import KEEP_FIRST
 from services.listener.registry import Outcome, ReceivedInstance, register_instances
 
 _log = get_logger("listener")
@@ -67,7 +68,9 @@ class Registrar:
             folder of this machine, and marks them when they are there; None moves them at once.
         outbox: where what is shipped waits.
         on_stored: called with the new instances of a batch.
-        quiet_period_s: gives a peer's.
+        quiet_period_s, conflicts: give a peer's.
+        on_changed: called with instances that may have changed their study though none is new.
+        on_taking: called when a conflict is to become its instance.
     """
 
     def __init__(
@@ -81,6 +84,9 @@ class Registrar:
         outbox: Path | None = None,
         *,
         quiet_period_s: Callable[[str], float],
+        conflicts: Callable[[str], str] = lambda _: KEEP_FIRST,
+        on_changed: Callable[[Sequence[StoredInstance]], None] = lambda _: None,
+        on_taking: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -89,11 +95,15 @@ class Registrar:
         self._on_stored = on_stored
         self._ship = ship
         self._quiet_period_s = quiet_period_s
+        self._conflicts = conflicts
+        self._on_changed = on_changed
         self._waiting: deque[Offered] = deque()
         # Files that wait to be registered or placed: one that is offered once more meanwhile (by
         # its receiver, and after that one's death) is still one file.
         self._under_way: set[str] = set()
-        self._placing = Placing(engine, store, ship, outbox, self._placed)  # the thread's own
+        self._placing = Placing(  # the thread's own
+            engine, store, ship, outbox, self._placed, on_changed, on_taking
+        )
         self._changed = threading.Condition()
         self._offered = 0
         self._registered = 0
@@ -245,6 +255,9 @@ class Registrar:
         # what it registered, and nobody was told.
         told = {Outcome.STORED, Outcome.REPEATED} if again else {Outcome.STORED}
         self._count([one for one in decided if one.outcome in told])
+        conflicting = [one.stored for one in decided if one.outcome is Outcome.CONFLICTING]
+        if conflicting:
+            self._on_changed(conflicting)
 
     def _placed(self, decided: Sequence[Decided]) -> None:
         self._forget([one.offered for one in decided])
@@ -284,6 +297,7 @@ class Registrar:
             peer=file.meta.peer,
             priority=offered.priority,
             quiet_period_s=self._quiet_period_s(offered.peer),
+            conflicts=self._conflicts(offered.peer),
         )
         return offered, path, received
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, case, delete, literal, select, update
+from sqlalchemy import Connection, Engine, case, exists, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import class_mapper
 
 from services.common.database import Base, InstanceRow, SeriesRow, StudyRow
 from services.common.headers import Registration
+from services.listener.conflicts import Came, note_conflicts, touch_study
 from services.listener.door.admission import PRIORITIES
 from services.listener.errors import ListenerError
 from services.listener.expectations import note_declared
@@ -42,7 +43,8 @@ class ReceivedInstance:
 
     Attributes:
         data_digest: `door.part10.digest_text` of the data set as sent.
-        peer: the calling AE title; priority and quiet_period_s: the sender's.
+        peer: the calling AE title; priority, quiet_period_s and conflicts (what becomes of other
+            bytes under a known UID): the sender's.
     """
 
     registration: Registration
@@ -53,6 +55,7 @@ class ReceivedInstance:
     peer: str
     priority: str = "normal"
     quiet_period_s: float = 0.0
+    conflicts: str = "keep_first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,16 @@ class KnownInstance:
 
     Attributes:
         spooled_by: the listener in whose spool it lies; None when it lies in the store.
+        deleted_at: when retention removed its image; None while it is there.
+        header: as stored.
     """
 
     data_digest: str
     transfer_syntax_uid: str
     store_key: str
     spooled_by: str | None
+    deleted_at: dt.datetime | None
+    header: Mapping[str, Any]
 
 
 def find_instance(engine: Engine, sop_instance_uid: str) -> KnownInstance | None:
@@ -97,24 +104,79 @@ def register_instances(
     with engine.begin() as connection:
         studies = {one.registration.header.study_uid: one for one in reversed(rows)}
         series = {one.registration.header.series_uid: one for one in reversed(rows)}
-        new_studies = _insert_missing(
+        # Also those of conflicts: what was acknowledged is found under the study that it came in.
+        _insert_missing(
             connection, StudyRow, [_study_values(studies[uid]) for uid in sorted(studies)]
         )
-        new_series = _insert_missing(
+        _insert_missing(
             connection, SeriesRow, [_series_values(series[uid]) for uid in sorted(series)]
         )
         new = _insert_missing(
             connection, InstanceRow, [_instance_values(one, spooled_by) for one in rows]
         )
-        arrived = [first[uid].registration.header for uid in new]
-        # No study or series without an instance.
-        _delete(connection, SeriesRow, new_series - {header.series_uid for header in arrived})
-        _delete(connection, StudyRow, new_studies - {header.study_uid for header in arrived})
         new |= _take_again(connection, [one for one in rows if _uid(one) not in new], spooled_by)
         _count_new(connection, [first[uid] for uid in new])
         note_declared(connection, [first[uid].registration.header for uid in new])
         known = _find(connection, [uid for uid in first if uid not in new])
-    return [_outcome(one, first, new, known) for one in batch]
+        outcomes = [_outcome(one, first, new, known) for one in batch]
+        conflicting = [
+            one
+            for one, outcome in zip(batch, outcomes, strict=True)
+            if outcome is Outcome.CONFLICTING
+        ]
+        note_conflicts(connection, _came(connection, conflicting, first, known))
+    return outcomes
+
+
+def record_conflict(engine: Engine, one: ReceivedInstance) -> None:
+    """Writes down that what has the digest of a registered instance has other bytes."""
+    uid = _uid(one)
+    with engine.begin() as connection:
+        known = _find(connection, [uid])
+        if uid in known:
+            note_conflicts(connection, _came(connection, [one], {}, known))
+
+
+def note_restored(engine: Engine, one: ReceivedInstance) -> bool:
+    """Notes that an image is there again whose file was lost: its study is worked on anew.
+
+    Returns:
+        Whether the study's next revision is to be frozen.
+    """
+    with engine.begin() as connection:
+        touch_study(connection, one.registration.header.study_uid, one.received_at, changed=True)
+    return True
+
+
+def _came(
+    connection: Connection,
+    conflicting: Sequence[ReceivedInstance],
+    first: Mapping[str, ReceivedInstance],
+    known: Mapping[str, KnownInstance],
+) -> list[Came]:
+    """What came, each with what is registered under its UID."""
+    if not conflicting:
+        return []
+    kept = {
+        uid: known[uid].header if uid in known else first[uid].registration.header.as_json()
+        for uid in map(_uid, conflicting)
+    }
+    studies = sorted({str(header["study_uid"]) for header in kept.values()})
+    rows = connection.execute(
+        select(StudyRow.study_uid, StudyRow.attributes).where(StudyRow.study_uid.in_(studies))
+    )
+    patients = {study_uid: attributes for study_uid, attributes in rows}  # noqa: C416 - no pairs
+    return [
+        Came(
+            registration=one.registration,
+            digest=one.data_digest,
+            peer=one.peer,
+            at=one.received_at,
+            kept=kept[_uid(one)],
+            kept_patient=patients[kept[_uid(one)]["study_uid"]],
+        )
+        for one in conflicting
+    ]
 
 
 def mark_in_store(engine: Engine, sop_instance_uids: Sequence[str]) -> None:
@@ -195,12 +257,16 @@ def _take_again(
     again: set[str] = set()
     for one in known:
         values = _instance_values(one, spooled_by)
+        # Under another study or series too; not before the object of the old key is gone.
+        removed = exists().where(
+            StudyRow.study_uid == InstanceRow.study_uid, StudyRow.deletion_pending.is_(False)
+        )
         taken = connection.execute(
             update(InstanceRow)
             .where(
                 InstanceRow.sop_instance_uid == values["sop_instance_uid"],
-                InstanceRow.store_key == values["store_key"],
                 InstanceRow.deleted_at.is_not(None),
+                or_(InstanceRow.store_key == values["store_key"], removed),
             )
             .values(**values, deleted_at=None)
             .returning(InstanceRow.sop_instance_uid)
@@ -211,12 +277,6 @@ def _take_again(
 
 def _uid(received: ReceivedInstance) -> str:
     return received.registration.header.sop_instance_uid
-
-
-def _delete(connection: Connection, table: type[Base], keys: set[str]) -> None:
-    if keys:
-        (key,) = class_mapper(table).primary_key
-        connection.execute(delete(table).where(key.in_(sorted(keys))))
 
 
 def _count_new(connection: Connection, new: Sequence[ReceivedInstance]) -> None:
@@ -280,6 +340,8 @@ def _find(connection: Connection, sop_instance_uids: Sequence[str]) -> dict[str,
                 InstanceRow.transfer_syntax_uid,
                 InstanceRow.store_key,
                 InstanceRow.spooled_by,
+                InstanceRow.deleted_at,
+                InstanceRow.header,
             ).where(InstanceRow.sop_instance_uid.in_(some))
         )
         found.update({row[0]: KnownInstance(*row[1:]) for row in rows})

@@ -27,12 +27,14 @@ from sqlalchemy import (
     and_,
     exists,
     func,
+    or_,
     select,
     update,
 )
 
 from services.common.crashpoints import crashpoint
 from services.common.database import (
+    ConflictRow,
     DeliveryRow,
     FateRow,
     InstanceRow,
@@ -40,7 +42,7 @@ from services.common.database import (
     RevisionRow,
     StudyRow,
 )
-from services.common.lifecycle import DeliveryState, JobState, RevisionState
+from services.common.lifecycle import ConflictState, DeliveryState, JobState, RevisionState
 from services.common.store import StudyStore
 from services.common.telemetry.audit import AuditEvent, audit
 
@@ -187,7 +189,7 @@ def _not_needed() -> ColumnElement[bool]:
     """Of a study's row: it has images, and nothing under way needs them.
 
     Every instance is in a revision that the orchestrator has, the newest one is decided, no job
-    is under way, and no result is still to be sent.
+    is under way, no result is still to be sent, and no conflict is about to take a place.
     """
     of_study = InstanceRow.study_uid == StudyRow.study_uid
     jobs = select(JobRow.job_uid).where(JobRow.study_uid == StudyRow.study_uid)
@@ -196,6 +198,13 @@ def _not_needed() -> ColumnElement[bool]:
         ~StudyRow.deletion_pending,
         exists().where(of_study, InstanceRow.deleted_at.is_(None)),
         ~exists().where(of_study, InstanceRow.spooled_by.is_not(None)),
+        ~exists().where(
+            or_(
+                ConflictRow.study_uid == StudyRow.study_uid,
+                ConflictRow.kept_study_uid == StudyRow.study_uid,
+            ),
+            ConflictRow.state == ConflictState.TAKING,
+        ),
         ~exists().where(
             RevisionRow.study_uid == StudyRow.study_uid, RevisionRow.state == RevisionState.FROZEN
         ),
@@ -254,7 +263,15 @@ def _delete_conflicts(engine: Engine, store: StudyStore, study_uid: str) -> None
                 )
             ).scalars()
         )
-    store.delete([key for uid, key in kept_beside if uid in uids])
+    gone = [(uid, key) for uid, key in kept_beside if uid in uids]
+    if gone:
+        with engine.begin() as connection:
+            connection.execute(
+                update(ConflictRow)
+                .where(ConflictRow.sop_instance_uid.in_(sorted({uid for uid, _ in gone})))
+                .values(state=ConflictState.REMOVED, store_key=None)
+            )
+        store.delete([key for _, key in gone])
 
 
 def _delete_results(engine: Engine, store: StudyStore, study_uid: str) -> int:

@@ -21,10 +21,12 @@ from services.listener.door_events import DoorEvents
 from services.listener.examination import Examiner
 from services.listener.intake import Intake
 from services.listener.quarantine import Quarantine
-from services.listener.quiet_periods import QuietPeriods
+from services.listener.quiet_periods import ConflictPolicies, QuietPeriods
 from services.listener.receivers import Receivers
 from services.listener.recovery import recover_spool, settle_rows
+from services.listener.refusing import KnownOtherwise
 from services.listener.registrar import Registrar
+from services.listener.resolving import Resolving
 from services.listener.retention import Retention
 from services.listener.shipping import Shipping
 from services.listener.stow.opening import open_stow_door
@@ -65,6 +67,7 @@ class Listener:
     _watermark: Watermark
     _stow: HttpServer | None
     _wanting: Wanting | None
+    _resolving: Resolving
 
     @property
     def stow_port(self) -> int | None:
@@ -88,6 +91,7 @@ class Listener:
                 self._shipping is None or self._shipping.alive()
             ),
             "Nothing is being removed from the store.": self._retention.alive(),
+            "Conflicts are not being resolved.": self._resolving.alive(),
         }
         return next((sentence for sentence, alive in parts.items() if not alive), None)
 
@@ -136,6 +140,9 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         shipping = _shipping(context, announcer)
         if shipping is not None:
             resources.enter_context(shipping)
+        resolving = resources.enter_context(
+            Resolving(context.engine, context.store, partial(_arm, assembly))
+        )
         quarantine = Quarantine(settings.data_dir / "quarantine")
         registrar = resources.enter_context(
             Registrar(
@@ -147,6 +154,9 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
                 None if shipping is None else shipping.take,
                 None if shipping is None else settings.outbox_dir,
                 quiet_period_s=QuietPeriods(settings.listener).of,
+                conflicts=ConflictPolicies(settings.listener).of,
+                on_changed=partial(_arm, assembly),
+                on_taking=lambda: resolving.soon(),
             )
         )
         recover = partial(recover_spool, quarantine=quarantine, offer=registrar.offer)
@@ -159,16 +169,22 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         retention = resources.enter_context(
             Retention(context.engine, context.store, settings.retention)
         )
+        known_otherwise = KnownOtherwise(context.engine, registrar.flush)
         wanting = _wanting(context, assembly, registrar, under_way, resources)
-        receivers = resources.enter_context(_receivers(settings, registrar, recover, under_way))
+        receivers = resources.enter_context(
+            _receivers(settings, registrar, recover, under_way, known_otherwise)
+        )
         stow = resources.enter_context(
             open_stow_door(
                 settings,
                 partial(_take_from_stow, registrar, under_way),
+                is_conflict=known_otherwise,
                 finish_within_s=settings.grace_period_s * _SHARE_FOR_ASSOCIATIONS,
             )
         )
-        intake = Intake(context.engine, assembly, partial(_settle, receivers, registrar))
+        intake = Intake(
+            context.engine, assembly, partial(_settle, receivers, registrar), resolving.soon
+        )
         intake_port = resources.enter_context(
             serve_rpc(settings.listener.intake_address, intake.register, context.credentials)
         )
@@ -192,6 +208,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
             _watermark(context),
             stow,
             wanting,
+            resolving,
         )
 
 
@@ -257,7 +274,11 @@ def _take_stored(
 
 
 def _receivers(
-    settings: Settings, registrar: Registrar, recover: Any, under_way: SeriesUnderWay
+    settings: Settings,
+    registrar: Registrar,
+    recover: Any,
+    under_way: SeriesUnderWay,
+    is_conflict: KnownOtherwise,
 ) -> Receivers:
     events = DoorEvents(settings.listener.ae_title, lambda: receivers.slots.open_associations())
 
@@ -283,6 +304,7 @@ def _receivers(
         on_event,
         on_lost,
         finish_within_s=settings.grace_period_s * _SHARE_FOR_ASSOCIATIONS,
+        is_conflict=is_conflict,
     )
     return receivers
 

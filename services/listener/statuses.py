@@ -12,6 +12,7 @@ class StoreStatus(IntEnum):
 
     SUCCESS = 0x0000
     PROCESSING_FAILURE = 0x0110
+    DUPLICATE_INSTANCE = 0x0111
     SOP_CLASS_NOT_SUPPORTED = 0x0122
     OUT_OF_RESOURCES = 0xA700
     DATA_SET_MISMATCH = 0xA900
@@ -30,6 +31,11 @@ STATUS_MEANINGS: Mapping[StoreStatus, tuple[str, str]] = MappingProxyType(
         StoreStatus.PROCESSING_FAILURE: (
             "Processing failure",
             "The instance could not be processed. Sending again can help.",
+        ),
+        StoreStatus.DUPLICATE_INSTANCE: (
+            "Failure: duplicate SOP Instance",
+            "Other data are known under the SOP Instance UID, and the peer's policy "
+            "(`listener.peers[].conflicts: refuse`) is to take none. Sending again cannot help.",
         ),
         StoreStatus.SOP_CLASS_NOT_SUPPORTED: (
             "Refused: SOP class not supported",

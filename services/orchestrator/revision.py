@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from models.manifest.attributes import SELECTOR_ATTRIBUTES
 from services.common.database import (
+    ConflictRow,
     InstanceRow,
     ResultRow,
     RevisionInstanceRow,
@@ -18,6 +19,7 @@ from services.common.database import (
     SeriesRow,
 )
 from services.common.headers import AttributeValue, InstanceHeader
+from services.common.lifecycle import ConflictState
 from services.orchestrator.errors import OrchestratorError
 
 
@@ -30,6 +32,7 @@ class SeriesOfRevision:
         headers: the kept headers of its instances, in no order.
         data_digests: SOP instance UID -> SHA-256 of the data set.
         made_by_axial: the series is a result of ours that came back.
+        doubled_uids: SOP instance UIDs under which several of its images came: it lacks some.
     """
 
     series_uid: str
@@ -37,6 +40,7 @@ class SeriesOfRevision:
     headers: tuple[InstanceHeader, ...]
     data_digests: Mapping[str, str]
     made_by_axial: bool
+    doubled_uids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,13 @@ def read_revision(engine: Engine, study_uid: str, number: int) -> Revision:
                 RevisionInstanceRow,
                 RevisionInstanceRow.sop_instance_uid == InstanceRow.sop_instance_uid,
             )
-            .where(RevisionInstanceRow.study_uid == study_uid, RevisionInstanceRow.number == number)
+            .where(
+                RevisionInstanceRow.study_uid == study_uid,
+                RevisionInstanceRow.number == number,
+                # One that was sent again under another study, after its image was removed or
+                # because somebody decided so, is this study's no more.
+                InstanceRow.study_uid == study_uid,
+            )
             .order_by(InstanceRow.sop_instance_uid)
         ).all()
         series = _by_series(session, instances)
@@ -100,13 +110,38 @@ def _by_series(session: Session, instances: Sequence[InstanceRow]) -> tuple[Seri
         series.series_uid: series
         for series in session.scalars(select(SeriesRow).where(SeriesRow.series_uid.in_(by_series)))
     }
+    doubled = _doubled(session, list(by_series))
     return tuple(
-        _series(rows[uid], members, made_by_axial=uid in ours)
+        _series(rows[uid], members, tuple(doubled.get(uid, ())), made_by_axial=uid in ours)
         for uid, members in sorted(by_series.items())
     )
 
 
-def _series(row: SeriesRow, members: list[InstanceRow], *, made_by_axial: bool) -> SeriesOfRevision:
+def _doubled(session: Session, series_uids: Sequence[str]) -> dict[str, list[str]]:
+    """UIDs by series under which several images of one series came, and nobody decided yet."""
+    found: dict[str, list[str]] = {}
+    rows = session.execute(
+        select(ConflictRow.kept_series_uid, ConflictRow.sop_instance_uid)
+        .where(
+            ConflictRow.kept_series_uid.in_(series_uids),
+            ConflictRow.among_own,
+            ConflictRow.state == ConflictState.OPEN,
+        )
+        .distinct()
+        .order_by(ConflictRow.sop_instance_uid)
+    )
+    for series_uid, sop_instance_uid in rows:
+        found.setdefault(series_uid, []).append(sop_instance_uid)
+    return found
+
+
+def _series(
+    row: SeriesRow,
+    members: list[InstanceRow],
+    doubled_uids: tuple[str, ...],
+    *,
+    made_by_axial: bool,
+) -> SeriesOfRevision:
     headers = tuple(InstanceHeader.from_json(member.header) for member in members)
     # Of the first instance by UID, not of the first that arrived: a choice must not depend on
     # the order in which a sender happens to send.
@@ -120,4 +155,5 @@ def _series(row: SeriesRow, members: list[InstanceRow], *, made_by_axial: bool) 
         headers=headers,
         data_digests={member.sop_instance_uid: member.data_digest for member in members},
         made_by_axial=made_by_axial,
+        doubled_uids=doubled_uids,
     )

@@ -7,9 +7,10 @@ an input of a job. The order of questions, the first answer counts:
 2. Does it hold images?                      not_wanted / not_an_image
 3. Is it a localizer?                        refused / localizer
 4. Do the selector's conditions hold?        not_wanted / attribute_mismatch
-5. Is it clear which of its volumes is meant? refused / several_volumes_fit, incomplete_volume
-6. Does its geometry pass the gate?          refused / ...
-7. Is it the best of those that are left?    not_wanted / better_series_chosen
+5. Has every image a UID of its own?         refused / conflicting_images
+6. Is it clear which of its volumes is meant? refused / several_volumes_fit, incomplete_volume
+7. Does its geometry pass the gate?          refused / ...
+8. Is it the best of those that are left?    not_wanted / better_series_chosen
 
 A series that holds several volumes is split, and the conditions are put to each of them.
 """
@@ -22,9 +23,9 @@ from types import MappingProxyType
 
 from models.manifest import Choose, Manifest, Role, evaluate, rank
 from models.manifest.attributes import SELECTOR_ATTRIBUTES
-from services.common.fates import Refusal, Value, Verdict
+from services.common.fates import Fate, Refusal, Value, Verdict
 from services.common.headers import AttributeValue, InstanceHeader
-from services.common.identity import sha256_hex
+from services.common.identity import hashed, sha256_hex
 from services.imaging import (
     SeriesGeometry,
     SourceVolume,
@@ -109,11 +110,19 @@ def select_series(
 
 def selection_digest(chosen: Chosen) -> str:
     """SHA-256 over a job's inputs: role, instances in slice order and their bytes."""
-    lines = [chosen.role, chosen.series.series_uid]
-    for plane in chosen.geometry.planes:
-        uid = plane.sop_instance_uid
-        frame = "" if plane.frame is None else f" {plane.frame}"
-        lines.append(f"{uid} {chosen.series.data_digests[uid]}{frame}")
+    places = [(plane.sop_instance_uid, plane.frame or 0) for plane in chosen.geometry.planes]
+    return digest_of(chosen.role, chosen.series, places)
+
+
+def digest_of(role: str, series: SeriesOfRevision, places: Sequence[tuple[str, int]]) -> str:
+    """The same of a selection as it is written down.
+
+    Args:
+        places: SOP instance UID and frame (0 where the instance is one slice), in slice order.
+    """
+    lines = [role, series.series_uid]
+    for uid, frame in places:
+        lines.append(f"{uid} {series.data_digests[uid]}{f' {frame}' if frame else ''}")
     return sha256_hex("\n".join(lines).encode())
 
 
@@ -134,6 +143,8 @@ def _consider(
         return _mismatch(model, role, candidate.attributes) or images
     split = split_volumes(images)
     volume = _wanted_volume(model, role, candidate, split)
+    if candidate.doubled_uids and not _is_not_wanted(volume):
+        return _conflicting(candidate)
     if isinstance(volume, Verdict):
         return volume
     geometry = examine_series(volume.images, limits_of(role, model))
@@ -141,6 +152,21 @@ def _consider(
         return geometry
     attributes = _attributes_of(candidate, volume)
     return Chosen(role_name, candidate, geometry, attributes, found.left_out)
+
+
+def _is_not_wanted(answer: SourceVolume | Verdict) -> bool:
+    return isinstance(answer, Verdict) and answer.fate is Fate.NOT_WANTED
+
+
+def _conflicting(candidate: SeriesOfRevision) -> Refusal:
+    doubled = candidate.doubled_uids
+    numbers = [
+        each.text("InstanceNumber")
+        for each in candidate.headers
+        if each.sop_instance_uid == doubled[0]
+    ]
+    image = next(filter(None, numbers), hashed(doubled[0]))
+    return Refusal("conflicting_images", {"count": len(doubled), "instance": image})
 
 
 def _wanted_volume(

@@ -50,7 +50,7 @@ from services.orchestrator.inference import InferenceClient, request_for
 from services.orchestrator.reporting_client import ReportingClient
 from services.orchestrator.retrying import with_retries
 from services.orchestrator.revision import Revision, SeriesOfRevision, read_revision
-from services.orchestrator.selection import ModelSelection, OpenImages, select_series
+from services.orchestrator.selection import ModelSelection, OpenImages, digest_of, select_series
 
 # A store that fails over is back within a minute or two.
 _STORE_ATTEMPTS = 20
@@ -222,6 +222,11 @@ def release_stage(context: StageContext, job_uid: str) -> None:
     if job.state != JobState.REPORTED:
         return
     revision = read_revision(context.engine, job.study_uid, job.revision)
+    if _inputs_changed(revision, job):
+        # Other images took the place of some: what was worked on may be of both.
+        values = {"newer_revision": revision.number + 1}
+        jobs.end_job(context.engine, job_uid, Verdict("newer_revision", values))
+        return
     with span("orchestrator.deliver", parent=revision.traceparent, model=job.model_name):
         crashpoint("orchestrator.deliver.begin")
         with _timed(context, job_uid, "deliver"):
@@ -232,6 +237,19 @@ def release_stage(context: StageContext, job_uid: str) -> None:
     if state == JobState.SUPERSEDED:
         # A newer revision came between our question and our release.
         context.reporting.withdraw([job_uid])
+
+
+def _inputs_changed(revision: Revision, job: JobRow) -> bool:
+    """Whether a job's images are others than those that were selected for it."""
+    by_uid = {series.series_uid: series for series in revision.series}
+    for role, selected in job.selection.items():
+        series = by_uid.get(selected["series_uid"])
+        places = list(zip(selected["sop_instance_uids"], selected["frames"], strict=True))
+        if series is None or any(uid not in series.data_digests for uid, _ in places):
+            return True
+        if digest_of(role, series, places) != job.selection_digest:
+            return True
+    return False
 
 
 def _repository(settings: Settings) -> Path:

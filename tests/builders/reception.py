@@ -115,6 +115,7 @@ def opened_reception(
     clock: Callable[[], dt.datetime] = _present,
     watermark_bytes: int = 0,
     quiet_period_s: Callable[[str], float] = lambda _: 5.0,
+    conflicts: Callable[[str], str] = lambda _: "keep_first",
 ) -> Generator[Reception]:
     """A reception with a spool and a quarantine in `folder`."""
 
@@ -125,7 +126,13 @@ def opened_reception(
     quarantine = Quarantine(folder / "quarantine")
     spool = Spool(folder / "spool" / "door-0")
     registrar = Registrar(
-        engine, store, quarantine, LISTENER_ID, on_stored, quiet_period_s=quiet_period_s
+        engine,
+        store,
+        quarantine,
+        LISTENER_ID,
+        on_stored,
+        quiet_period_s=quiet_period_s,
+        conflicts=conflicts,
     )
     try:
         with registrar:

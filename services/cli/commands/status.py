@@ -53,6 +53,8 @@ def show_study(study: dict[str, Any]) -> None:
         )
         if revision.get("incomplete"):
             console.print(f"    {revision['incomplete']}", highlight=False)
+    for conflict in study.get("conflict_events", ()):
+        console.print(f"  conflict: {conflict['sentence']}", highlight=False)
     show_fates(study["fate"])
     for job in study["jobs"]:
         _show_job(job)
@@ -76,7 +78,10 @@ def show_fates(fates: list[dict[str, Any]]) -> None:
 def _show_studies(studies: list[dict[str, Any]]) -> None:
     table = Table("study", "state", "rev", "series", "images", "fates", box=None, pad_edge=False)
     for study in studies:
-        fates = ", ".join(f"{count} {coloured(name)}" for name, count in study["fates"].items())
+        words = [f"{count} {coloured(name)}" for name, count in study["fates"].items()]
+        if conflicts := study.get("conflicts"):
+            words.append(f"{conflicts} {coloured('conflicts')}")
+        fates = ", ".join(words)
         table.add_row(
             study["study_uid"],
             study["state"],

@@ -54,6 +54,8 @@ def _tell(fate: dict[str, Any], *, with_values: bool) -> None:
         console.print(f"  {fate['remedy']}", highlight=False)
     if fate["images_removed_at"]:
         console.print(f"  {_removal(fate)}", highlight=False)
+    for conflict in fate.get("conflicts", ()):
+        console.print(f"  {conflict}", highlight=False)
     if fate.get("incomplete"):
         console.print(f"  {fate['incomplete']}", highlight=False)
     if fate["reason"]:

@@ -8,6 +8,7 @@ from services.common.database.migrate import migrate
 from services.common.database.readiness import database_problems
 from services.common.database.tables import (
     Base,
+    ConflictRow,
     DeliveryRow,
     ExecutorRow,
     ExpectationRow,
@@ -25,6 +26,7 @@ from services.common.database.tables import (
 
 __all__ = [
     "Base",
+    "ConflictRow",
     "DeliveryRow",
     "ExecutorRow",
     "ExpectationRow",

@@ -2,7 +2,7 @@
 
 | table | written by |
 |---|---|
-| study, series, instance, revision, revision_instance, expectation | listener |
+| study, series, instance, revision, revision_instance, expectation, conflict | listener |
 | job, job_stage, fate, executor | orchestrator |
 | result, delivery | reporting |
 
@@ -186,6 +186,40 @@ class ExpectationRow(Base):
     # Of a whole study: the number of its series.
     series: Mapped[int | None] = mapped_column(Integer)
     noted_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+
+
+class ConflictRow(Base):
+    """Other bytes that came under the SOP Instance UID of a registered instance.
+
+    They are kept beside it. Study and series are those that they were sent under; the instance's
+    own are those with `kept_` before them.
+    """
+
+    __tablename__ = "conflict"
+    __table_args__ = ({"info": {"writer": "listener"}},)
+
+    sop_instance_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    data_digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    transfer_syntax_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    study_uid: Mapped[str] = mapped_column(_UID, index=True)
+    series_uid: Mapped[str] = mapped_column(_UID, index=True)
+    sop_class_uid: Mapped[str] = mapped_column(_UID)
+    kept_study_uid: Mapped[str] = mapped_column(_UID, index=True)
+    kept_series_uid: Mapped[str] = mapped_column(_UID)
+    # Of patient, uids, place, pixels, attributes: what differs from the instance.
+    differs: Mapped[list[str]] = mapped_column(JSON)
+    # Two images of one series share a UID: the series lacks one of them.
+    among_own: Mapped[bool] = mapped_column(Boolean, default=False)
+    # services.common.lifecycle.ConflictState
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    # How often these bytes came.
+    times: Mapped[int] = mapped_column(Integer, default=1)
+    peer: Mapped[str] = mapped_column(String(16))
+    received_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    last_received_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    # Where what is not the instance lies; None while it waits in a spool.
+    store_key: Mapped[str | None] = mapped_column(String(255))
+    resolved_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
 
 
 class JobRow(Base):

@@ -43,6 +43,7 @@ def _fingerprint(text: str) -> str:
 Address = Annotated[str, AfterValidator(_address)]
 Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
 Verb = Literal["echo", "store", "stow"]
+ConflictPolicy = Literal["keep_first", "take_latest", "refuse"]
 Priority = Literal["high", "normal", "low"]
 
 
@@ -72,6 +73,9 @@ class Peer(Group):
     """Recorded with the studies it sends; a study keeps the highest of its senders'."""
     quiet_period_s: Annotated[float, Field(ge=0)] | None = None
     """Its own quiet period. None takes the listener's."""
+    conflicts: ConflictPolicy | None = None
+    """What becomes of other bytes that it sends under a known SOP Instance UID. None takes the
+    listener's."""
     max_associations: Annotated[int, Field(ge=1)] | None = None
     """Associations it may have open at once, and requests over HTTP. None: only the limit for all
     holds."""

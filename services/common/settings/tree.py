@@ -10,7 +10,13 @@ from pydantic import Field, SecretStr, StringConstraints, model_validator
 
 from services.common.settings.access import AccessToken, GatewaySettings
 from services.common.settings.group import AeTitle, Group, Port, SecretUrl
-from services.common.settings.peers import AuditSettings, Peer, StowSettings, TlsSettings
+from services.common.settings.peers import (
+    AuditSettings,
+    ConflictPolicy,
+    Peer,
+    StowSettings,
+    TlsSettings,
+)
 from services.common.settings.storage import RetentionSettings, StoreSettings
 
 SopClassUid = Annotated[str, StringConstraints(max_length=64, pattern=r"^[0-9]+(\.[0-9]+)+$")]
@@ -37,6 +43,11 @@ class ListenerSettings(Group):
     settle_period_s: Annotated[float, Field(ge=0)] = 0.5
     """A series whose senders went on or ended is examined for models when nothing of it came for
     this long."""
+    conflicts: ConflictPolicy = "keep_first"
+    """What becomes of other bytes under a known SOP Instance UID: the first instance is kept, and
+    `axial conflicts` tells of the other one (keep_first); the other one takes its place, in a new
+    revision that supersedes (take_latest); or it is refused at the door with status 0111 (refuse).
+    Nothing that was acknowledged is thrown away."""
     max_associations: Annotated[int, Field(ge=1)] = 16
     """Associations served at once; the next one is rejected as 'local limit exceeded'."""
     max_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072

@@ -20,6 +20,8 @@ from services.dimse.tls import PeerCertificate
 VERIFICATION = "1.2.840.10008.1.1"
 ECHO, STORE, STOW = "echo", "store", "stow"
 EVERY_VERB = (ECHO, STORE, STOW)
+# Of the policies on conflicts, the one that the door has to know.
+REFUSE = "refuse"
 # The highest first; a study keeps the highest of its senders'.
 PRIORITIES = ("high", "normal", "low")
 
@@ -66,6 +68,8 @@ class PeerRule:
         certificate_sha256: 64 lower-case hexadecimal digits.
         quiet_period_s: None takes the listener's.
         max_associations: None sets no limit of its own.
+        conflicts: what becomes of other bytes under a known SOP Instance UID (`REFUSE`, or it is
+            decided when they are registered).
     """
 
     name: str
@@ -78,6 +82,7 @@ class PeerRule:
     priority: str = "normal"
     quiet_period_s: float | None = None
     max_associations: int | None = None
+    conflicts: str = "keep_first"
 
     def may_negotiate(self, abstract_syntax: str) -> bool:
         """Whether a presentation context of that abstract syntax may be accepted from it.
@@ -93,12 +98,14 @@ class AdmissionRules:
 
     Attributes:
         max_associations: open at once, in all.
+        conflicts: of peers that no rule describes.
     """
 
     ae_title: str
     peers: tuple[PeerRule, ...] = ()
     accept_unknown_peers: bool = False
     max_associations: int = 16
+    conflicts: str = "keep_first"
 
     def as_json(self) -> dict[str, Any]:
         """The form in which it goes to the receiving processes."""
@@ -183,7 +190,7 @@ def identify(
         return peer
     if not rules.accept_unknown_peers:
         return Rejection.CALLING_AE_UNKNOWN
-    return PeerRule(name=title, ae_titles=(title,))
+    return PeerRule(name=title, ae_titles=(title,), conflicts=rules.conflicts)
 
 
 def find_room(
@@ -222,7 +229,7 @@ def admit_http(
         return peer
     if not rules.accept_unknown_peers:
         return Rejection.CALLING_AE_UNKNOWN
-    return PeerRule(name="unknown", ae_titles=())
+    return PeerRule(name="unknown", ae_titles=(), conflicts=rules.conflicts)
 
 
 def _best(

@@ -124,7 +124,13 @@ class Association:
         decided = self._admit(request)
         if isinstance(decided, Rejection):
             return self._reject(request, decided.reason, decided.code)
-        self._sender = Sender(request.calling_ae_title, decided.name, decided.priority, self._name)
+        self._sender = Sender(
+            request.calling_ae_title,
+            decided.name,
+            decided.priority,
+            self._name,
+            decided.conflicts,
+        )
         answers = answer_contexts(request, self._config.contexts, decided.may_negotiate)
         proposed = {context.context_id: context.abstract_syntax for context in request.contexts}
         self._syntaxes = {

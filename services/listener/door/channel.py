@@ -3,9 +3,9 @@
 Python's own `marshal` writes them: both ends are one program of one version, and it takes a tenth
 of the time of JSON. Nothing that a stranger wrote is read with it.
 
-Receiver to main: ``stored``, ``event`` (for log, counters and the audit trail), ``pong``. Main to
-receiver: ``ping`` (every instance of which a sender heard before it has been told when its
-``pong`` is read), ``stop``.
+Receiver to main: ``stored``, ``event`` (for log, counters and the audit trail), ``pong``, ``ask``
+(whether an instance is known with other bytes). Main to receiver: ``answer``, ``ping`` (every
+instance of which a sender heard before it has been told when its ``pong`` is read), ``stop``.
 """
 
 from __future__ import annotations

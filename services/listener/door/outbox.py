@@ -14,6 +14,8 @@ from typing import Any
 from services.listener.door.channel import Channel
 
 _GATHER_S = 0.01
+# How long an answer of the main process is waited for: it asks the database.
+_ANSWERED_WITHIN_S = 15.0
 # So many go at once: while the main process is behind, senders wait.
 _MOST_GATHERED = 32
 
@@ -29,6 +31,8 @@ class Outbox:
         self._channel = channel
         self._gathered: list[dict[str, Any]] = []
         self._changed = threading.Condition()
+        self._asked: dict[int, tuple[threading.Event, list[bool]]] = {}
+        self._number = 0
         threading.Thread(target=self._run, name="outbox", daemon=True).start()
 
     def tell(self, message: dict[str, Any]) -> None:
@@ -43,6 +47,36 @@ class Outbox:
                 self._send()
             elif len(self._gathered) == 1:
                 self._changed.notify()
+
+    def ask(self, sop_instance_uid: str, digest: str, syntax: str) -> bool:
+        """Whether other bytes are known under a SOP Instance UID.
+
+        Raises:
+            TimeoutError: the main process does not answer; an OSError.
+            MainProcessGoneError: it is.
+        """
+        answered, answer = threading.Event(), list[bool]()
+        with self._changed:
+            self._number += 1
+            number = self._number
+            self._asked[number] = answered, answer
+        question = {"sop_instance_uid": sop_instance_uid, "digest": digest, "syntax": syntax}
+        self.tell({"type": "ask", "number": number, **question})
+        try:
+            if not answered.wait(_ANSWERED_WITHIN_S) or not answer:
+                raise TimeoutError("It is not known whether the instance is.")
+        finally:
+            with self._changed:
+                self._asked.pop(number, None)
+        return answer[0]
+
+    def take_answer(self, number: int, conflict: bool | None) -> None:
+        """The main process answers; None where it could not tell."""
+        with self._changed:
+            asked = self._asked.get(number)
+        if asked is not None:
+            asked[1].extend([] if conflict is None else [conflict])
+            asked[0].set()
 
     def _run(self) -> None:
         while True:

@@ -84,6 +84,7 @@ class Receiver:
             scheme=config.scheme,
             watermark_bytes=config.watermark_bytes,
             tell=outbox.tell,
+            is_conflict=outbox.ask,
         )
         self._tls = (
             None if config.tls is None else TlsContexts(TlsFiles(**config.tls), self._report)
@@ -339,6 +340,8 @@ def _obey(channel: Channel, outbox: Outbox, receiver: Receiver) -> None:
     while (message := channel.receive()) is not None:
         if message["type"] == "ping":
             outbox.tell({"type": "pong", "number": message["number"]})
+        elif message["type"] == "answer":
+            outbox.take_answer(message["number"], message["conflict"])
         elif message["type"] == "stop":
             threading.Thread(target=receiver.stop, args=(message["within_s"],), daemon=True).start()
     os._exit(1)  # the main process is gone

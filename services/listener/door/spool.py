@@ -157,6 +157,11 @@ class SpoolWriter:
         """How much of the data set has been taken."""
         return self._size
 
+    @property
+    def data_digest(self) -> str:
+        """`part10.digest_text` of what has been taken of the data set."""
+        return digest_text(self._checksum, self._size)
+
     def write(self, data: bytes | memoryview) -> None:
         """Appends bytes of the data set.
 

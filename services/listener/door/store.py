@@ -9,6 +9,7 @@ from typing import Any
 from services.common.header_scan import ScanError, Scheme
 from services.common.identity import hashed, is_uid
 from services.dimse.commands import Command
+from services.listener.door.admission import REFUSE
 from services.listener.door.outbox import MainProcessGoneError
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import Spool, SpoolError, SpoolWriter
@@ -18,6 +19,8 @@ from services.listener.statuses import StoreStatus
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 Tell = Callable[[dict[str, Any]], None]
+# SOP Instance UID, digest of the data set, transfer syntax.
+IsConflict = Callable[[str, str, str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +31,27 @@ class Taking:
         watermark_bytes: with less space left nothing is taken.
         tell: tells the main process. Before a sender hears of success it was called; what was
             told is then there when the main process asks whether all was told.
+        is_conflict: asks whether other bytes are known under a SOP Instance UID than those of a
+            digest and transfer syntax.
     """
 
     spool: Spool
     scheme: Scheme
     watermark_bytes: int
     tell: Tell
+    is_conflict: IsConflict = lambda *_: False
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sends: its calling AE title, the peer's name, its priority, and the association's name
-    among all that are open."""
+    """Who sends: its calling AE title, the peer's name, its priority, the association's name among
+    all that are open, and what becomes of conflicts."""
 
     ae_title: str
     peer: str
     priority: str
     association: str = ""
+    conflicts: str = "keep_first"
 
 
 class StoreOperation:
@@ -164,6 +171,10 @@ class StoreOperation:
         if (scanned.text("SOPClassUID"), scanned.text("SOPInstanceUID")) != uids:
             problem = "The SOP class or instance UID is not the one in the command."
             return StoreStatus.DATA_SET_MISMATCH, problem
+        if self._sender.conflicts == REFUSE and self._taking.is_conflict(
+            command.sop_instance_uid, self._writer.data_digest, self._syntax
+        ):
+            return StoreStatus.DUPLICATE_INSTANCE, "Another instance is known under this UID."
         try:
             file = self._writer.commit(FileMeta(*uids, self._syntax, self._sender.ae_title))
         except SpoolError as error:

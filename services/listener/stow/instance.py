@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from services.common.header_scan import ScanError
 from services.common.identity import is_uid
-from services.listener.door.admission import PeerRule
+from services.listener.door.admission import REFUSE, PeerRule
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import SpoolError, SpoolWriter
 from services.listener.door.store import Taking
@@ -162,6 +162,11 @@ class PartReception:
         if head.transfer_syntax_uid not in syntaxes:
             problem = "The transfer syntax is not accepted."
             return Failed(FailureReason.TRANSFER_SYNTAX_NOT_SUPPORTED, problem, *named)
+        if stow.peer.conflicts == REFUSE and stow.taking.is_conflict(
+            sop_instance, self._writer.data_digest, head.transfer_syntax_uid
+        ):
+            problem = "Another instance is known under this UID."
+            return Failed(FailureReason.DUPLICATE_INSTANCE, problem, *named)
         # HTTP has no AE title: the peer's own, or its name, stands for one.
         title = stow.peer.ae_titles[0] if stow.peer.ae_titles else title_of(stow.peer.name)
         meta = FileMeta(*named, head.transfer_syntax_uid, title)

@@ -10,7 +10,7 @@ from services.common.http_server import HttpServer
 from services.common.settings import Settings
 from services.dimse.tls import TlsError, TlsFiles
 from services.listener.door.spool import Spool, SpoolError
-from services.listener.door.store import Taking, Tell
+from services.listener.door.store import IsConflict, Taking, Tell
 from services.listener.errors import ListenerError
 from services.listener.peers import admission_rules, tls_files
 from services.listener.presentation_contexts import VERIFICATION, accepted_contexts
@@ -23,13 +23,18 @@ _SPOOL = "stow"
 
 @contextmanager
 def open_stow_door(
-    settings: Settings, tell: Tell, *, finish_within_s: float
+    settings: Settings,
+    tell: Tell,
+    *,
+    finish_within_s: float,
+    is_conflict: IsConflict = lambda *_: False,
 ) -> Generator[HttpServer | None]:
     """Runs the door until the context is left; yields None where it is not asked for.
 
     Args:
         tell: called with each ``stored`` message before its sender hears of success, and with
             ``request_ended`` at the end of each request.
+        is_conflict: tells whether other bytes are known under a SOP Instance UID.
         finish_within_s: how long requests under way may go on after it is left.
 
     Raises:
@@ -53,7 +58,7 @@ def open_stow_door(
         settings=listener.stow,
         access_tokens=settings.access.tokens,
         rules=admission_rules(listener),
-        taking=Taking(spool, scheme(), settings.store.min_free_bytes, tell),
+        taking=Taking(spool, scheme(), settings.store.min_free_bytes, tell, is_conflict),
         contexts=contexts,
     )
     try:

@@ -25,6 +25,7 @@ class FailureReason(IntEnum):
     """Why an instance was not stored (PS3.18 table I.2-2)."""
 
     PROCESSING_FAILURE = 0x0110
+    DUPLICATE_INSTANCE = 0x0111
     SOP_CLASS_NOT_SUPPORTED = 0x0122
     OUT_OF_RESOURCES = 0xA700
     DATA_SET_MISMATCH = 0xA900
@@ -36,6 +37,8 @@ class FailureReason(IntEnum):
 REASON_MEANINGS: Mapping[FailureReason, str] = MappingProxyType(
     {
         FailureReason.PROCESSING_FAILURE: "Something that nobody planned. Sending again can help.",
+        FailureReason.DUPLICATE_INSTANCE: "Other data are known under the SOP Instance UID, and "
+        "the peer's policy (`listener.peers[].conflicts: refuse`) is to take none.",
         FailureReason.SOP_CLASS_NOT_SUPPORTED: "The SOP class is none that C-STORE accepts either.",
         FailureReason.OUT_OF_RESOURCES: "The disk did not take the instance or is nearly full, or "
         "the instance is larger than `listener.stow.max_instance_bytes`.",

@@ -84,8 +84,10 @@ def test_a_study_is_frozen_when_what_it_was_said_to_consist_of_is_there(
         association = associate(listener)
         for file in files:
             association.send_c_store(pydicom.dcmread(file))
-        assert peer.wait_for(1) == [(study_uid, 1)]  # the association is still open
+        assert listener.settle(20)
+        assert peer.announced == []  # the association may bring more
         association.release()
+        assert peer.wait_for(1) == [(study_uid, 1)]
         noted = intake.ExpectStudy(request, timeout=10)
         assert (noted.received, noted.revision, noted.frozen_now) == (len(files), 1, False)
     with lite_engine.connect() as connection:

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import Engine, func, select, text
 from structlog.testing import capture_logs
 
-from services.common.database import Base, InstanceRow, SeriesRow, StudyRow
+from services.common.database import Base, ConflictRow, InstanceRow, SeriesRow, StudyRow
 from services.common.headers import InstanceHeader
 from services.common.identity import IMPLEMENTATION_CLASS_UID
 from services.common.store import StudyStore
@@ -100,7 +100,7 @@ def test_other_bytes_under_a_known_uid_never_replace_the_first(
     assert (len(stored), counted("conflicting") - before) == (1, 1)
 
 
-def test_a_conflicting_instance_of_an_unknown_study_makes_no_study_of_it(
+def test_a_conflicting_instance_is_found_under_the_study_that_it_came_in(
     engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
     reception = receiving(engine, store)
@@ -108,7 +108,12 @@ def test_a_conflicting_instance_of_an_unknown_study_makes_no_study_of_it(
     reception.receive(offer(file))
     moved = offer(edit(file, StudyInstanceUID="2.25.5", SeriesInstanceUID="2.25.6"))
     assert reception.receive(moved) is StoreStatus.SUCCESS
-    assert (len(rows(engine, StudyRow)), len(rows(engine, SeriesRow))) == (1, 1)
+    assert "2.25.5" in {study.study_uid for study in rows(engine, StudyRow)}
+    assert "2.25.6" in {series.series_uid for series in rows(engine, SeriesRow)}
+    (conflict,) = rows(engine, ConflictRow)
+    assert (conflict.study_uid, conflict.series_uid) == ("2.25.5", "2.25.6")
+    assert conflict.differs == ["uids"]
+    assert store.exists(conflict.store_key)
     assert not (store.root / "studies" / "2.25.5").exists()
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from services.common.lifecycle import (
+    CONFLICT_TRANSITIONS,
     DELIVERY_TRANSITIONS,
     JOB_TRANSITIONS,
     REVISION_TRANSITIONS,
+    ConflictState,
     DeliveryState,
     JobState,
     LifecycleError,
@@ -24,6 +26,7 @@ _TABLES: list[tuple[type[StrEnum], Mapping[Any, frozenset[Any]]]] = [
     (RevisionState, REVISION_TRANSITIONS),
     (JobState, JOB_TRANSITIONS),
     (DeliveryState, DELIVERY_TRANSITIONS),
+    (ConflictState, CONFLICT_TRANSITIONS),
 ]
 _PAIRS = [(table, a, b) for states, table in _TABLES for a, b in product(states, states)]
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.orm import Session
 
-from services.common.database import FateRow, InstanceRow, JobRow
+from services.common.database import ConflictRow, FateRow, InstanceRow, JobRow, utc_now
 from services.common.fates import Verdict
 from services.common.headers import InstanceHeader
 from services.common.identity import derived_uid
@@ -31,7 +31,7 @@ from tests.builders.enhanced import enhanced_of
 from tests.builders.head_like import write_head_like
 from tests.builders.revisions import register_revision
 
-T1 = derived_uid("test", "study", "t1")
+T1, T2 = derived_uid("test", "study", "t1"), derived_uid("test", "study", "t2")
 
 
 class Place:
@@ -165,7 +165,7 @@ def test_object_that_the_disk_does_not_give_costs_its_own_series_only(
         patched.setattr(builtins, "open", refuse)
         patched.setattr(io, "open", refuse)
         assert len(place.select(study_uid).to_run) == 1
-        assert examine_study(place.context, study_uid) == [ReadySelection(MODEL, (T1,))]
+        assert examine_study(place.context, study_uid) == [ReadySelection(MODEL, (T1,), (T2,))]
     assert place.fates(1) == {unreadable: "internal_error"}
     assert revision_to_retry(place.engine, study_uid) == 1
 
@@ -189,5 +189,50 @@ def test_store_that_is_away_is_asked_again_and_then_costs_its_own_series_only(
     assert place.fates(1) == {unreadable: "internal_error"}
     assert len(asked) > 1
     asked.clear()
-    assert examine_study(place.context, study_uid) == [ReadySelection(MODEL, (T1,))]
+    assert examine_study(place.context, study_uid) == [ReadySelection(MODEL, (T1,), (T2,))]
     assert len(asked) == 1
+
+
+def test_a_series_of_which_several_images_share_a_uid_is_refused_by_name(
+    engine: Engine, tmp_path: Path
+) -> None:
+    place = Place(engine, tmp_path)
+    files = write_head_like(tmp_path, series="t1")
+    study_uid = register_revision(engine, files, store=place.store)
+    doubled(engine, study_uid)
+    select_stage(place.context, study_uid, 1)
+    with Session(engine) as session:
+        fate = session.scalars(select(FateRow)).one()
+    assert (fate.fate, fate.reason) == ("refused", "conflicting_images")
+    assert fate.reason_values["count"] == 1
+    with engine.begin() as connection:
+        connection.execute(update(ConflictRow).values(state="kept"))
+    register_revision(engine, files, 2, store=place.store)
+    assert len(select_stage(place.context, study_uid, 2).to_run) == 1
+
+
+def doubled(engine: Engine, study_uid: str) -> None:
+    """Another image came under the UID of the study's first one."""
+    with engine.begin() as connection:
+        kept = connection.execute(
+            select(InstanceRow.__table__).where(InstanceRow.study_uid == study_uid).limit(1)
+        ).one()
+        connection.execute(
+            insert(ConflictRow).values(
+                sop_instance_uid=kept.sop_instance_uid,
+                data_digest="0-1",
+                transfer_syntax_uid=kept.transfer_syntax_uid,
+                study_uid=study_uid,
+                series_uid=kept.series_uid,
+                sop_class_uid=kept.sop_class_uid,
+                kept_study_uid=study_uid,
+                kept_series_uid=kept.series_uid,
+                differs=["place", "pixels"],
+                among_own=True,
+                state="open",
+                times=1,
+                peer="MR1",
+                received_at=utc_now(),
+                last_received_at=utc_now(),
+            )
+        )
