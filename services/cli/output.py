@@ -11,7 +11,6 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
-from models.manifest import ModelError
 from services.common.errors import AxialError
 
 _P = ParamSpec("_P")
@@ -63,7 +62,14 @@ def reports_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return command(*args, **kwargs)
-        except (AxialError, ModelError) as error:
+        except AxialError as error:
             fail(str(error))
+        except Exception as error:
+            # Loaded only now: the manifests' room takes longer than many a command.
+            from models.manifest import ModelError
+
+            if isinstance(error, ModelError):
+                fail(str(error))
+            raise
 
     return wrapped

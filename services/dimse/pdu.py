@@ -24,7 +24,7 @@ APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 A.2.1
 _FIXED = struct.Struct(">H2x16s16s32x")
 _ITEM_HEAD = struct.Struct(">BxH")
 # Presentation contexts have odd ids of one byte (PS3.8 9.3.2.2): there are no more than these.
-_MOST_CONTEXTS = 128
+MOST_CONTEXTS = 128
 
 
 class MalformedPduError(Exception):
@@ -100,15 +100,15 @@ def parse_associate_request(body: bytes) -> AssociateRequest:
     application_context = ""
     contexts: list[ProposedContext] = []
     user: dict[str, object] = {}
-    for kind, value in _items(body[_FIXED.size :]):
+    for kind, value in items(body[_FIXED.size :]):
         if kind == 0x10:
-            application_context = _uid(value)
+            application_context = uid_text(value)
         elif kind == 0x20:
             contexts.append(_context(value))
         elif kind == 0x50:
             user = _user_information(value)
     ids = [context.context_id for context in contexts]
-    if not contexts or len(contexts) > _MOST_CONTEXTS or len(set(ids)) < len(ids):
+    if not contexts or len(contexts) > MOST_CONTEXTS or len(set(ids)) < len(ids):
         raise MalformedPduError("The A-ASSOCIATE-RQ has no presentation contexts, or one twice.")
     return AssociateRequest(
         protocol_version=version,
@@ -133,21 +133,21 @@ def associate_accept(
 
     The AE titles are sent back as they came (PS3.8 table 9-17).
     """
-    items = [_item(0x10, APPLICATION_CONTEXT.encode())]
+    parts = [item(0x10, APPLICATION_CONTEXT.encode())]
     for answer in answers:
         head = struct.pack(">BxBx", answer.context_id, answer.result)
-        items.append(_item(0x21, head + _item(0x40, answer.transfer_syntax.encode())))
+        parts.append(item(0x21, head + item(0x40, answer.transfer_syntax.encode())))
     user = [
-        _item(0x51, struct.pack(">I", max_pdu_bytes)),
-        _item(0x52, implementation_class_uid.encode()),
+        item(0x51, struct.pack(">I", max_pdu_bytes)),
+        item(0x52, implementation_class_uid.encode()),
     ]
     for uid, (scu, scp) in roles.items():
         name = uid.encode()
-        user.append(_item(0x54, struct.pack(">H", len(name)) + name + bytes((scu, scp))))
-    user.append(_item(0x55, implementation_version.encode()))
-    items.append(_item(0x50, b"".join(user)))
+        user.append(item(0x54, struct.pack(">H", len(name)) + name + bytes((scu, scp))))
+    user.append(item(0x55, implementation_version.encode()))
+    parts.append(item(0x50, b"".join(user)))
     fixed = struct.pack(">H2x", 1) + request_body[4:68]
-    return pdu(A_ASSOCIATE_AC, fixed + b"".join(items))
+    return pdu(A_ASSOCIATE_AC, fixed + b"".join(parts))
 
 
 def associate_reject(result: int, source: int, reason: int) -> bytes:
@@ -158,6 +158,11 @@ def associate_reject(result: int, source: int, reason: int) -> bytes:
 def abort(reason: int, source: int = 2) -> bytes:
     """An A-ABORT (PS3.8 9.3.8); source 2 is the service provider, 0 the service user."""
     return pdu(A_ABORT, bytes((0, 0, source, reason)))
+
+
+def release_request() -> bytes:
+    """An A-RELEASE-RQ (PS3.8 9.3.6)."""
+    return pdu(A_RELEASE_RQ, bytes(4))
 
 
 def release_response() -> bytes:
@@ -175,8 +180,33 @@ def pdu(kind: int, body: bytes) -> bytes:
     return PDU_HEAD.pack(kind, len(body)) + body
 
 
-def _items(data: bytes) -> list[tuple[int, bytes]]:
-    items: list[tuple[int, bytes]] = []
+def data_values(body: memoryview) -> list[tuple[int, int, memoryview]]:
+    """The presentation data values of a P-DATA-TF (PS3.8 9.3.5): context id, control, fragment.
+
+    Raises:
+        MalformedPduError: one ends before its head, or contradicts its length.
+    """
+    found: list[tuple[int, int, memoryview]] = []
+    at, end = 0, len(body)
+    while at < end:
+        if at + PDV_HEAD.size > end:
+            raise MalformedPduError("A presentation data value ends before its head.")
+        length, context_id, control = PDV_HEAD.unpack_from(body, at)
+        stop = at + 4 + length
+        if length < 2 or stop > end:
+            raise MalformedPduError("A presentation data value contradicts its length.")
+        found.append((context_id, control, body[at + PDV_HEAD.size : stop]))
+        at = stop
+    return found
+
+
+def items(data: bytes) -> list[tuple[int, bytes]]:
+    """Items (PS3.8 9.3.2), one after the other: type and value.
+
+    Raises:
+        MalformedPduError: their lengths contradict what holds them.
+    """
+    found: list[tuple[int, bytes]] = []
     at = 0
     while at < len(data):
         if at + _ITEM_HEAD.size > len(data):
@@ -185,9 +215,9 @@ def _items(data: bytes) -> list[tuple[int, bytes]]:
         at += _ITEM_HEAD.size
         if at + length > len(data):
             raise MalformedPduError(f"Item {kind:02X}H is longer than what holds it.")
-        items.append((kind, data[at : at + length]))
+        found.append((kind, data[at : at + length]))
         at += length
-    return items
+    return found
 
 
 def _context(value: bytes) -> ProposedContext:
@@ -197,11 +227,11 @@ def _context(value: bytes) -> ProposedContext:
         raise MalformedPduError("A presentation context has an even id.")
     abstract: list[str] = []
     syntaxes: list[str] = []
-    for kind, name in _items(value[4:]):
+    for kind, name in items(value[4:]):
         if kind == 0x30:
-            abstract.append(_uid(name))
+            abstract.append(uid_text(name))
         elif kind == 0x40:
-            syntaxes.append(_uid(name))
+            syntaxes.append(uid_text(name))
     if len(abstract) != 1 or not syntaxes:
         raise MalformedPduError("A presentation context lacks its abstract or transfer syntax.")
     return ProposedContext(value[0], abstract[0], tuple(syntaxes))
@@ -210,29 +240,31 @@ def _context(value: bytes) -> ProposedContext:
 def _user_information(value: bytes) -> dict[str, object]:
     user: dict[str, object] = {}
     roles: dict[str, tuple[int, int]] = {}
-    for kind, item in _items(value):
+    for kind, part in items(value):
         if kind == 0x51:
-            if len(item) != 4:
+            if len(part) != 4:
                 raise MalformedPduError("The maximum length has no four bytes.")
-            user["max_pdu_bytes"] = int.from_bytes(item, "big")
+            user["max_pdu_bytes"] = int.from_bytes(part, "big")
         elif kind == 0x52:
-            user["implementation_class_uid"] = _uid(item)
+            user["implementation_class_uid"] = uid_text(part)
         elif kind == 0x55:
-            user["implementation_version"] = item.decode("ascii", "replace").strip("\0 ")
+            user["implementation_version"] = part.decode("ascii", "replace").strip("\0 ")
         elif kind == 0x54:
-            length = int.from_bytes(item[:2], "big")
-            if len(item) != length + 4:
+            length = int.from_bytes(part[:2], "big")
+            if len(part) != length + 4:
                 raise MalformedPduError("A role selection contradicts its length.")
-            roles[_uid(item[2 : 2 + length])] = (item[-2] & 1, item[-1] & 1)
+            roles[uid_text(part[2 : 2 + length])] = (part[-2] & 1, part[-1] & 1)
     user["roles"] = roles
     return user
 
 
-def _item(kind: int, value: bytes) -> bytes:
+def item(kind: int, value: bytes) -> bytes:
+    """An item of a type around its value."""
     return _ITEM_HEAD.pack(kind, len(value)) + value
 
 
-def _uid(value: bytes) -> str:
+def uid_text(value: bytes) -> str:
+    """A UID as it stands in an item, without what pads it."""
     return value.decode("ascii", "replace").rstrip("\0 ")
 
 

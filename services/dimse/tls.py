@@ -117,6 +117,27 @@ class TlsFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientTlsFiles:
+    """What calls another system over TLS; paths of PEM files.
+
+    Attributes:
+        trusted_certificates: of those who may sign the other system's.
+        certificate: ours, with its chain; None where the other system asks for none.
+        key: its private key; None when it stands in the certificate's file.
+        revocation_list: lists of all of those; None leaves revocation unchecked.
+        profile: a key of `PROFILES`.
+        check_host_name: whether its certificate must name the host that is called.
+    """
+
+    trusted_certificates: str
+    certificate: str | None = None
+    key: str | None = None
+    revocation_list: str | None = None
+    profile: str = "bcp195"
+    check_host_name: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class PeerCertificate:
     """The verified certificate at the other end of a TLS connection.
 
@@ -176,20 +197,49 @@ def make_context(files: TlsFiles) -> ssl.SSLContext:
     Raises:
         TlsError: a file is missing, is no PEM, or the key is not the certificate's.
     """
-    profile = PROFILES[files.profile]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if not profile.tls_1_3:
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(":".join(profile.suites))
-    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_COMPRESSION
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
+    context = _by_profile(ssl.PROTOCOL_TLS_SERVER, files.profile)
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 0  # TLS 1.3
     context.verify_mode = ssl.CERT_REQUIRED
-    if any(suite in profile.suites for suite in _DHE):
+    if any(suite in PROFILES[files.profile].suites for suite in _DHE):
         _load_dh_parameters(context)
-    _load(context, files)
+    _load_certificate(context, files.certificate, files.key)
+    _load_trusted(context, files.trusted_certificates, files.revocation_list)
     return context
+
+
+def make_client_context(files: ClientTlsFiles) -> ssl.SSLContext:
+    """A client's context by the profile, that wants a certificate of the server.
+
+    Raises:
+        TlsError: a file is missing, is no PEM, or the key is not the certificate's.
+    """
+    context = _by_profile(ssl.PROTOCOL_TLS_CLIENT, files.profile)
+    context.check_hostname = files.check_host_name
+    if files.certificate is not None:
+        _load_certificate(context, files.certificate, files.key)
+    _load_trusted(context, files.trusted_certificates, files.revocation_list)
+    return context
+
+
+def wrap_client(
+    context: ssl.SSLContext, connection: socket.socket, host: str, timeout_s: float
+) -> ssl.SSLSocket:
+    """Does the client's side of the handshake; what owns the connection from now on.
+
+    Raises:
+        TlsError: no handshake, or none in time; the connection is closed.
+    """
+    name = host if context.check_hostname else None
+    try:
+        secured = context.wrap_socket(
+            connection, server_hostname=name, do_handshake_on_connect=False
+        )
+    except (OSError, ValueError) as error:
+        connection.close()
+        raise _no_connection(error) from error
+    shake_hands(secured, timeout_s)
+    return secured
 
 
 def wrap(context: ssl.SSLContext, connection: socket.socket) -> ssl.SSLSocket:
@@ -242,23 +292,36 @@ def read_certificate(encoded: bytes, parsed: Mapping[str, Any]) -> PeerCertifica
     return PeerCertificate(names[-1] if names else None, hashlib.sha256(encoded).hexdigest())
 
 
-def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
+def _by_profile(protocol: int, name: str) -> ssl.SSLContext:
+    profile = PROFILES[name]
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not profile.tls_1_3:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(":".join(profile.suites))
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
     try:
         # An empty passphrase: a locked key is an error, not a question at a terminal.
-        context.load_cert_chain(files.certificate, files.key, password="")
+        context.load_cert_chain(certificate, key, password="")
     except OSError as error:
-        raise _unusable("The certificate and its key", files.certificate, error) from error
+        raise _unusable("The certificate and its key", certificate, error) from error
+
+
+def _load_trusted(context: ssl.SSLContext, trusted: str, revoked: str | None) -> None:
     try:
-        context.load_verify_locations(files.trusted_certificates)
+        context.load_verify_locations(trusted)
     except OSError as error:
-        what = "The trusted certificates"
-        raise _unusable(what, files.trusted_certificates, error) from error
-    if files.revocation_list is None:
+        raise _unusable("The trusted certificates", trusted, error) from error
+    if revoked is None:
         return
     try:
-        context.load_verify_locations(files.revocation_list)
+        context.load_verify_locations(revoked)
     except OSError as error:
-        raise _unusable("The revocation list", files.revocation_list, error) from error
+        raise _unusable("The revocation list", revoked, error) from error
     context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
 
 

@@ -7,17 +7,24 @@ moved only when what is left of the buffer cannot hold the rest of a PDU.
 from __future__ import annotations
 
 import mmap
+import select
 import socket
 import ssl
 import struct
 import time
+from collections.abc import Sequence
 
 from services.dimse.pdu import PDU_HEAD, MalformedPduError
 
 # What one call may bring: several PDUs of the size that common senders use at most.
 _READ_AHEAD = 128 << 10
+# What a peer must take of what is sent to it while it is waited for.
+_LEAST_PROGRESS = 64 << 10
 # An A-ASSOCIATE-RQ with 128 contexts of 20 transfer syntaxes each has 180 KB.
 _REQUEST_LIMIT = 512 << 10
+
+
+Buffer = bytes | memoryview
 
 
 class ConnectionLostError(Exception):
@@ -40,11 +47,13 @@ class Wire:
         self._start = 0
         self._end = 0
         self._secure = isinstance(connection, ssl.SSLSocket)
+        self._patience_s = 0.0
         # The answers are small and awaited; ours must not wait for more to send.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def set_patience(self, seconds: float) -> None:
         """How long a read or a write may wait for the peer."""
+        self._patience_s = seconds
         if self._secure:
             self._connection.settimeout(seconds)
             return
@@ -87,6 +96,54 @@ class Wire:
             self._connection.sendall(data)
         except OSError as error:
             raise ConnectionLostError from error
+
+    def send_parts(self, parts: Sequence[Buffer]) -> None:
+        """Sends buffers one after the other, in one call where the connection can.
+
+        Within the patience, some of it must be taken, at least `_LEAST_PROGRESS` of what is left.
+
+        Raises:
+            ConnectionLostError: the peer is gone.
+            SilentPeerError: it takes nothing, or next to nothing.
+        """
+        try:
+            if self._secure:
+                self._send_secured(b"".join(parts))
+            else:
+                self._send_gathered(parts)
+        except (TimeoutError, BlockingIOError, ssl.SSLWantWriteError) as error:
+            raise SilentPeerError from error
+        except OSError as error:
+            raise ConnectionLostError from error
+
+    def _send_gathered(self, parts: Sequence[Buffer]) -> None:
+        left = sum(map(len, parts))
+        since, deadline = 0, time.monotonic() + self._patience_s
+        while True:
+            try:
+                sent = self._connection.sendmsg(parts, (), socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                sent = 0
+            left -= sent
+            if left == 0:
+                return
+            since += sent
+            if since >= _LEAST_PROGRESS:
+                since, deadline = 0, time.monotonic() + self._patience_s
+            parts = _behind(parts, sent)
+            self._await_room(deadline)
+
+    def _await_room(self, deadline: float) -> None:
+        poll = select.poll()  # select.select knows no descriptor above 1023
+        poll.register(self._connection, select.POLLOUT)
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or not poll.poll(left_s * 1000):
+            raise SilentPeerError
+
+    def _send_secured(self, data: bytes) -> None:
+        view = memoryview(data)
+        for at in range(0, len(view), _LEAST_PROGRESS):
+            self._connection.sendall(view[at : at + _LEAST_PROGRESS])
 
     def drain(self, deadline: float) -> None:
         """Waits until the peer closes the connection, at most until `deadline`."""
@@ -132,3 +189,12 @@ class Wire:
         if got == 0:
             raise ConnectionLostError
         return got
+
+
+def _behind(parts: Sequence[Buffer], sent: int) -> list[Buffer]:
+    """What is left of the parts after so many bytes."""
+    for number, part in enumerate(parts):
+        if sent < len(part):
+            return [memoryview(part)[sent:], *parts[number + 1 :]]
+        sent -= len(part)
+    return []

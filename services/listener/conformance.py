@@ -13,6 +13,7 @@ from pydicom.uid import UID
 
 from services.common.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from services.common.settings import Destination, ListenerSettings
+from services.dimse.statuses import STORE_STATUSES, Outcome, StatusRange
 from services.listener.conformance_stow import render_stow
 from services.listener.conformance_tls import render_tls
 from services.listener.door.admission import Rejection
@@ -30,24 +31,10 @@ SENT_SOP_CLASSES: tuple[tuple[str, str], ...] = (
 )
 # Proposed for each of them in presentation contexts of their own.
 SENT_TRANSFER_SYNTAXES = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
-# How answers to a C-STORE are taken: (first, last, what follows).
-TAKEN_STATUSES: tuple[tuple[int, int, str], ...] = (
-    (0x0000, 0x0001, "delivered"),
-    (0x0107, 0x0107, "delivered"),
-    (0x0110, 0x0110, "retry"),
-    (0x0111, 0x0111, "delivered"),
-    (0x0122, 0x0122, "permanent"),
-    (0x0124, 0x0124, "permanent"),
-    (0x0213, 0x0213, "retry"),
-    (0xA700, 0xA7FF, "retry"),
-    (0xA900, 0xA9FF, "permanent"),
-    (0xB000, 0xBFFF, "delivered"),
-    (0xC000, 0xCFFF, "permanent"),
-)
 _WHAT_FOLLOWS = {
-    "delivered": "The delivery is done.",
-    "retry": "Sent again later, with growing waits, until the attempts are used up.",
-    "permanent": "The delivery is dead and waits for a person (`axial resend`).",
+    Outcome.DELIVERED: "The delivery is done.",
+    Outcome.RETRY: "Sent again later, with growing waits, until the attempts are used up.",
+    Outcome.PERMANENT: "The delivery is dead and waits for a person (`axial resend`).",
 }
 
 # Result, source, reason of PS3.8 table 9-21 -> the standard's name of the reason.
@@ -171,15 +158,20 @@ before report), and releases it.
 
 Explicit and Implicit VR Little Endian are proposed in presentation contexts of their own.
 
-| answer | what follows |
-|---|---|
+The asynchronous operations window is not negotiated: one instance at a time is under way. PDUs are
+as long as the receiver takes, at most 1 MiB. With `destinations[].tls` the association is made over
+TLS, by the profiles above.
+
+| answer | means | what follows |
+|---|---|---|
 {taken}
-| no association, aborted association, no answer in time | {retry} |
-| no presentation context accepted for the SOP class | {permanent} |
+| any other | unknown to PS3.4 and PS3.7 | {retry} |
+| no association, aborted association, no answer in time | | {retry} |
+| no presentation context accepted for the SOP class | | {permanent} |
 
 Waits: `connect_timeout_s` ({connect:g} s) for the association, `response_timeout_s` ({response:g}
-s) for an answer; {attempts} attempts. UIDs of results derive from the analysis: the same object
-is sent again under the same SOP instance UID.
+s) for an answer and for each 64 KiB to be taken; {attempts} attempts. UIDs of results derive from
+the analysis: the same object is sent again under the same SOP instance UID.
 """
 
 
@@ -222,15 +214,19 @@ def _render_scu() -> str:
     return _SCU.format(
         sent=_rows((UID(uid).name, f"`{uid}`", what, syntaxes) for uid, what in SENT_SOP_CLASSES),
         taken=_rows(
-            (f"{first:04X}" if first == last else f"{first:04X} to {last:04X}", _WHAT_FOLLOWS[what])
-            for first, last, what in TAKEN_STATUSES
+            (_range(entry), entry.meaning, _WHAT_FOLLOWS[entry.outcome]) for entry in STORE_STATUSES
         ),
-        retry=_WHAT_FOLLOWS["retry"],
-        permanent=_WHAT_FOLLOWS["permanent"],
+        retry=_WHAT_FOLLOWS[Outcome.RETRY],
+        permanent=_WHAT_FOLLOWS[Outcome.PERMANENT],
         connect=fields["connect_timeout_s"].default,
         response=fields["response_timeout_s"].default,
         attempts=fields["max_attempts"].default,
     )
+
+
+def _range(entry: StatusRange) -> str:
+    first, last = f"{entry.first:04X}", f"{entry.last:04X}"
+    return first if first == last else f"{first} to {last}"
 
 
 def _rows(rows: Iterable[Iterable[str]]) -> str:

@@ -14,7 +14,14 @@ from rich.table import Table
 from tests.benchmarks.rows import Row, machine
 
 # Modules with a function `rows() -> list[Row]`.
-BENCHMARKS = ("whole_pipeline", "whole_stack", "whole_demo", "receive_engine", "receive_volume")
+BENCHMARKS = (
+    "whole_pipeline",
+    "whole_stack",
+    "whole_demo",
+    "receive_engine",
+    "receive_sending",
+    "receive_volume",
+)
 OUT = Path("build/bench")
 
 

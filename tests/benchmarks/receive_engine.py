@@ -50,7 +50,7 @@ def rows() -> list[Row]:
         servers = deque([ours, *peers])
         rates: Rates = {}
         cpu: list[float] = []
-        files = _Files(scratch.folder())
+        files = CtSets(scratch.folder())
         for _ in range(_REPEATS):
             for associations in _ASSOCIATIONS:
                 sent = files.next()
@@ -129,7 +129,7 @@ def _send(
 
 
 def _cpu_of(
-    ours: Ours, files: _Files, found: list[float]
+    ours: Ours, files: CtSets, found: list[float]
 ) -> Callable[[Callable[[], float]], float]:
     """Measures the CPU time of all our processes until every instance is in the store."""
 
@@ -144,7 +144,7 @@ def _cpu_of(
     return around
 
 
-def _await_settled(ours: Ours, files: _Files) -> None:
+def _await_settled(ours: Ours, files: CtSets) -> None:
     deadline = time.monotonic() + _SETTLED_WITHIN_S
     while not ours.settled(files.sets * _INSTANCES):
         if time.monotonic() > deadline:
@@ -164,11 +164,12 @@ def _peak_mb(process: psutil.Process) -> float:
     return process.memory_info().rss / 1e6
 
 
-class _Files:
+class CtSets:
     """Sets of CT slices; each set is a series of its own, so that nothing is sent twice."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, instances: int = _INSTANCES, side: int = _SIDE) -> None:
+        self.folder = folder
+        self._instances, self._side = instances, side
         self._random = np.random.default_rng(1)
         self.sets = 0
         self.size = 0
@@ -177,8 +178,8 @@ class _Files:
         """Writes the next set over the one before."""
         self.sets += 1
         paths: list[str] = []
-        for number in range(_INSTANCES):
-            path = self._folder / f"{number:04d}.dcm"
+        for number in range(self._instances):
+            path = self.folder / f"{number:04d}.dcm"
             self._slice(number).save_as(path, enforce_file_format=True)
             paths.append(str(path))
         self.size = os.path.getsize(paths[0])  # noqa: PTH202 - paths are text here
@@ -198,12 +199,12 @@ class _Files:
         data.ImagePositionPatient = [-250, -250, number * 0.5]
         data.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
         data.PixelSpacing, data.SliceThickness = [0.97, 0.97], 0.5
-        data.Rows = data.Columns = _SIDE
+        data.Rows = data.Columns = self._side
         data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
         data.BitsAllocated = data.BitsStored = 16
         data.HighBit, data.PixelRepresentation = 15, 1
         data.RescaleSlope, data.RescaleIntercept, data.RescaleType = 1, -1024, "HU"
-        values = self._random.integers(0, 4096, _SIDE * _SIDE, dtype=np.int16)
+        values = self._random.integers(0, 4096, self._side * self._side, dtype=np.int16)
         data.PixelData = values.tobytes()
         meta = FileMetaDataset()
         meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -13,7 +13,7 @@ from pathlib import Path
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-from services.dimse import commands
+from services.dimse.commands import C_STORE_RQ
 from services.listener.statuses import StoreStatus
 from tests.builders.raw_sender import RawSender
 from tests.builders.series import sound_series
@@ -125,7 +125,6 @@ def store(sender: RawSender, instance: Instance) -> int:
     """Sends an instance; the response's status."""
     uids = {"sop_class": MRImageStorage, "instance": instance.sop_instance_uid}
     sender.send(
-        values(_CONTEXT, 3, command(commands.C_STORE_RQ, **uids))
-        + values(_CONTEXT, 2, instance.data)
+        values(_CONTEXT, 3, command(C_STORE_RQ, **uids)) + values(_CONTEXT, 2, instance.data)
     )
     return sender.status()

@@ -18,7 +18,9 @@ from typing import Any
 import yaml
 
 from services.common.settings import Settings, load_settings
-from services.listener.sender import SendReport, find_instances, send_instances
+from services.dimse.files import find_instances
+from services.dimse.line import Call
+from services.dimse.sending import SendReport, send_instances
 from tests.builders.network import free_port
 from tests.builders.trust import CERTIFICATES, credentials
 
@@ -79,13 +81,8 @@ class ListenerProcess:
 
     def send(self, folder: Path) -> SendReport:
         """Sends the instances of a folder once."""
-        return send_instances(
-            find_instances(folder),
-            host="127.0.0.1",
-            port=self.settings.listener.port,
-            called="AXIAL",
-            calling="TEST",
-        )
+        call = Call("127.0.0.1", self.settings.listener.port, "AXIAL", "TEST")
+        return send_instances(find_instances(folder), call)
 
     def readiness(self) -> dict[str, Any]:
         """What /readyz says."""

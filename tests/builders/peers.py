@@ -21,6 +21,10 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import Verification  # pyright: ignore[reportAttributeAccessIssue]
 
 from services.common.settings import Destination
+from services.dimse.errors import AssociationError
+from services.dimse.line import Call
+from services.dimse.pdu import ProposedContext
+from services.dimse.requestor import VERIFICATION, Association
 from tests.builders.network import free_port
 
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -203,15 +207,13 @@ def orthanc(folder: Path, *, nodelay: bool = True) -> Generator[Orthanc]:
 
 def echo(port: int) -> bool:
     """Whether somebody answers C-ECHO."""
-    entity = AE(ae_title="TEST")
-    entity.add_requested_context(Verification)
-    entity.connection_timeout = 1
-    association = entity.associate("127.0.0.1", port, ae_title="PACS")
-    if not association.is_established:
+    call = Call("127.0.0.1", port, "PACS", "TEST", connect_timeout_s=1.0, answer_timeout_s=5.0)
+    context = ProposedContext(1, VERIFICATION, ("1.2.840.10008.1.2",))
+    try:
+        with Association(call, [context]) as association:
+            return association.echo() == 0x0000
+    except AssociationError:
         return False
-    association.send_c_echo()
-    association.release()
-    return True
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:

@@ -20,7 +20,9 @@ from services.cli.stack import running_state
 from services.cli.stack.detached import DetachedStack
 from services.cli.stack.local_settings import free_port, local_settings, write_settings
 from services.common.settings import Settings, load_settings
-from services.listener.sender import SendError, SendReport, find_instances, send_instances
+from services.dimse.files import find_instances
+from services.dimse.line import Call
+from services.dimse.sending import SendError, SendReport, send_instances
 
 CHECKOUT = Path(__file__).parents[2]
 SENDER = "SENDER"
@@ -51,13 +53,8 @@ class StackUnderTest:
     def send(self, folder: Path) -> SendReport:
         """Sends a folder once."""
         listener = self.settings.listener
-        return send_instances(
-            find_instances(folder),
-            host=listener.host,
-            port=listener.port,
-            called=listener.ae_title,
-            calling=SENDER,
-        )
+        call = Call(listener.host, listener.port, listener.ae_title, SENDER)
+        return send_instances(find_instances(folder), call)
 
     def send_until_taken(self, folder: Path) -> None:
         """Sends as a PACS does: what was not acknowledged is sent again."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pydicom
 import pytest
-from pydicom.uid import MRImageStorage
-from pynetdicom import AE
 
+from tests.builders.front_door import associate_at
 from tests.e2e.heads import study_uid, write_head
 from tests.e2e.stack import SEG, SENDER, SR, StackUnderTest, running_stack
 
@@ -23,19 +20,6 @@ def patient_stack(tmp_path: Path) -> Generator[StackUnderTest]:
         yield stack
 
 
-@contextmanager
-def association_to(stack: StackUnderTest) -> Generator[Any]:
-    listener = stack.settings.listener
-    entity = AE(ae_title=SENDER)
-    entity.add_requested_context(MRImageStorage)
-    association = entity.associate(listener.host, listener.port, ae_title=listener.ae_title)
-    assert association.is_established
-    try:
-        yield association
-    finally:
-        association.release()
-
-
 def test_the_result_of_a_wanted_series_is_delivered_before_the_next_series_ends(
     patient_stack: StackUnderTest, tmp_path: Path
 ) -> None:
@@ -43,17 +27,16 @@ def test_the_result_of_a_wanted_series_is_delivered_before_the_next_series_ends(
     wanted = write_head(tmp_path, "wanted", series="t1", number=2)
     other = write_head(tmp_path, "wanted", series="flair", number=3, description="T2 FLAIR")
     half = len(other) // 2
-    with association_to(stack) as association:
-        for file in [*wanted, *other[:half]]:
-            assert association.send_c_store(pydicom.dcmread(file)).Status == 0x0000
+    listener = stack.settings.listener
+    with associate_at(listener.host, listener.port, listener.ae_title, SENDER) as association:
+        association.store_all([*wanted, *other[:half]])
         study = stack.wait(uid, _delivered, "be delivered while its second series arrives")
         assert (study["state"], study["revision"]) == ("receiving", 1)
         (revision,) = study["revisions"]
         assert (revision["trigger"], revision["instances"]) == ("wanted", len(wanted))
         assert [fate["reason"] for fate in study["fate"]] == ["segmented"]
         assert len(stack.in_pacs(uid, SEG)) == len(stack.in_pacs(uid, SR)) == 1
-        for file in other[half:]:
-            assert association.send_c_store(pydicom.dcmread(file)).Status == 0x0000
+        association.store_all(other[half:])
     stack.client.post(f"/api/v1/studies/{uid}/complete")
     study = stack.wait_until_done(uid, revision=2)
     triggers = [(item["trigger"], item["instances"]) for item in study["revisions"]]

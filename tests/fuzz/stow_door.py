@@ -12,6 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from services.common.headers import scheme
+from services.common.part10_head import HeadError, read_head
 from services.listener.door.admission import PeerRule
 from services.listener.door.spool import Spool
 from services.listener.door.store import Taking
@@ -24,7 +25,6 @@ from services.listener.stow.multipart import (
     PartEnded,
     parse_media_type,
 )
-from services.listener.stow.part10_head import HeadError, read_head
 from services.listener.stow.request import StowRequest
 from services.listener.stow.response import JSON_TYPE, XML_TYPE, negotiate, render, status_of
 from tests.fuzz.dicom_door import CT, SYNTAXES

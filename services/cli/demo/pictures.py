@@ -14,8 +14,8 @@ from services.cli.demo.received import ReceivedObject, find_results, read_segmen
 from services.cli.output import CommandError
 from services.common.fates import Refusal
 from services.common.headers import read_registration
+from services.dimse.files import find_instances
 from services.imaging import GeometryLimits, Volume, read_series
-from services.listener.sender import find_instances
 
 
 def write_pictures(

@@ -23,7 +23,9 @@ from services.cli.stack import running_state
 from services.cli.stack.detached import DetachedStack
 from services.cli.stack.local_settings import free_port, local_settings, write_settings
 from services.common.settings import Settings, load_settings
-from services.listener.sender import FoundInstance, SendReport, find_instances, send_instances
+from services.dimse.files import FoundInstance, find_instances
+from services.dimse.line import Call
+from services.dimse.sending import SendReport, send_instances
 
 DEFAULT_FOLDER = Path("build/demo")
 PACS_NAME = "stand-in-pacs"
@@ -135,10 +137,7 @@ def _send(demo: DemoStack, instances: list[FoundInstance]) -> SendReport:
 
         report = send_instances(
             instances,
-            host=listener.host,
-            port=listener.port,
-            called=listener.ae_title,
-            calling=_SENDER,
+            Call(listener.host, listener.port, listener.ae_title, _SENDER),
             on_sent=on_sent,
         )
         if report.failed:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from services.cli.output import coloured, console
-from services.listener.sender import SendReport
+from services.dimse.sending import SendReport
 
 
 def show_results(studies: list[dict[str, Any]], report: SendReport) -> None:

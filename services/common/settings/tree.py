@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, StringConstraints, model_validator
 
 from services.common.settings.access import AccessToken, GatewaySettings
+from services.common.settings.destinations import Destination
 from services.common.settings.group import AeTitle, Group, Port, SecretUrl
 from services.common.settings.peers import (
     AuditSettings,
@@ -142,38 +143,6 @@ class OrchestratorSettings(Group):
     """Attempts to reach the reporting service before a job fails."""
     health_port: Port = 51062
     """/healthz, /readyz and /metrics."""
-
-
-class Destination(Group):
-    """A system that results are sent to."""
-
-    name: str
-    """What people call it."""
-    ae_title: AeTitle
-    """Its AE title."""
-    host: str
-    """Its address."""
-    port: Annotated[int, Field(ge=1, le=65535)]
-    """Its DICOM port."""
-    calling_ae_title: AeTitle = "AXIAL"
-    """The AE title we call with."""
-    kinds: tuple[Literal["SEG", "SR"], ...] = ("SEG", "SR")
-    """Kinds of results it gets."""
-    keep_empty_frames: bool = False
-    """Write SEG frames without any voxel too. Some older viewers pair frames by index."""
-    key_slice_regions: bool = False
-    """Write the SR with an outline of each structure in its key slice instead of a reference to
-    the segment. OHIF cannot open reports without such a region; archives want the reference."""
-    max_attempts: Annotated[int, Field(ge=1)] = 12
-    """Attempts before a delivery is dead and waits for a person (`axial resend`)."""
-    first_backoff_s: Annotated[float, Field(gt=0)] = 1.0
-    """Wait after the first failed attempt; doubles each time, with jitter."""
-    longest_backoff_s: Annotated[float, Field(gt=0)] = 600.0
-    """The longest wait between two attempts."""
-    connect_timeout_s: Annotated[float, Field(gt=0)] = 10.0
-    """The longest wait for the association."""
-    response_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """The longest wait for one C-STORE response."""
 
 
 class ReportingSettings(Group):

@@ -170,22 +170,13 @@ class Association:
         )
 
     def _take_values(self, body: memoryview) -> None:
-        at, end = 0, len(body)
-        while at < end:
-            if at + pdu.PDV_HEAD.size > end:
-                raise MalformedPduError("A presentation data value ends before its head.")
-            length, context_id, control = pdu.PDV_HEAD.unpack_from(body, at)
-            stop = at + 4 + length
-            if length < 2 or stop > end:
-                raise MalformedPduError("A presentation data value contradicts its length.")
+        for context_id, control, fragment in pdu.data_values(body):
             if context_id not in self._syntaxes:
                 raise MalformedPduError("A presentation data value of no accepted context.")
-            fragment = body[at + pdu.PDV_HEAD.size : stop]
             if control & 1:
                 self._take_command(fragment, context_id, last=bool(control & 2))
             else:
                 self._take_data(fragment, context_id, last=bool(control & 2))
-            at = stop
 
     def _take_command(self, fragment: memoryview, context_id: int, *, last: bool) -> None:
         if self._store is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from services.common.header_scan import ScanError
 from services.common.identity import is_uid
+from services.common.part10_head import HeadError, Part10Head, read_head
 from services.listener.door.admission import REFUSE, PeerRule
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import SpoolError, SpoolWriter
@@ -18,7 +19,6 @@ from services.listener.door.store import Taking
 from services.listener.door.stored import HEAD_BYTES, scan_written, stored_message
 from services.listener.quiet_periods import title_of
 from services.listener.stow.multipart import MultipartError, parse_media_type
-from services.listener.stow.part10_head import HeadError, Part10Head, read_head
 from services.listener.stow.response import Failed, FailureReason, Outcome, Stored
 
 DICOM_TYPE = "application/dicom"

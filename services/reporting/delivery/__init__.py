@@ -6,10 +6,10 @@ then it is dead, visible, and can be sent again. Sending twice is harmless: UIDs
 work, so that a destination gets the same object.
 """
 
+from services.dimse.statuses import STORE_STATUSES, Outcome, judge_status
 from services.reporting.delivery.dispatch import Deliveries, open_deliveries
 from services.reporting.delivery.queue import DeliveryQueue, Parcel
 from services.reporting.delivery.rows import Delivery
-from services.reporting.delivery.statuses import STORE_STATUSES, Outcome, judge_status
 
 __all__ = [
     "STORE_STATUSES",

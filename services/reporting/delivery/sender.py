@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from ssl import SSLContext
 
-import pydicom
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, evt
-from pynetdicom.presentation import build_context
-
-from services.common.identity import (
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION_NAME,
-    sha256_hex,
-)
+from services.common.part10_head import MAX_HEAD_BYTES, HeadError, Part10Head, read_head
 from services.common.settings import Destination
-from services.reporting.delivery.line import Line
-from services.reporting.delivery.statuses import Outcome, judge_status
+from services.common.transcoding import ALTERNATIVES, EXPLICIT, IMPLICIT, data_set_in
+from services.dimse import requestor
+from services.dimse.endings import NEVER_ACCEPTED, context_result_in_words
+from services.dimse.errors import AssociationError, SourceError
+from services.dimse.line import Call
+from services.dimse.pdu import ProposedContext
+from services.dimse.requestor import StoreRequest
+from services.dimse.statuses import Outcome, judge_status
+from services.dimse.tls import ClientTlsFiles, TlsError, make_client_context
+from services.reporting.delivery.rows import Delivery
 
-# PS3.8 9.3.3.2: results of a presentation context that no other attempt will change.
-_NEVER_ACCEPTED = {3: "does not take this SOP class", 4: "takes none of our transfer syntaxes"}
-
-# Added to a deadline before the line is cut: pynetdicom's own comes first and aborts politely.
-_ABORT_S = 0.5
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,67 +46,87 @@ class AssociationFailed(Exception):
 class Association:
     """An open association with a destination; made by `associate`."""
 
-    def __init__(self, association: Any, destination: Destination, line: Line) -> None:
+    def __init__(self, association: requestor.Association) -> None:
         self._association = association
-        self._destination = destination
-        self._line = line
 
-    def store(self, file: Path, digest: str, sop_class_uid: str) -> Attempt:
+    def store(
+        self, file: Path, delivery: Delivery, on_progress: Callable[[], None] | None = None
+    ) -> Attempt:
         """Sends one object and waits for the answer.
 
+        A file that is not, byte for byte, the one that was registered does not leave.
+
         Args:
-            digest: SHA-256 of the file as it was registered; a file that changed does not leave.
+            on_progress: called for each megabyte that the destination took.
         """
-        refused = self._refused(sop_class_uid)
+        refused = self._refused(delivery.sop_class_uid)
         if refused is not None:
             return refused
         try:
-            content = file.read_bytes()
+            with file.open("rb", buffering=0) as stream:
+                if _digest(stream) != delivery.digest:
+                    return Attempt(Outcome.PERMANENT, "the file is not the one that was checked")
+                return self._store(stream, delivery, on_progress)
         except OSError as error:
             return Attempt(Outcome.PERMANENT, f"the file cannot be read: {error.strerror}")
-        if sha256_hex(content) != digest:
-            return Attempt(Outcome.PERMANENT, "the file is not the one that was checked")
-        if not self._association.is_established:
-            return Attempt(Outcome.RETRY, "the destination closed the association")
-        try:
-            dataset = pydicom.dcmread(io.BytesIO(content))
-            with self._line.within(self._destination.response_timeout_s + _ABORT_S):
-                status = self._association.send_c_store(dataset)
-        except RuntimeError:
-            return Attempt(Outcome.RETRY, "the destination closed the association")
-        except Exception as error:  # noqa: BLE001  what libraries raise is not ours to list
-            # Its kind alone: their texts quote values. The same object would raise it again.
-            return Attempt(Outcome.PERMANENT, f"it cannot be encoded ({type(error).__name__})")
-        if "Status" not in status:
-            return Attempt(
-                Outcome.RETRY,
-                "the destination aborted, or did not answer within "
-                f"{self._destination.response_timeout_s:g} s",
-            )
-        code = int(status.Status)
-        meaning = judge_status(code)
-        note = None if code == 0 else f"status 0x{code:04X}: {meaning.meaning}"
-        return Attempt(meaning.outcome, note)
 
     def abort(self) -> None:
         """Ends the association from another thread, at once."""
-        self._line.cut()
+        self._association.cut()
+
+    def _store(
+        self, stream: FileIO, delivery: Delivery, on_progress: Callable[[], None] | None
+    ) -> Attempt:
+        try:
+            head = _head(stream)
+        except HeadError:
+            return Attempt(Outcome.PERMANENT, "the file is no DICOM file")
+        try:
+            request = self._request(stream, head, delivery)
+        except Exception as error:  # noqa: BLE001  what libraries raise is not ours to list
+            # Its kind alone: their texts quote values. The same object would raise it again.
+            return Attempt(Outcome.PERMANENT, f"it cannot be encoded ({type(error).__name__})")
+        if request is None:
+            return Attempt(Outcome.RETRY, "the destination refused the presentation contexts")
+        try:
+            response = self._association.store(request, on_progress)
+        except AssociationError as error:
+            return Attempt(Outcome.RETRY, f"the destination {error}")
+        except SourceError as error:
+            return Attempt(Outcome.PERMANENT, str(error))
+        code = response.status or 0
+        meaning = judge_status(code)
+        # Not the destination's own comment: nobody knows what it quotes.
+        note = None if code == 0 else f"status 0x{code:04X}: {meaning.meaning}"
+        return Attempt(meaning.outcome, note)
+
+    def _request(self, stream: FileIO, head: Part10Head, delivery: Delivery) -> StoreRequest | None:
+        """The object as it lies in its file, or written anew where only that is taken."""
+        sop_class, uid = delivery.sop_class_uid, delivery.sop_instance_uid
+        context_id = self._association.accepted(sop_class, head.transfer_syntax_uid)
+        if context_id is not None:
+            data_bytes = stream.seek(0, 2) - head.data_set_at
+            stream.seek(head.data_set_at)
+            return StoreRequest(context_id, sop_class, uid, stream, data_bytes)
+        for syntax in ALTERNATIVES.get(head.transfer_syntax_uid, ()):
+            context_id = self._association.accepted(sop_class, syntax)
+            if context_id is not None:
+                stream.seek(0)
+                data = data_set_in(stream.readall(), syntax)
+                return StoreRequest(context_id, sop_class, uid, io.BytesIO(data), len(data))
+        return None
 
     def _refused(self, sop_class_uid: str) -> Attempt | None:
         """Whether the destination refused every presentation context of a SOP class."""
-        if any(
-            context.abstract_syntax == sop_class_uid
-            for context in self._association.accepted_contexts
-        ):
-            return None
-        reasons = {
-            context.result
-            for context in self._association.rejected_contexts
-            if context.abstract_syntax == sop_class_uid
+        results = {
+            result
+            for (sop_class, _), (_, result) in self._association.contexts.items()
+            if sop_class == sop_class_uid
         }
-        for reason, sentence in _NEVER_ACCEPTED.items():
-            if reason in reasons:
-                return Attempt(Outcome.PERMANENT, f"the destination {sentence}")
+        if 0 in results:
+            return None
+        for result in sorted(results & NEVER_ACCEPTED):
+            return Attempt(Outcome.PERMANENT, f"the destination {context_result_in_words(result)}")
         return Attempt(Outcome.RETRY, "the destination refused the presentation contexts")
 
 
@@ -125,70 +142,73 @@ def associate(
     destination's choice for one does not hide the other.
 
     Args:
-        opened: told the association as soon as there is one, so that it can be aborted.
+        opened: told the association before it is asked for, so that it can be aborted.
 
     Raises:
         AssociationFailed: the destination is not there, rejects or aborts.
     """
-    contexts = [
-        build_context(sop_class, syntax)
+    kinds = [
+        (sop_class, syntax)
         for sop_class in dict.fromkeys(sop_classes)
-        for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+        for syntax in (EXPLICIT, IMPLICIT)
     ]
-    line = Line()
-    # The connection and the answer to the request have this time each.
-    with line.within(2 * destination.connect_timeout_s + _ABORT_S):
-        try:
-            association = _entity(destination).associate(
-                destination.host,
-                destination.port,
-                contexts=contexts,
-                ae_title=destination.ae_title,
-                evt_handlers=[(evt.EVT_CONN_OPEN, line.opened)],
-            )
-        except OSError as error:  # the name is not known, or no socket is to be had
-            where = f"{destination.host}:{destination.port}"
-            raise AssociationFailed(
-                f"{where} cannot be reached ({type(error).__name__})"
-            ) from error
-    # Where every context was refused, the parcel's objects are told one by one what that means.
-    if not association.is_established and not association.rejected_contexts:
-        raise AssociationFailed(_why_not(association, destination))
-    try:
-        held = Association(association, destination, line)
-        opened(held)
-        yield held
-    finally:
-        if association.is_established:
-            with line.within(destination.connect_timeout_s + _ABORT_S):
-                association.release()
-
-
-def _entity(destination: Destination) -> AE:
-    """Us, with the destination's deadlines."""
-    entity = AE(ae_title=destination.calling_ae_title)
-    entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    entity.connection_timeout = destination.connect_timeout_s
-    entity.acse_timeout = destination.connect_timeout_s
-    entity.dimse_timeout = destination.response_timeout_s
-    # The answer's own deadline comes first: its message says what was waited for.
-    entity.network_timeout = destination.response_timeout_s + 5.0
-    return entity
-
-
-def _why_not(association: Any, destination: Destination) -> str:
+    contexts = [
+        ProposedContext(2 * number + 1, sop_class, (syntax,))
+        for number, (sop_class, syntax) in enumerate(kinds)
+    ]
     where = f"{destination.host}:{destination.port}"
-    if association.is_rejected:
-        answer = association.acceptor.primitive
-        kind = "permanently" if answer is not None and answer.result == 1 else "for now"
-        reason = getattr(answer, "reason_str", "") if answer is not None else ""
-        return f"{where} rejected the association {kind}" + (f": {reason}" if reason else "")
-    if association.acceptor.primitive is None and not _connected(association):
-        return f"{where} cannot be reached"
-    return f"{where} aborted the association, or did not answer it"
+    with ExitStack() as stack:
+        try:
+            asked = requestor.Association(_call(destination), contexts)
+            held = Association(asked)
+            opened(held)
+            stack.enter_context(asked)
+        except AssociationError as error:
+            raise AssociationFailed(f"{where} {error}") from error
+        except TlsError as error:
+            raise AssociationFailed(str(error)) from error
+        yield held
 
 
-def _connected(association: Any) -> bool:
-    socket = association.dul.socket
-    return bool(socket is not None and socket._is_connected)
+def _call(destination: Destination) -> Call:
+    return Call(
+        destination.host,
+        destination.port,
+        destination.ae_title,
+        destination.calling_ae_title,
+        _tls(destination),
+        connect_timeout_s=destination.connect_timeout_s,
+        answer_timeout_s=destination.response_timeout_s,
+    )
+
+
+def _tls(destination: Destination) -> SSLContext | None:
+    """Made anew for each association: renewed certificates are in force from the next one on."""
+    tls = destination.tls
+    if tls is None:
+        return None
+    return make_client_context(
+        ClientTlsFiles(
+            str(tls.trusted_certificates),
+            None if tls.certificate is None else str(tls.certificate),
+            None if tls.key is None else str(tls.key),
+            None if tls.revocation_list is None else str(tls.revocation_list),
+            tls.profile,
+            tls.check_host_name,
+        )
+    )
+
+
+def _digest(stream: FileIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(_READ_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _head(stream: FileIO) -> Part10Head:
+    stream.seek(0)
+    start = stream.read(MAX_HEAD_BYTES)
+    head = read_head(start, complete=True)
+    assert head is not None, "of all its bytes, no more are needed"
+    return head

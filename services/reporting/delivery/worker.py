@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
 
 from services.common.crashpoints import crashpoint
 from services.common.database import utc_now
@@ -18,10 +19,10 @@ from services.common.settings import Destination
 from services.common.store import ObjectMissing, StoreError, StudyStore
 from services.common.telemetry import get_logger, span
 from services.common.telemetry.metrics import DELIVERIES, QUEUE_DEPTH
+from services.dimse.statuses import Outcome
 from services.reporting.delivery.queue import DeliveryQueue, Parcel
 from services.reporting.delivery.rows import Delivery
 from services.reporting.delivery.sender import Association, AssociationFailed, Attempt, associate
-from services.reporting.delivery.statuses import Outcome
 
 # Another replica's rows wake nobody here; this is how long they can lie when it dies.
 _LOOK_UP_S = 5.0
@@ -125,7 +126,7 @@ class DestinationWorker:
                     if not self._queue.prolong(rest, self._lease_s):
                         break  # the lease had lapsed and another replica has a part of it
                     delivery = rest[0]
-                    attempt = self._send(association, delivery)
+                    attempt = self._send(association, rest)
                     if self._settle(delivery, attempt, delay_s) is Outcome.RETRY:
                         self._postpone(rest[1:], delivery, attempt, delay_s)
                         rest.clear()
@@ -154,16 +155,30 @@ class DestinationWorker:
             seconds=round(time.perf_counter() - begun, 3),
         )
 
-    def _send(self, association: Association, delivery: Delivery) -> Attempt:
+    def _send(self, association: Association, rest: list[Delivery]) -> Attempt:
+        """Sends the first of the rest; the lease of all is prolonged while it goes out."""
+        delivery = rest[0]
         key = delivery.store_key
         try:
             with self._store.local([key]) as files:
-                return association.store(files[key], delivery.digest, delivery.sop_class_uid)
+                return association.store(files[key], delivery, self._holding(rest))
         except ObjectMissing:
             return Attempt(Outcome.PERMANENT, "the file is not in the study store")
         except StoreError:
             # The error's own text names the object; the row does so already.
             return Attempt(Outcome.RETRY, "the study store does not give its file")
+
+    def _holding(self, rest: list[Delivery]) -> Callable[[], None]:
+        """What prolongs the lease, as often as an object that takes long needs it."""
+        due = time.monotonic() + self._lease_s / 3
+
+        def on_progress() -> None:
+            nonlocal due
+            if time.monotonic() >= due:
+                self._queue.prolong(rest, self._lease_s)
+                due = time.monotonic() + self._lease_s / 3
+
+        return on_progress
 
     def _not_spent(self, parcel: Parcel) -> list[Delivery]:
         """What may still be tried; the rest is dead.

@@ -13,14 +13,18 @@ import pydicom
 import pytest
 from prometheus_client import REGISTRY
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, MRImageStorage, RLELossless
-from pynetdicom import build_context
 from sqlalchemy import Engine, select
 
 from services.common.database import InstanceRow
 from services.common.settings import Peer
 from services.common.store import StudyStore
+from services.dimse.errors import Rejected
+from services.dimse.pdu import A_ABORT
 from services.listener.errors import ListenerError
+from services.listener.service import Listener
 from tests.builders.front_door import associate
+from tests.builders.peers import wait_until
+from tests.builders.raw_sender import RawSender
 from tests.builders.senders import DCMSEND, STORESCU, needs_dcmtk
 from tests.builders.series import edit, small_volume, sound_series
 from tests.integration.listener.conftest import OpenListener
@@ -87,10 +91,12 @@ def test_compressed_instances_are_stored_as_sent(
 ) -> None:
     data = pydicom.dcmread(small_head[0])
     data.compress(syntax, generate_instance_uid=False)
-    with open_front_door() as listener:
-        association = associate(listener, contexts=[build_context(MRImageStorage, syntax)])
-        assert association.send_c_store(data).Status == 0x0000
-        association.release()
+    data.save_as(small_head[0])
+    with (
+        open_front_door() as listener,
+        associate(listener, contexts=[(MRImageStorage, [syntax])]) as association,
+    ):
+        assert association.store(small_head[0]) == 0x0000
     (row,) = instances(lite_engine)
     assert row.transfer_syntax_uid == syntax
     assert pydicom.dcmread(store.path(row.store_key)).PixelData == data.PixelData
@@ -103,13 +109,10 @@ def small_head(tmp_path: Path) -> list[Path]:
 
 
 def test_statuses_reach_the_sender(open_front_door: OpenListener, tmp_path: Path) -> None:
-    file = sound_series(tmp_path / "dicom")[0]
-    broken = pydicom.dcmread(edit(file, SeriesInstanceUID=None))
-    with open_front_door() as listener:
-        association = associate(listener)
-        assert association.send_c_store(broken).Status == 0xC000
-        assert association.send_c_echo().Status == 0x0000
-        association.release()
+    broken = edit(sound_series(tmp_path / "dicom")[0], SeriesInstanceUID=None)
+    with open_front_door() as listener, associate(listener) as association:
+        assert association.store(broken) == 0xC000
+        assert association.echo() == 0x0000
 
 
 @pytest.mark.parametrize(
@@ -131,18 +134,16 @@ def test_who_is_not_known_is_rejected_with_the_standards_reason(
     peers = (Peer(name="MR", ae_title="MR1"), Peer(name="far", ae_title="FAR", host="192.0.2.1"))
     before = rejections(reason)
     with open_front_door(accept_unknown_peers=False, peers=peers) as listener:
-        association = associate(listener, called, calling)
-        assert association.is_rejected
-        answer = association.acceptor.primitive
-        assert (answer.result, answer.result_source, answer.diagnostic) == code
+        with pytest.raises(Rejected) as rejected:
+            associate(listener, called, calling)
+        assert rejected.value.code == code
         deadline = time.monotonic() + 10
         while rejections(reason) == before:  # the receiver tells the main process
             assert time.monotonic() < deadline
             time.sleep(0.01)
         assert rejections(reason) == before + 1
-        known = associate(listener)
-        assert known.is_established
-        known.release()
+        with associate(listener) as known:
+            assert known.echo() == 0x0000
 
 
 def test_one_association_too_many_is_rejected_and_a_freed_place_is_given(
@@ -150,33 +151,36 @@ def test_one_association_too_many_is_rejected_and_a_freed_place_is_given(
 ) -> None:
     with open_front_door(max_associations=2) as listener:
         first, second = associate(listener), associate(listener)
-        third = associate(listener)
-        assert third.is_rejected
-        assert third.acceptor.primitive.diagnostic == 2
+        with pytest.raises(Rejected) as rejected:
+            associate(listener)
+        assert rejected.value.code == (2, 3, 2)  # for now, local limit
         first.release()
-        deadline = time.monotonic() + 10
-        while not (again := associate(listener)).is_established:
-            assert time.monotonic() < deadline
-        again.release()
+        wait_until(lambda: _is_admitted(listener), 10, "the place that was freed is given")
         second.release()
 
 
+def _is_admitted(listener: Listener) -> bool:
+    try:
+        associate(listener).release()
+    except Rejected:
+        return False
+    return True
+
+
 def test_an_idle_association_is_aborted(open_front_door: OpenListener) -> None:
-    with open_front_door(idle_timeout_s=0.3) as listener:
-        association = associate(listener)
-        deadline = time.monotonic() + 10
-        while not association.is_aborted:
-            assert time.monotonic() < deadline, "the association was not ended"
-            time.sleep(0.01)
+    with (
+        open_front_door(idle_timeout_s=0.3) as listener,
+        RawSender(listener.port).associate() as sender,
+    ):
+        assert sender.answer()[0] == A_ABORT
 
 
 def test_garbage_at_the_door_disturbs_nobody(open_front_door: OpenListener) -> None:
     with open_front_door() as listener:
         with socket.create_connection(("127.0.0.1", listener.port)) as stranger:
             stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        association = associate(listener)
-        assert association.send_c_echo().Status == 0x0000
-        association.release()
+        with associate(listener) as association:
+            assert association.echo() == 0x0000
         assert listener.problems() == []
 
 
@@ -187,7 +191,7 @@ def test_stopping_lets_an_association_finish_and_takes_no_new_one(
     stopped = threading.Event()
     with open_front_door() as listener:
         association = associate(listener)
-        assert association.send_c_store(pydicom.dcmread(files[0])).Status == 0x0000
+        assert association.store(files[0]) == 0x0000
         port = listener.port
 
         def finish() -> None:
@@ -197,8 +201,7 @@ def test_stopping_lets_an_association_finish_and_takes_no_new_one(
                     socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 except OSError:
                     break
-            for file in files[1:]:
-                assert association.send_c_store(pydicom.dcmread(file)).Status == 0x0000
+            association.store_all(files[1:])
             association.release()
             stopped.set()
 
@@ -214,12 +217,9 @@ def test_stopping_aborts_an_association_that_does_not_finish(
 ) -> None:
     monkeypatch.setattr("services.listener.service._SHARE_FOR_ASSOCIATIONS", 0.01)
     with open_front_door() as listener:
-        association = associate(listener)
-        assert association.is_established
-    deadline = time.monotonic() + 10
-    while not association.is_aborted:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        sender = RawSender(listener.port).associate()
+    with sender:
+        assert sender.is_closed()
 
 
 def test_a_listener_that_lost_a_part_says_that_it_is_dead(open_front_door: OpenListener) -> None:

@@ -37,7 +37,7 @@ def test_a_sent_study_becomes_a_revision_by_itself_when_it_is_quiet(
     ):
         association = associate(listener)
         for file in files:
-            assert association.send_c_store(pydicom.dcmread(file)).Status == 0x0000
+            assert association.store(file) == 0x0000
         association.release()
         ((study_uid, number),) = peer.wait_for(1)
     assert (study_uid, number) == (pydicom.dcmread(files[0]).StudyInstanceUID, 1)
@@ -52,7 +52,7 @@ def test_a_study_left_unfrozen_by_a_stopped_listener_is_frozen_by_the_next(
     file = sound_series(tmp_path / "dicom")[0]
     with open_front_door() as listener:
         association = associate(listener)
-        association.send_c_store(pydicom.dcmread(file))
+        association.store(file)
         association.release()
     with lite_engine.begin() as connection:
         long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
@@ -83,7 +83,7 @@ def test_a_study_is_frozen_when_what_it_was_said_to_consist_of_is_there(
         assert (noted.received, noted.revision, noted.frozen_now) == (0, 0, False)
         association = associate(listener)
         for file in files:
-            association.send_c_store(pydicom.dcmread(file))
+            association.store(file)
         assert listener.settle(20)
         assert peer.announced == []  # the association may bring more
         association.release()
@@ -107,10 +107,10 @@ def test_a_wanted_series_is_announced_while_its_association_sends_the_next(
         peer.wanted = [str(first.SeriesInstanceUID)]
         association = associate(listener)
         for file in [*wanted, other[0]]:
-            assert association.send_c_store(pydicom.dcmread(file)).Status == 0x0000
+            assert association.store(file) == 0x0000
         assert peer.wait_for(1) == [(str(first.StudyInstanceUID), 1)]
         for file in other[1:]:
-            assert association.send_c_store(pydicom.dcmread(file)).Status == 0x0000
+            assert association.store(file) == 0x0000
         association.release()
     with lite_engine.connect() as connection:
         rows = connection.execute(select(RevisionRow.trigger, RevisionRow.instances)).all()
@@ -132,7 +132,7 @@ def test_without_an_answer_from_models_the_quiet_period_decides(
         with open_front_door(**given) as listener:
             association = associate(listener)
             for file in files:
-                association.send_c_store(pydicom.dcmread(file))
+                association.store(file)
             association.release()
             wait_until(lambda: frozen_by(lite_engine) != [], 20, "the study is frozen")
         assert peer.examined == []
@@ -181,7 +181,7 @@ def test_a_study_is_frozen_at_once_when_the_intake_is_told(
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND  # pyright: ignore[reportAttributeAccessIssue]
         association = associate(listener)
         for file in files:
-            association.send_c_store(pydicom.dcmread(file))
+            association.store(file)
         association.release()
         first = intake.CompleteStudy(request, timeout=10)
         assert (first.revision, first.frozen_now, first.instances) == (1, True, len(files))

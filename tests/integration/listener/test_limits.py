@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pydicom
 import pytest
-from pydicom.uid import MRImageStorage
-from pynetdicom import AE, build_context
 from sqlalchemy import Engine
 
 from services.common.settings import Peer
@@ -22,6 +17,7 @@ from services.dimse import pdu
 from services.dimse.commands import C_ECHO_RQ, C_STORE_RQ
 from services.listener.door.receiver import MOST_PENDING
 from services.listener.service import Listener
+from tests.builders.front_door import associate
 from tests.builders.peers import wait_until
 from tests.builders.raw_sender import (
     RawSender,
@@ -44,22 +40,9 @@ _BEGUN = values(1, 3, command(C_STORE_RQ, sop_class=CT, instance="1.2.3.4"))
 _NO_ROOM = (pdu.A_ASSOCIATE_RJ, bytes((0, 2, 3, 2)))  # transient, local limit (PS3.8 table 9-21)
 
 
-@contextmanager
-def _sending(listener: Listener) -> Generator[Any]:
-    association = AE(ae_title="GOOD").associate(
-        "127.0.0.1", listener.port, ae_title="AXIAL", contexts=[build_context(MRImageStorage)]
-    )
-    assert association.is_established
-    try:
-        yield association
-    finally:
-        association.release()
-
-
 def _send_all(listener: Listener, files: list[Path]) -> None:
-    with _sending(listener) as association:
-        for file in files:
-            assert association.send_c_store(file).Status == 0x0000
+    with associate(listener) as association:
+        association.store_all(files)
 
 
 def test_who_sends_a_byte_now_and_then_takes_one_place_and_delays_nobody(
@@ -71,10 +54,10 @@ def test_who_sends_a_byte_now_and_then_takes_one_place_and_delays_nobody(
         open_front_door(max_associations=2) as listener,
         RawSender(listener.port).associate() as slow,
     ):
-        with _sending(listener) as association:
+        with associate(listener) as association:
             for file in files:
                 slow.send(bytes((next(drops),)))
-                assert association.send_c_store(file).Status == 0x0000
+                assert association.store(file) == 0x0000
             with RawSender(listener.port) as third:
                 assert third.ask() == _NO_ROOM
         # It is served to its end like anybody else.
@@ -162,12 +145,12 @@ def test_an_instance_that_is_too_large_is_refused_and_the_next_is_taken(
     data.save_as(large)
     with (
         open_front_door(max_instance_bytes=1 << 20) as listener,
-        _sending(listener) as association,
+        associate(listener) as association,
     ):
-        assert association.send_c_store(large).Status == 0xA700
+        assert association.store(large) == 0xA700
         assert left_in_spool(tmp_path / "spool") == []
-        assert association.send_c_store(small).Status == 0x0000
-        assert association.send_c_store(large).Status == 0xA700
+        assert association.store(small) == 0x0000
+        assert association.store(large) == 0xA700
     assert_kept_as_sent([small], kept(lite_engine, store))
 
 
@@ -247,8 +230,8 @@ def test_two_receivers_share_one_limit(of_peer: bool, open_front_door: OpenListe
             with RawSender(listener.port) as refused:
                 assert refused.ask() == _NO_ROOM
         if of_peer:
-            with _sending(listener) as association:
-                assert association.is_established
+            with associate(listener, calling="GOOD") as association:
+                assert association.echo() == 0x0000
         served[0].release()
         served[0].socket.close()
         wait_until_free(listener.port, most - 1)

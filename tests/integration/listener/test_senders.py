@@ -12,16 +12,19 @@ from pydicom.uid import JPEG2000, JPEG2000Lossless
 from sqlalchemy import Engine
 
 from services.common.store import StudyStore
+from services.dimse.files import look_at
+from services.dimse.line import Call
+from services.dimse.sending import send_instances
 from tests.builders.peers import ORTHANC, orthanc
 from tests.builders.senders import (
     DCMSEND,
-    PYNETDICOM_STORESCU,
     STORESCU,
     Kept,
     assert_kept_as_sent,
     kept,
     needs_dcmtk,
     rewritten,
+    run_pynetdicom_storescu,
     run_together,
     run_tool,
     written,
@@ -187,8 +190,8 @@ def test_our_own_longest_pdu_is_kept_to(
     with open_front_door(max_pdu_bytes=max_pdu_bytes) as listener:
         done = run_tool(DCMSEND, *_CALL, listener.port, *files[:3])
         assert done.returncode == 0, done.stderr
-        again = run_tool(*PYNETDICOM_STORESCU, *_CALL[2:], listener.port, *files[3:], *_CALL[:2])
-        assert again.returncode == 0, again.stderr
+        call = Call("127.0.0.1", listener.port, "AXIAL", "OWN")
+        assert send_instances([look_at(file) for file in files[3:]], call).failed == ()
     assert_kept_as_sent(files, kept(lite_engine, store))
 
 
@@ -221,10 +224,7 @@ def test_pynetdicoms_storescu_sends_in_each_way_that_it_has(
 ) -> None:
     files = rewritten(slices[::3], tmp_path / "sent", *_PROPOSALS[option][0])
     with open_front_door() as listener:
-        done = run_tool(
-            *PYNETDICOM_STORESCU, option, *_CALL[2:], listener.port, tmp_path / "sent", *_CALL[:2]
-        )
-    assert done.returncode == 0, done.stderr
+        run_pynetdicom_storescu(option, *_CALL[2:], listener.port, tmp_path / "sent", *_CALL[:2])
     found = kept(lite_engine, store)
     assert {one.transfer_syntax_uid for one in found.values()} == {syntax}
     assert_kept_as_sent(files, found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pydicom
 import pytest
@@ -18,12 +17,11 @@ from pydicom.uid import (
     HTJ2KLossless,
     MRImageStorage,
 )
-from pynetdicom import AE, build_context
 from sqlalchemy import Engine
 
 from services.common.settings import Peer
 from services.common.store import StudyStore
-from services.listener.service import Listener
+from tests.builders.front_door import associate
 from tests.builders.senders import (
     DCMSEND,
     STORESCU,
@@ -43,6 +41,7 @@ _VERIFICATION = "1.2.840.10008.1.1"
 # Philips' private "MR Spectrum Storage".
 _PRIVATE = "1.3.46.670589.11.0.0.12.1"
 _UNKNOWN = "1.2.3.4.5.6.7"
+_ECHO = (_VERIFICATION, [ExplicitVRLittleEndian])
 # PS3.8 table 9-18.
 _ACCEPTED, _USER_REJECTION, _NO_ABSTRACT_SYNTAX, _NO_TRANSFER_SYNTAX = 0, 1, 3, 4
 
@@ -114,10 +113,9 @@ def test_htj2k_is_kept_as_sent(
     data["PixelData"].is_undefined_length = True
     data.file_meta.TransferSyntaxUID = HTJ2KLossless
     file = written(data, tmp_path / "sent" / "one.dcm")
-    with open_front_door() as listener:
-        association = _associate(listener, build_context(MRImageStorage, HTJ2KLossless))
-        assert association.send_c_store(file).Status == 0x0000
-        association.release()
+    contexts = [(MRImageStorage, [HTJ2KLossless])]
+    with open_front_door() as listener, associate(listener, contexts=contexts) as association:
+        assert association.store(file) == 0x0000
     assert_kept_as_sent([file], kept(lite_engine, store))
 
 
@@ -128,16 +126,15 @@ def test_a_private_sop_class_is_refused_until_it_is_named(
     data = pydicom.dcmread(file)
     data.file_meta.MediaStorageSOPClassUID = UID(_PRIVATE)
     data.save_as(file)
-    contexts = [build_context(_PRIVATE, ExplicitVRLittleEndian), build_context(_VERIFICATION)]
-    with open_front_door() as listener:
-        association = _associate(listener, *contexts)
-        assert _results(association) == {_PRIVATE: _NO_ABSTRACT_SYNTAX, _VERIFICATION: _ACCEPTED}
-        association.release()
-    with open_front_door(private_sop_classes=(_PRIVATE,)) as listener:
-        association = _associate(listener, *contexts)
-        assert _results(association) == {_PRIVATE: _ACCEPTED, _VERIFICATION: _ACCEPTED}
-        assert association.send_c_store(file).Status == 0x0000
-        association.release()
+    contexts = [(_PRIVATE, [ExplicitVRLittleEndian]), _ECHO]
+    with open_front_door() as listener, associate(listener, contexts=contexts) as association:
+        assert association.results() == {_PRIVATE: _NO_ABSTRACT_SYNTAX, _VERIFICATION: _ACCEPTED}
+    with (
+        open_front_door(private_sop_classes=(_PRIVATE,)) as listener,
+        associate(listener, contexts=contexts) as association,
+    ):
+        assert association.results() == {_PRIVATE: _ACCEPTED, _VERIFICATION: _ACCEPTED}
+        assert association.store(file) == 0x0000
     assert_kept_as_sent([file], kept(lite_engine, store))
 
 
@@ -148,10 +145,10 @@ def test_each_context_gets_the_standards_result(open_front_door: OpenListener) -
         Peer(name="echoes", ae_title="ECHOES", verbs=("echo",)),
     )
     proposed = [
-        build_context(_VERIFICATION),
-        build_context(MRImageStorage, [MPEG2MPML, ExplicitVRLittleEndian]),
-        build_context(EnhancedMRImageStorage, [MPEG2MPML, "1.2.3"]),
-        build_context(_UNKNOWN, ExplicitVRLittleEndian),
+        _ECHO,
+        (MRImageStorage, [MPEG2MPML, ExplicitVRLittleEndian]),
+        (EnhancedMRImageStorage, [MPEG2MPML, "1.2.3"]),
+        (_UNKNOWN, [ExplicitVRLittleEndian]),
     ]
     fixed = {EnhancedMRImageStorage: _NO_TRANSFER_SYNTAX, _UNKNOWN: _NO_ABSTRACT_SYNTAX}
     with open_front_door(accept_unknown_peers=False, peers=peers) as listener:
@@ -160,34 +157,20 @@ def test_each_context_gets_the_standards_result(open_front_door: OpenListener) -
             ("STORES", _USER_REJECTION, _ACCEPTED),
             ("ECHOES", _ACCEPTED, _USER_REJECTION),
         ):
-            association = _associate(listener, *proposed, calling=caller)
+            association = associate(listener, calling=caller, contexts=proposed)
             expected = {**fixed, _VERIFICATION: echo, MRImageStorage: store}
             if caller == "ECHOES":
                 # Whether it could be stored at all is no business of who may not store.
                 expected[EnhancedMRImageStorage] = _USER_REJECTION
-            assert _results(association) == expected, caller
+            assert association.results() == expected, caller
             association.release()
 
 
 def test_every_context_of_a_long_proposal_is_answered(open_front_door: OpenListener) -> None:
     with open_front_door() as listener:
         uids = [_UNKNOWN + f".{number}" for number in range(127)]
-        contexts = [build_context(uid, ExplicitVRLittleEndian) for uid in uids]
-        association = _associate(listener, *contexts, build_context(_VERIFICATION))
-        assert association.send_c_echo().Status == 0x0000
-        assert set(_results(association).values()) == {_ACCEPTED, _NO_ABSTRACT_SYNTAX}
-        assert len(_results(association)) == 128
-        association.release()
-
-
-def _associate(listener: Listener, *contexts: Any, calling: str = "SENDER") -> Any:
-    association = AE(ae_title=calling).associate(
-        "127.0.0.1", listener.port, ae_title="AXIAL", contexts=list(contexts)
-    )
-    assert association.is_established or association.rejected_contexts
-    return association
-
-
-def _results(association: Any) -> dict[str, int]:
-    answered = association.accepted_contexts + association.rejected_contexts
-    return {str(context.abstract_syntax): context.result for context in answered}
+        contexts = [(uid, [ExplicitVRLittleEndian]) for uid in uids]
+        with associate(listener, contexts=[*contexts, _ECHO]) as association:
+            assert association.echo() == 0x0000
+            assert set(association.results().values()) == {_ACCEPTED, _NO_ABSTRACT_SYNTAX}
+            assert len(association.results()) == 128

@@ -36,7 +36,7 @@ def test_an_object_that_an_implicit_peer_cannot_get_is_dead_and_the_report_leave
         deliveries.release(job_uid)
         wait_until(lambda: states(place) == ["dead", "delivered"], 10, "the report is delivered")
         assert len(peer.stored) == 1
-    assert rows(place)[0].last_error == "it cannot be encoded (ValueError)"
+    assert rows(place)[0].last_error == "it cannot be encoded (BytesLengthException)"
     assert rows(place)[0].attempts == 1
 
 
@@ -47,7 +47,7 @@ def test_a_registered_file_that_is_no_dicom_is_dead(
     with scripted_peer() as peer, deliver(destination(peer.port)) as deliveries:
         deliveries.release(job_uid)
         wait_until(lambda: states(place) == ["dead", "delivered"], 10, "the report is delivered")
-    assert rows(place)[0].last_error == "it cannot be encoded (InvalidDicomError)"
+    assert rows(place)[0].last_error == "the file is no DICOM file"
 
 
 def test_what_a_library_says_of_an_object_it_cannot_encode_is_not_in_the_log(

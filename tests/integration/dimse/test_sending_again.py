@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from pydicom.uid import MRImageStorage
 from pynetdicom import AE, evt
 
-from services.listener import sender as sender_module
-from services.listener.sender import SendReport, find_instances, send_instances
+from services.dimse.files import find_instances
+from services.dimse.line import Call
+from services.dimse.sending import SendReport, send_instances
 from tests.builders.series import sound_series
+
+_UNANSWERED = "the receiver did not answer within 1 s"
 
 
 class Forgetful:
@@ -51,15 +53,8 @@ class Forgetful:
 
 
 def _sent(folder: Path, port: int) -> SendReport:
-    return send_instances(
-        find_instances(folder), host="127.0.0.1", port=port, called="FORGETFUL", calling="SENDER"
-    )
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers are awaited for a moment only."""
-    monkeypatch.setattr(sender_module, "_ANSWER_WITHIN_S", 1.0)
+    call = Call("127.0.0.1", port, "FORGETFUL", "SENDER", answer_timeout_s=1.0)
+    return send_instances(find_instances(folder), call)
 
 
 def test_the_rest_goes_over_another_association(tmp_path: Path) -> None:
@@ -71,10 +66,19 @@ def test_the_rest_goes_over_another_association(tmp_path: Path) -> None:
     assert len(set(peer.stored)) == len(files)
 
 
-def test_who_never_answers_is_not_asked_for_ever(tmp_path: Path) -> None:
+def test_an_instance_that_is_never_answered_stops_no_other(tmp_path: Path) -> None:
     files = sound_series(tmp_path / "dicom")
     peer = Forgetful(3, 4)
     with peer.listening() as port:
         report = _sent(tmp_path / "dicom", port)
+    assert report.sent == len(files) - 1
+    assert report.failed == ((sorted(files)[2], _UNANSWERED),)
+
+
+def test_who_never_answers_is_not_asked_for_ever(tmp_path: Path) -> None:
+    files = sound_series(tmp_path / "dicom")
+    peer = Forgetful(*range(3, 100))
+    with peer.listening() as port:
+        report = _sent(tmp_path / "dicom", port)
     assert report.sent == 2
-    assert report.failed == tuple((file, "no response") for file in sorted(files)[2:])
+    assert report.failed == tuple((file, _UNANSWERED) for file in sorted(files)[2:])

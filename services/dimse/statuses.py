@@ -1,7 +1,7 @@
-"""What a C-STORE status means for a delivery (PS3.4 B.2.3, PS3.7 C), as a table.
+"""What a C-STORE status means for who sends (PS3.4 B.2.3, PS3.7 C), as a table.
 
-`delivered`: the destination has the object. `retry`: it may take it later. `permanent`: the same
-object will be refused again; the delivery is dead and a person is told.
+`delivered`: the receiver has the object. `retry`: it may take it later. `permanent`: the same
+object will be refused again, and a person is told.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STORE_STATUSES: tuple[StatusRange, ...] = (
     StatusRange(0x0107, 0x0107, _DONE, "warning: attribute list error"),
     StatusRange(0x0110, 0x0110, _RETRY, "processing failure"),
     # Our UIDs derive from the work: an instance of this UID is this object.
-    StatusRange(0x0111, 0x0111, _DONE, "warning: the destination had it already"),
+    StatusRange(0x0111, 0x0111, _DONE, "warning: the receiver had it already"),
     StatusRange(0x0112, 0x0112, _PERMANENT, "no such SOP instance"),
     StatusRange(0x0113, 0x0115, _PERMANENT, "no such event, or invalid argument"),
     StatusRange(0x0116, 0x0116, _DONE, "warning: attribute value out of range"),
@@ -53,7 +53,11 @@ STORE_STATUSES: tuple[StatusRange, ...] = (
     StatusRange(0x0213, 0x0213, _RETRY, "resource limitation"),
     StatusRange(0xA700, 0xA7FF, _RETRY, "out of resources"),
     StatusRange(0xA900, 0xA9FF, _PERMANENT, "data set does not match SOP class"),
-    StatusRange(0xB000, 0xBFFF, _DONE, "warning: stored, with coercion or discarded elements"),
+    StatusRange(0xB000, 0xB000, _DONE, "warning: stored, with data elements coerced"),
+    StatusRange(0xB001, 0xB005, _DONE, "warning: stored, with a remark"),
+    StatusRange(0xB006, 0xB006, _DONE, "warning: stored, with data elements discarded"),
+    StatusRange(0xB007, 0xB007, _DONE, "warning: stored, data set does not match SOP class"),
+    StatusRange(0xB008, 0xBFFF, _DONE, "warning: stored, with a remark"),
     StatusRange(0xC000, 0xCFFF, _PERMANENT, "cannot understand"),
     StatusRange(0xFE00, 0xFE00, _RETRY, "cancelled"),
 )

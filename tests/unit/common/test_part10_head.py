@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 
-from services.listener.stow.part10_head import MAX_HEAD_BYTES, HeadError, Part10Head, read_head
+from services.common.part10_head import MAX_HEAD_BYTES, HeadError, Part10Head, read_head
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT, IMPLICIT, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from pynetdicom.status import GENERAL_STATUS, STORAGE_SERVICE_CLASS_STATUS
 
-from services.reporting.delivery.statuses import STORE_STATUSES, Outcome, judge_status
+from services.dimse.statuses import STORE_STATUSES, Outcome, judge_status
 
 # The library lists 0x0000 and its ranges one by one; pending and cancel are no C-STORE answers.
 _LISTED = {**GENERAL_STATUS, **STORAGE_SERVICE_CLASS_STATUS}

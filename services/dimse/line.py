@@ -1,0 +1,115 @@
+"""A connection that is called, and that can be cut from another thread."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from services.dimse.errors import NotReached
+from services.dimse.tls import TlsError, wrap_client
+
+# A deadline that has passed is not "for ever", which 0 would be.
+_AT_ONCE_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Whom to ask for an association, and how long to wait.
+
+    Attributes:
+        tls: None for a plain connection.
+        connect_timeout_s: for the connection, the handshake and the answer to the request
+            together; for the release too.
+        answer_timeout_s: for each operation's answer, and for each 64 KiB to be taken.
+    """
+
+    host: str
+    port: int
+    called: str
+    calling: str
+    tls: ssl.SSLContext | None = None
+    connect_timeout_s: float = 10.0
+    answer_timeout_s: float = 60.0
+
+
+class Line:
+    """The connection to who is called. `cut` is for any thread, all else for one."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._cut = False
+
+    def connect(self, call: Call, deadline: float) -> socket.socket:
+        """Connects to the first address of the host that takes it, over TLS where that is asked.
+
+        Args:
+            deadline: monotonic time.
+
+        Raises:
+            NotReached: none takes it in time.
+        """
+        try:
+            found = socket.getaddrinfo(call.host, call.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise _not_reached(error) from error
+        problem = OSError("no address")
+        for family, kind, protocol, _, address in found:
+            try:
+                connection = socket.socket(family, kind, protocol)
+                self._hold(connection)
+                connection.settimeout(_left_s(deadline))
+                connection.connect(address)
+            except OSError as error:
+                self.close()
+                problem = error
+            else:
+                return connection if call.tls is None else self._secured(connection, call, deadline)
+        raise _not_reached(problem) from problem
+
+    def cut(self) -> None:
+        """Ends the connection at once; what waits for it, now or later, ends with an error."""
+        with self._guard:
+            self._cut = True
+            if self._socket is not None:
+                _shut_down(self._socket)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        with self._guard:
+            held, self._socket = self._socket, None
+        if held is not None:
+            held.close()
+
+    def _secured(self, connection: socket.socket, call: Call, deadline: float) -> socket.socket:
+        assert call.tls is not None
+        try:
+            secured = wrap_client(call.tls, connection, call.host, _left_s(deadline))
+        except TlsError as error:
+            raise NotReached(f"cannot be reached over TLS: {error}", retryable=True) from error
+        self._hold(secured)
+        return secured
+
+    def _hold(self, connection: socket.socket) -> None:
+        with self._guard:
+            self._socket = connection
+            if self._cut:
+                _shut_down(connection)
+
+
+def _left_s(deadline: float) -> float:
+    return max(_AT_ONCE_S, deadline - time.monotonic())
+
+
+def _shut_down(connection: socket.socket) -> None:
+    # The plain one also of a TLS connection, whose own would touch what another thread reads from.
+    with suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+def _not_reached(error: OSError | UnicodeError) -> NotReached:
+    return NotReached(f"cannot be reached ({type(error).__name__})", retryable=True)
