@@ -17,7 +17,7 @@ class AttributeKind(StrEnum):
     """How a value is compared.
 
     text    free text: compared without regard to case or surrounding blanks
-    code    a defined term or UID: compared exactly, surrounding blanks removed
+    code    a defined term or UID: compared without regard to case or surrounding blanks
     number  compared as a float
     multi   several defined terms: a condition looks at each of them
     """
@@ -38,6 +38,9 @@ SELECTOR_ATTRIBUTES: Final[dict[str, AttributeKind]] = {
     "SequenceName": AttributeKind.TEXT,
     "ScanningSequence": AttributeKind.MULTI,
     "SequenceVariant": AttributeKind.MULTI,
+    # Of MR frames, or of the object (PS3.3 C.8.13.3.1); enhanced objects also fill SequenceName and
+    # ScanningSequence, from PulseSequenceName and from EchoPulseSequence and the like.
+    "AcquisitionContrast": AttributeKind.CODE,
     "MRAcquisitionType": AttributeKind.CODE,
     "EchoTime": AttributeKind.NUMBER,
     "RepetitionTime": AttributeKind.NUMBER,

@@ -35,12 +35,17 @@ def _known(attribute: str) -> str:
     return attribute
 
 
-class Condition(Part):
-    """One demand on one attribute.
+_PATTERNS = ("matches", "not_matches", "words_match", "words_do_not_match")
 
-    Exactly one of `any_of`, `none_of`, `matches`, `not_matches`, or `at_least` and/or
-    `at_most`. Patterns are searched without regard to case. `absent_ok` says whether a series
-    that lacks the attribute passes; unset it is true for the two negative forms and false for
+
+class Condition(Part):
+    r"""One demand on one attribute.
+
+    Exactly one of `any_of`, `none_of`, `matches`, `not_matches`, `words_match`,
+    `words_do_not_match`, or `at_least` and/or `at_most`. Patterns are searched without regard to
+    case; those of the two `words` forms in the text's words alone: whatever is no letter or digit
+    is one blank there, so that ``\bt1`` finds "AX_T1" and not "REST1". `absent_ok` says whether a
+    series that lacks the attribute passes; unset it is true for the negative forms and false for
     the others. `why` is shown to the reader of a fate, and so is `wants`, what the model wants in
     words, where a pattern would not be understood.
     """
@@ -50,6 +55,8 @@ class Condition(Part):
     none_of: Annotated[tuple[str | float, ...], Field(min_length=1, strict=False)] | None = None
     matches: str | None = None
     not_matches: str | None = None
+    words_match: str | None = None
+    words_do_not_match: str | None = None
     at_least: float | None = None
     at_most: float | None = None
     absent_ok: bool | None = None
@@ -61,7 +68,7 @@ class Condition(Part):
     def _attribute_is_known(cls, attribute: str) -> str:
         return _known(attribute)
 
-    @field_validator("matches", "not_matches")
+    @field_validator("matches", "not_matches", "words_match", "words_do_not_match")
     @classmethod
     def _pattern_compiles(cls, pattern: str | None) -> str | None:
         if pattern is not None:
@@ -75,19 +82,17 @@ class Condition(Part):
     def _one_demand_that_fits_the_kind(self) -> Condition:
         limits = self.at_least is not None or self.at_most is not None
         given = [
-            name
-            for name in ("any_of", "none_of", "matches", "not_matches")
-            if getattr(self, name) is not None
+            name for name in ("any_of", "none_of", *_PATTERNS) if getattr(self, name) is not None
         ] + (["at_least/at_most"] if limits else [])
         if len(given) != 1:
             raise ValueError(
-                "a condition needs exactly one of any_of, none_of, matches, not_matches, "
+                f"a condition needs exactly one of any_of, none_of, {', '.join(_PATTERNS)}, "
                 f"at_least/at_most; this one has {', '.join(given) or 'none'}"
             )
         kind = SELECTOR_ATTRIBUTES[self.attribute]
         if limits and kind is not AttributeKind.NUMBER:
             raise ValueError(f"{self.attribute} is no number, so at_least/at_most cannot apply")
-        if given[0] in ("matches", "not_matches") and kind is AttributeKind.NUMBER:
+        if given[0] in _PATTERNS and kind is AttributeKind.NUMBER:
             raise ValueError(f"{self.attribute} is a number, so a pattern cannot apply")
         if None not in (self.at_least, self.at_most) and self.at_least > self.at_most:  # type: ignore[operator]
             raise ValueError(f"at_least {self.at_least} is above at_most {self.at_most}")
@@ -102,7 +107,8 @@ class Condition(Part):
         """Whether a series without the attribute passes."""
         if self.absent_ok is not None:
             return self.absent_ok
-        return self.none_of is not None or self.not_matches is not None
+        negative = (self.none_of, self.not_matches, self.words_do_not_match)
+        return any(demand is not None for demand in negative)
 
 
 class Preference(Part):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from models.manifest.attributes import SELECTOR_ATTRIBUTES, AttributeKind
 from models.manifest.roles import Condition, Preference
 
-__all__ = ["ConditionOutcome", "evaluate", "rank"]
+__all__ = ["ConditionOutcome", "evaluate", "rank", "words_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,11 @@ def _decide(condition: Condition, stored: object) -> ConditionOutcome:
     )
 
 
+def words_of(text: str) -> str:
+    """The words of a text, in small letters, one blank between them: "AX_T1 (+C)" -> "ax t1 c"."""
+    return " ".join(re.findall(r"[^\W_]+", text.casefold()))
+
+
 def _sentence(condition: Condition, values: Sequence[str], expectation: str, passed: bool) -> str:
     """Say it for a reader who knows the scanner, not DICOM keywords or patterns."""
     name = _spoken(condition.attribute)
@@ -70,6 +75,10 @@ def _sentence(condition: Condition, values: Sequence[str], expectation: str, pas
         unwanted = {str(value).casefold() for value in condition.none_of}
         culprits = [value for value in values if value.casefold() in unwanted]
         return f"{has}, and the model does not take {' or '.join(culprits)} ({condition.why})."
+    if condition.words_do_not_match is not None and values:
+        met = [re.search(condition.words_do_not_match, words_of(value)) for value in values]
+        words = " or ".join(f'"{each[0].strip()}"' for each in met if each)
+        return f"{has}, and the model takes nothing that is called {words} ({condition.why})."
     return f"{has}, but the model wants {expectation} ({condition.why})."
 
 
@@ -86,12 +95,17 @@ def _values(stored: object) -> list[str]:
 def _holds(condition: Condition, kind: AttributeKind, values: Sequence[str]) -> bool:
     if kind is AttributeKind.NUMBER:
         return _number_holds(condition, values)
-    fold = str.casefold if kind is AttributeKind.TEXT else str
-    found = {fold(value) for value in values}
+    # Code strings have no small letters (PS3.5 6.2, CS), and people write them all the same.
+    found = {value.casefold() for value in values}
     if condition.any_of is not None:
-        return not found.isdisjoint(fold(str(value).strip()) for value in condition.any_of)
+        return not found.isdisjoint(str(value).strip().casefold() for value in condition.any_of)
     if condition.none_of is not None:
-        return found.isdisjoint(fold(str(value).strip()) for value in condition.none_of)
+        return found.isdisjoint(str(value).strip().casefold() for value in condition.none_of)
+    if condition.words_match is not None:
+        return any(re.search(condition.words_match, words_of(value)) for value in values)
+    if condition.words_do_not_match is not None:
+        pattern = condition.words_do_not_match
+        return not any(re.search(pattern, words_of(value)) for value in values)
     if condition.matches is not None:
         return any(re.search(condition.matches, value, re.IGNORECASE) for value in values)
     pattern = condition.not_matches or ""
@@ -140,6 +154,10 @@ def _expectation(condition: Condition) -> str:
         return f"a text that fits /{condition.matches}/"
     if condition.not_matches is not None:
         return f"a text that does not fit /{condition.not_matches}/"
+    if condition.words_match is not None:
+        return f"a text with words that fit /{condition.words_match}/"
+    if condition.words_do_not_match is not None:
+        return f"a text without words that fit /{condition.words_do_not_match}/"
     ends = [
         f"at least {condition.at_least:g}" if condition.at_least is not None else "",
         f"at most {condition.at_most:g}" if condition.at_most is not None else "",

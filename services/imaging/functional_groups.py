@@ -35,6 +35,7 @@ _ATTRIBUTES = (
     ("CTImageFrameTypeSequence", "FrameType", "ImageType"),
     ("PETFrameTypeSequence", "FrameType", "ImageType"),
     ("MRImageFrameTypeSequence", "ComplexImageComponent", "ComplexImageComponent"),
+    ("MRImageFrameTypeSequence", "AcquisitionContrast", "AcquisitionContrast"),
     ("MREchoSequence", "EffectiveEchoTime", "EchoTime"),
     ("MRTimingAndRelatedParametersSequence", "RepetitionTime", "RepetitionTime"),
     ("MRModifierSequence", "InversionTimes", "InversionTime"),
@@ -46,6 +47,10 @@ _ATTRIBUTES = (
     ("FrameContentSequence", "TemporalPositionIndex", "TemporalPositionIdentifier"),
     ("FrameContentSequence", "FrameAcquisitionNumber", "AcquisitionNumber"),
 )
+# EchoPulseSequence -> values of ScanningSequence.
+_ECHOES = {"SPIN": ("SE",), "GRADIENT": ("GR",), "BOTH": ("SE", "GR")}
+# (attribute of an enhanced object, keyword of a classic image)
+_OF_THE_OBJECT = (("PulseSequenceName", "SequenceName"),)
 # Dimensions (PS3.3 C.7.6.17) that tell slices of one volume apart, and not volumes.
 _DIMENSIONS_OF_PLACE = frozenset(
     Tag(cast(int, tag_for_keyword(keyword)))
@@ -76,11 +81,26 @@ def read_frames(header: InstanceHeader, file: Path) -> list[FrameHeader]:
     if len(groups) != frames:
         raise UnplacedFrames(f"it has {frames} frames, but functional groups for {len(groups)}")
     dimensions = _dimensions_of_volumes(dataset)
+    sequence = _of_pulse_sequence(dataset)
     length = None if header.pixel_length is None else _frame_length(header)
     return [
-        _frame(header, number, _attributes(group, shared, dimensions), length)
+        _frame(header, number, {**sequence, **_attributes(group, shared, dimensions)}, length)
         for number, group in enumerate(groups, start=1)
     ]
+
+
+def _of_pulse_sequence(dataset: Dataset) -> dict[str, AttributeValue]:
+    """What classic images call ScanningSequence and SequenceName (PS3.3 C.8.13.4.1, C.8.3.1)."""
+    told: dict[str, AttributeValue] = {}
+    echoes = _ECHOES.get(str(dataset.get("EchoPulseSequence") or "").upper(), ())
+    planar = ("EP",) if dataset.get("EchoPlanarPulseSequence") == "YES" else ()
+    if echoes or planar:
+        told["ScanningSequence"] = [*echoes, *planar]
+    for keyword, classic in _OF_THE_OBJECT:
+        value = _texts(dataset.get(keyword))
+        if value is not None:
+            told[classic] = value
+    return told
 
 
 def _dimensions_of_volumes(dataset: Dataset) -> tuple[int, ...]:
@@ -109,6 +129,12 @@ def _attributes(
         if value is not None:
             attributes[keyword] = value
     attributes.update(_of_frame_content(get, dimensions))
+    diffusion = get("MRDiffusionSequence")
+    directions = None if diffusion is None else diffusion.get("DiffusionGradientDirectionSequence")
+    if directions:
+        value = _texts(directions[0].get("DiffusionGradientOrientation"))
+        if value is not None:
+            attributes["DiffusionGradientOrientation"] = value
     transformation = get("PixelValueTransformationSequence")
     if transformation is not None and transformation.get("ModalityLUTSequence"):
         attributes["ModalityLUTSequence"] = PRESENT

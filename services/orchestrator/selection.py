@@ -232,10 +232,9 @@ def _choose(
     if role.choose is Choose.EVERY or len(fitting) <= 1:
         return fitting
     # The series UID as the last key makes the choice the same at every repetition.
-    ordered = sorted(
-        fitting,
-        key=lambda item: (rank(role.prefer, item.attributes), item.series.series_uid),
-    )
+    ordered = sorted(fitting, key=lambda item: item.series.series_uid)
+    ordered.sort(key=_later, reverse=True)
+    ordered.sort(key=lambda item: (rank(role.prefer, item.attributes), not _is_normalised(item)))
     best = ordered[0]
     for other in ordered[1:]:
         verdicts[other.series.series_uid] = Verdict(
@@ -256,4 +255,27 @@ def _why_better(role: Role, best: Chosen, other: Chosen) -> str:
     for preference, ours, theirs in zip(role.prefer, better, worse, strict=True):
         if ours != theirs:
             return preference.why
+    if _is_normalised(best) != _is_normalised(other):
+        return "both suit equally well, and it is the one whose intensities were normalised"
+    if _later(best) != _later(other):
+        return "both suit equally well, and it is the later one"
     return "both suit equally well, and the first by identifier is taken"
+
+
+def _is_normalised(item: Chosen) -> bool:
+    """Whether the scanner evened out the coils' sensitivity: NORM in ImageType."""
+    value = item.attributes.get("ImageType")
+    kinds = value if isinstance(value, list) else [value or ""]
+    return "NORM" in (kind.upper() for kind in kinds)
+
+
+def _later(item: Chosen) -> tuple[str, str, float]:
+    """When a series was made: its date and time, and its number, by which scanners count."""
+    date, time, number = (
+        str(item.series.attributes.get(keyword) or "")
+        for keyword in ("SeriesDate", "SeriesTime", "SeriesNumber")
+    )
+    try:
+        return date, time, float(number)
+    except ValueError:
+        return date, time, 0.0

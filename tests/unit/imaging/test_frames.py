@@ -54,6 +54,30 @@ def test_enhanced_object_is_the_volume_of_its_classic_images(modality: str, tmp_
     assert enhanced.array.dtype == (np.float32 if modality == "PT" else np.int16)
 
 
+def test_frames_say_how_they_were_acquired_as_classic_images_do(tmp_path: Path) -> None:
+    files = sound_series(tmp_path)
+    for file in files:
+        edit(file, ScanningSequence=None) if "ScanningSequence" in pydicom.dcmread(file) else None
+    file = enhanced_of(files, tmp_path / "enhanced.dcm")
+    data: Any = pydicom.dcmread(file)
+    data.EchoPlanarPulseSequence, data.EchoPulseSequence = "YES", "GRADIENT"
+    data.PulseSequenceName = "*epfid2d1_64"
+    for frame in data.PerFrameFunctionalGroupsSequence:
+        frame.MRImageFrameTypeSequence[0].AcquisitionContrast = "T2_STAR"
+        direction = pydicom.Dataset()
+        direction.DiffusionGradientOrientation = [0.0, 0.6, 0.8]
+        diffusion = pydicom.Dataset()
+        diffusion.DiffusionBValue = 1000.0
+        diffusion.DiffusionGradientDirectionSequence = [direction]
+        frame.MRDiffusionSequence = [diffusion]
+    data.save_as(file)
+    (volume,) = split_volumes(opened(file)).volumes
+    assert volume.attributes["ScanningSequence"] == ["GR", "EP"]
+    assert volume.attributes["SequenceName"] == "*epfid2d1_64"
+    assert volume.attributes["AcquisitionContrast"] == "T2_STAR"
+    assert volume.images[0].numbers("DiffusionGradientOrientation") == (0.0, 0.6, 0.8)
+
+
 def test_compressed_frames_equal_uncompressed_ones(tmp_path: Path) -> None:
     file = enhanced_of(sound_series(tmp_path), tmp_path / "enhanced.dcm")
     expected = loaded([file])

@@ -42,7 +42,7 @@ def test_a_folder_may_be_named_instead_of_its_file() -> None:
         ),
         ("  licence: MIT\n  manu", "  manu", "identity.licence", "missing"),
         ("attribute: Modality", "attribute: Modalty", "attribute", "not an attribute"),
-        ("matches: '(?<![a", "matches: '(?<!([a", "matches", "not a regular expression"),
+        ("words_match: '", "words_match: '(", "words_match", "not a regular expression"),
         ("  coarse: {network: coarse,", "  coarse: {network: corse,", "", "corse"),
         ("number: 1\n", "number: 2\n", "", "numbered 1..1"),
         ("version: 1.0.0\n  title", "version: one\n  title", "identity.version", "pattern"),

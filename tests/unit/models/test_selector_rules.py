@@ -35,6 +35,12 @@ T1 = {"Modality": "MR", "SeriesDescription": "T1 MPRAGE SAG", "NumberOfInstances
         T1 | {"SeriesDescription": "FSPGR 3D", "ScanningSequence": "GR"},
         T1 | {"SeriesDescription": "sT1W_3D_TFE", "ScanningSequence": ["GR"]},
         T1 | {"SeriesDescription": "MP2RAGE_UNI", "ImageType": "ORIGINAL\\PRIMARY\\M\\ND"},
+        T1 | {"BodyPartExamined": "Head"},
+        T1 | {"SeriesDescription": "ADNI_Sag3D MPRAGE", "Modality": "mr"},
+        T1 | {"SeriesDescription": "AX_T1"},
+        T1 | {"SeriesDescription": "Sag3DT1"},
+        T1 | {"SeriesDescription": "MP-RAGE"},
+        T1 | {"SeriesDescription": "T1W_TSE_Sno_CSno_CSAIno", "AcquisitionContrast": "T1"},
     ],
 )
 def test_t1_heads_are_wanted(attributes: dict[str, object]) -> None:
@@ -56,6 +62,19 @@ def test_t1_heads_are_wanted(attributes: dict[str, object]) -> None:
         {"SeriesDescription": "Ax T2 FLAIR"},
         {"SeriesDescription": "pcasl_3d"},
         {"SeriesDescription": ""},
+        {"SeriesDescription": "REST1"},
+        {"SeriesDescription": "REST1 w SMS PF7-8"},
+        {"SeriesDescription": "TEST1"},
+        {"SeriesDescription": "CEST1"},
+        {"SeriesDescription": "T1_map"},
+        {"SeriesDescription": "T1Map"},
+        {"SeriesDescription": "tfl_b1map"},
+        {"SeriesDescription": "T1rho"},
+        {"SeriesDescription": "mp2rage_T1_Images"},
+        {"SeriesDescription": "Spine T12"},
+        {"SeriesDescription": "AxT2"},
+        {"ScanningSequence": "ep"},
+        {"AcquisitionContrast": "DIFFUSION"},
     ],
 )
 def test_other_series_are_not_wanted(change: dict[str, object]) -> None:
@@ -73,6 +92,9 @@ def test_other_series_are_not_wanted(change: dict[str, object]) -> None:
         ("philips-mr-asl-source-enhanced", False),
         ("siemens-mr-mosaic-axial", False),
         ("siemens-mr-xa30-classic", False),
+        ("siemens-mr-xa10-rest1-enhanced", False),
+        ("canon-mr-dwi-classic-first-uid-last", False),
+        ("uih-mr-dti-vframe", False),
     ],
 )
 def test_real_scans_are_told_apart(scan: Any, name: str, wanted: bool) -> None:
@@ -83,6 +105,12 @@ def test_real_scans_are_told_apart(scan: Any, name: str, wanted: bool) -> None:
         value = header.get(keyword)
         attributes[keyword] = list(value) if isinstance(value, MultiValue) else value
     assert passes(**attributes) is wanted
+
+
+def test_a_name_is_not_taken_for_the_word_that_was_met() -> None:
+    outcomes = evaluate(IMAGE.selector, T1 | {"SeriesDescription": "T1_map SAG"})
+    (failed,) = (outcome for outcome in outcomes if not outcome.passed)
+    assert 'the model takes nothing that is called "map"' in failed.sentence
 
 
 def condition(**parts: Any) -> Condition:
@@ -110,7 +138,13 @@ def outcome_of(rule: Condition, value: object) -> bool:
         ({"attribute": "ImageType", "none_of": ["M"], "absent_ok": False}, [], False),
         ({"attribute": "Manufacturer", "any_of": ["siemens"]}, "SIEMENS ", True),
         ({"attribute": "Modality", "any_of": ["MR"]}, " MR ", True),
-        ({"attribute": "Modality", "any_of": ["MR"]}, "mr", False),
+        ({"attribute": "Modality", "any_of": ["MR"]}, "mr", True),
+        ({"attribute": "BodyPartExamined", "none_of": ["KNEE"]}, "Knee", False),
+        ({"attribute": "SeriesDescription", "words_match": r"\bt1"}, "AX_T1 (+C)", True),
+        ({"attribute": "SeriesDescription", "words_match": r"\bt1"}, "REST1", False),
+        ({"attribute": "SeriesDescription", "words_match": r"\bt1"}, None, False),
+        ({"attribute": "SeriesDescription", "words_do_not_match": "field map"}, "Field-Map", False),
+        ({"attribute": "SeriesDescription", "words_do_not_match": "field map"}, None, True),
         ({"attribute": "SeriesDescription", "matches": "^t1"}, "T1 tra", True),
         ({"attribute": "SeriesDescription", "not_matches": "t2"}, "T2 tra", False),
     ],

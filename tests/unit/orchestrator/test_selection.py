@@ -66,6 +66,30 @@ def test_better_series_wins_and_the_other_learns_which(tmp_path: Path, manifest:
     assert verdict.values["chosen_series"] == "7"
 
 
+def test_of_equals_the_normalised_series_is_taken_and_then_the_later(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    plain = ("ORIGINAL", "PRIMARY", "M", "ND")
+    normalised = (*plain, "NORM")
+    first, second, third, fourth = (
+        series_of(write_head_like(tmp_path, series=f"s{n}", number=n, image_type=kinds))
+        for n, kinds in ((2, normalised), (9, plain), (10, normalised), (4, normalised))
+    )
+    selection = select_series(manifest, [second, third, first, fourth])
+    assert [c.series.series_uid for c in selection.selections] == [third.series_uid]
+    assert "normalised" in selection.verdicts[second.series_uid].sentence
+    assert "later one" in selection.verdicts[first.series_uid].sentence
+    assert selection.verdicts[fourth.series_uid].values["chosen_series"] == "10"
+
+
+def test_more_slices_weigh_more_than_normalisation(tmp_path: Path, manifest: Manifest) -> None:
+    fine = series_of(write_head_like(tmp_path, series="fine", slices=40))
+    kinds = ("ORIGINAL", "PRIMARY", "M", "NORM")
+    coarse = series_of(write_head_like(tmp_path, series="coarse", image_type=kinds, number=9))
+    selection = select_series(manifest, [coarse, fine])
+    assert [c.series.series_uid for c in selection.selections] == [fine.series_uid]
+
+
 def test_series_that_fails_the_gate_leaves_the_place_to_the_next(
     tmp_path: Path, manifest: Manifest
 ) -> None:
