@@ -6,6 +6,7 @@ digest over all that decides its results. It needs pydantic and YAML only, so th
 may use it; arrays, networks and DICOM files are other rooms' matters.
 """
 
+from models.manifest.attributes import spoken
 from models.manifest.base import Code
 from models.manifest.errors import ManifestError, ModelError
 from models.manifest.loading import load_catalogue, load_manifest, manifest_digest
@@ -48,5 +49,6 @@ __all__ = [
     "load_manifest",
     "manifest_digest",
     "rank",
+    "spoken",
     "volume_tensor_name",
 ]

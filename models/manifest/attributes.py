@@ -7,10 +7,11 @@ error in the manifest instead of a silent "no match".
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["SELECTOR_ATTRIBUTES", "AttributeKind"]
+__all__ = ["SELECTOR_ATTRIBUTES", "AttributeKind", "spoken"]
 
 
 class AttributeKind(StrEnum):
@@ -62,3 +63,12 @@ SELECTOR_ATTRIBUTES: Final[dict[str, AttributeKind]] = {
     "SamplesPerPixel": AttributeKind.NUMBER,
     "StudyDescription": AttributeKind.TEXT,
 }
+
+
+def spoken(keyword: str) -> str:
+    """Turn a DICOM keyword into words: "BodyPartExamined" -> "Body part examined"."""
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]*|[0-9]+", keyword)
+    return " ".join(
+        word if (len(word) > 1 and word.isupper()) or place == 0 else word.lower()
+        for place, word in enumerate(words)
+    )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from models.manifest.attributes import SELECTOR_ATTRIBUTES, AttributeKind
+from models.manifest.attributes import SELECTOR_ATTRIBUTES, AttributeKind, spoken
 from models.manifest.roles import Condition, Preference
 
 __all__ = ["ConditionOutcome", "evaluate", "rank", "words_of"]
@@ -67,7 +67,7 @@ def words_of(text: str) -> str:
 
 def _sentence(condition: Condition, values: Sequence[str], expectation: str, passed: bool) -> str:
     """Say it for a reader who knows the scanner, not DICOM keywords or patterns."""
-    name = _spoken(condition.attribute)
+    name = spoken(condition.attribute)
     has = f"{name} is {', '.join(values)}" if values else f"{name} is not given"
     if passed:
         return f"{has}, {'as wanted' if values else 'which is accepted'} ({condition.why})."
@@ -168,11 +168,3 @@ def _expectation(condition: Condition) -> str:
 def _listed(values: Sequence[str | float]) -> str:
     texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"
-
-
-def _spoken(keyword: str) -> str:
-    """Turn a DICOM keyword into words: "BodyPartExamined" -> "Body part examined"."""
-    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]*", keyword)
-    return " ".join(
-        word if word.isupper() or place == 0 else word.lower() for place, word in enumerate(words)
-    )

@@ -7,11 +7,17 @@ it. Codes never change their meaning; sentences may be improved.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from models.manifest import spoken
+
+# PS3.6 7: letters and digits, each word with a capital.
+_KEYWORD = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
+_COUNTED = re.compile(r"(?<![\d.])(\d+ )([\w ]+?)\(s\)")
 Value = str | int | float | bool | None
 
 
@@ -77,7 +83,7 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
         ),
         "unchanged": _processed(
             "Nothing this model uses changed since revision {earlier_revision}; "
-            "its result still stands."
+            "its result still stands.{result}"
         ),
         # not wanted
         "attribute_mismatch": _not_wanted(
@@ -93,7 +99,7 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
         # refused: what the series shows
         "localizer": _refused(
             "This is a localizer (scout), not a diagnostic volume.",
-            "Send the diagnostic series.",
+            "Nothing needs doing when the series that it was made for is in the study too.",
         ),
         "single_slice": _refused(
             "This series has {slices} image(s); a volume needs at least {minimum}.",
@@ -152,8 +158,8 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "Send the original grey-value images.",
         ),
         "modality_lut": _refused(
-            "{images} image(s) of this series tell their values by a table (modality LUT); this "
-            "version reads a slope and an intercept.",
+            "The values of {images} image(s) of this series are told by a table (modality LUT); "
+            "this version reads a slope and an intercept.",
             "Send the images as the scanner makes them, with rescale slope and intercept.",
         ),
         "blank_image": _refused(
@@ -186,16 +192,16 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "Send the slices as images of their own.",
         ),
         "conflicting_images": _refused(
-            "{count} SOP Instance UID(s) of this series came with several different images (the "
-            "first is that of image {instance}). Only one of each can be used, so the series is "
-            "not whole.",
+            "Several different images came under {count} SOP Instance UID(s) of this series, the "
+            "first of them that of image {instance}. Only one of each can be used, so the series "
+            "is not whole.",
             "Have the sender give every image a UID of its own and send the series again. "
             "`axial conflicts` lists the images; with `axial conflicts resolve` you decide.",
         ),
         "known_elsewhere": _refused(
-            "{count} image(s) of this series carry SOP Instance UIDs that series {kept_series} "
-            "of study {kept_study} has already; the first ones received are kept, and these are "
-            "not analysed.",
+            "{count} image(s) of this series came under SOP Instance UIDs that series "
+            "{kept_series} of study {kept_study} has already; what was received first is kept, and "
+            "the later is not analysed.",
             "Have the sender give copies UIDs of their own and send them again. "
             "`axial conflicts` lists the images; with `axial conflicts resolve` you decide.",
         ),
@@ -205,7 +211,9 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
         ),
         "pixels_unreadable": _refused(
             "The pixels of image {instance} cannot be read: {problem}.",
-            "Send the series again; if it stays, the file is damaged at its source.",
+            "Send the series again. If it is refused again, open the image at the system that sent "
+            "it: there it shows whether it is damaged there, or written in a way that this version "
+            "does not read.",
         ),
         "too_few_slices": _refused(
             "The series has {slices} slices; {model} needs at least {minimum}.",
@@ -242,11 +250,13 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
         # failed
         "model_unavailable": _failed(
             "{model} could not be reached on the inference server: {problem}.",
-            "When the server is back, run `axial retry` for the study.",
+            "It was tried again and again for some minutes; nothing more happens by itself. The "
+            "images are kept: when the server is back, run `axial retry` for the study.",
         ),
         "model_digest_mismatch": _failed(
             "The inference server runs another build of {model} than the one selected.",
-            "Build and load the model again (axial models build).",
+            "Build and load the model again (`axial models build`), then run `axial retry` for the "
+            "study.",
         ),
         "inference_failed": _failed(
             "{model} broke off while analysing this series: {problem}.",
@@ -268,15 +278,18 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
         # superseded
         "newer_revision": ReasonText(
             Fate.SUPERSEDED,
-            "More images of this study arrived; revision {newer_revision} replaces this result.",
+            "More images of this study arrived: revision {newer_revision} is judged anew, and what "
+            "comes of it counts instead of this.",
         ),
     }
 )
 
 
 # Values that not every verdict of a reason has, and those of before do not: words that name the
-# images that stand out.
-_OPTIONAL: Mapping[str, Value] = MappingProxyType({"odd": ""})
+# images that stand out, and what a result that still stands says.
+_OPTIONAL: Mapping[str, Value] = MappingProxyType({"odd": "", "result": ""})
+# Values that hold DICOM keywords; a sentence has them in words.
+_KEYWORDS = frozenset({"attribute"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,12 +314,36 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The reason in a radiographer's words, filled with the values."""
-        return REASONS[self.reason].sentence.format_map({**_OPTIONAL, **self.values})
+        return _counted(REASONS[self.reason].sentence.format_map(_in_words(self.values)))
 
     @property
     def remedy(self) -> str:
         """What a person can do about it; empty where nothing needs doing."""
-        return REASONS[self.reason].remedy.format_map({**_OPTIONAL, **self.values})
+        return REASONS[self.reason].remedy.format_map(_in_words(self.values))
+
+
+def _in_words(values: Mapping[str, Value]) -> dict[str, Value]:
+    """The values as a sentence says them: keywords as words, what may be absent as nothing."""
+    keywords = {
+        name: ", ".join(_spoken(part) for part in str(values[name]).split(", "))
+        for name in _KEYWORDS & values.keys()
+    }
+    return {**_OPTIONAL, **values, **keywords}
+
+
+def _counted(sentence: str) -> str:
+    """A sentence with its numbers of things said as people do: "1 image", "2 images"."""
+    return _COUNTED.sub(
+        lambda found: found[1] + found[2] + ("" if found[1].strip() == "1" else "s"), sentence
+    )
+
+
+def _spoken(text: str) -> str:
+    """A keyword as words within a sentence; any other text as it is."""
+    if not _KEYWORD.fullmatch(text):
+        return text
+    words = spoken(text)
+    return words if words[:2].isupper() else words[0].lower() + words[1:]
 
 
 class Refusal(Verdict):

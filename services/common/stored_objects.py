@@ -32,6 +32,9 @@ from services.common.header_scan import (
     AttributeValue,
     end_of_foreign_groups,
 )
+from services.common.telemetry import get_logger
+
+_log = get_logger("common")
 
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 
@@ -194,9 +197,8 @@ def _damage_named() -> Generator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # a disk's; pydicom's own of this kind have no number
-        raise StoredObjectError(
-            f"its bytes are no sound DICOM object ({type(error).__name__})"
-        ) from error
+        _log.info("object_not_read", kind=type(error).__name__)
+        raise StoredObjectError("its bytes are no sound DICOM object") from error
 
 
 def _count(attributes: Mapping[str, AttributeValue], keyword: str, default: int) -> int:

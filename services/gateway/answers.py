@@ -57,6 +57,8 @@ class SeriesFate(_Answer):
     series_number: str | None
     modality: str | None
     instances: int
+    images: int
+    """Frames of multi-frame objects counted one by one."""
     model: str
     revision: int
     fate: str | None
@@ -88,6 +90,7 @@ class SeriesFate(_Answer):
                     "series_number": "5",
                     "modality": "MR",
                     "instances": 175,
+                    "images": 175,
                     "model": "brain-extraction",
                     "revision": 1,
                     "fate": "refused",

@@ -111,6 +111,7 @@ def _fate(
         series_number=None if number is None else str(number),
         modality=None if modality is None else str(modality),
         instances=count,
+        images=count,
         model="(every model)",
         revision=0,
         fate=verdict.fate,

@@ -44,6 +44,7 @@ class _Members:
     """A series' instances in a revision: how many, and what became of their images."""
 
     instances: int
+    images: int
     deleted_at: dt.datetime | None
     cause: str | None
     incomplete: str
@@ -224,15 +225,19 @@ def _fates(session: Session, study: StudyRow) -> list[answers.SeriesFate]:
         .where(RevisionInstanceRow.study_uid == uid, RevisionInstanceRow.number == number)
         .group_by(InstanceRow.series_uid)
     )
+    more = _frames_beyond_the_first(session, uid, number)
     revision = session.get(RevisionRow, (uid, number))
     missing = missing_sentence(None if revision is None else revision.incomplete)
-    members = {row[0]: _Members(row[1], row[2], study.deletion_cause, missing) for row in counted}
+    cause = study.deletion_cause
+    members = {
+        row[0]: _Members(row[1], row[1] + more[row[0]], row[2], cause, missing) for row in counted
+    }
     rows = session.scalars(
         select(FateRow).where(FateRow.study_uid == uid, FateRow.revision == number)
     ).all()
     # A series whose images are another one's now was decided on all the same.
     moved = {row.series_uid for row in rows} - members.keys()
-    members |= {each: _Members(0, None, None, missing) for each in moved}
+    members |= {each: _Members(0, 0, None, None, missing) for each in moved}
     series = {
         row.series_uid: row
         for row in session.scalars(select(SeriesRow).where(SeriesRow.series_uid.in_(members)))
@@ -255,6 +260,27 @@ def _fates(session: Session, study: StudyRow) -> list[answers.SeriesFate]:
     return sorted(
         found, key=lambda item: (_number(item.series_number), item.series_uid, item.model)
     )
+
+
+def _frames_beyond_the_first(session: Session, uid: str, number: int) -> Counter[str]:
+    """Images that a revision's multi-frame objects hold beyond one for each, by series."""
+    told = InstanceRow.header[("attributes", "NumberOfFrames")].as_string()
+    found: Counter[str] = Counter()
+    for series_uid, frames in session.execute(
+        select(InstanceRow.series_uid, told)
+        .join(
+            RevisionInstanceRow,
+            RevisionInstanceRow.sop_instance_uid == InstanceRow.sop_instance_uid,
+        )
+        .where(
+            RevisionInstanceRow.study_uid == uid,
+            RevisionInstanceRow.number == number,
+            told.is_not(None),
+        )
+    ):
+        digits = str(frames).strip('[]" ')
+        found[series_uid] += max(int(digits) - 1, 0) if digits.isdecimal() else 0
+    return found
 
 
 def _models_under_way(
@@ -280,6 +306,7 @@ def _series_fate(series: SeriesRow, members: _Members, row: FateRow) -> answers.
         series_number=_text(series, "SeriesNumber"),
         modality=_text(series, "Modality"),
         instances=members.instances,
+        images=members.images,
         model=row.model_name,
         revision=row.revision,
         fate=row.fate,
@@ -298,6 +325,7 @@ def _pending(series: SeriesRow, members: _Members, number: int, model: str) -> a
         series_number=_text(series, "SeriesNumber"),
         modality=_text(series, "Modality"),
         instances=members.instances,
+        images=members.images,
         model=model,
         revision=number,
         fate=None,

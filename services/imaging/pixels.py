@@ -21,10 +21,13 @@ from pydicom.uid import UID, RLELossless
 
 from services.common.headers import InstanceHeader
 from services.common.stored_objects import StoredObjectError, bound_of, read_object
+from services.common.telemetry import get_logger
 from services.imaging.code_streams import CODE_STREAMS, holds_more_runs, problem_of, syntax_of
 from services.imaging.frames import FrameHeader, whole_attributes
 from services.imaging.transfer_syntaxes import NATIVE_LITTLE_ENDIAN, transfer_syntax_name
 from services.imaging.volume import Rescale
+
+_log = get_logger("imaging")
 
 
 class PixelsError(Exception):
@@ -263,7 +266,9 @@ def _encoded_frame(dataset: Dataset, frame: int) -> bytes:
 
 
 def _undecodable(error: BaseException) -> PixelsError:
-    return PixelsError(f"they cannot be decoded ({type(error).__name__})")
+    # What a decoder says may quote the data; its kind is for the log alone.
+    _log.info("pixels_not_decoded", kind=type(error).__name__)
+    return PixelsError("they cannot be decoded: they are cut off, damaged, or compressed otherwise")
 
 
 def _values_of_words(words: NDArray[np.integer], pixels: Pixels) -> NDArray[np.bool_] | None:

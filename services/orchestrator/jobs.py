@@ -280,9 +280,11 @@ def _undecided(selection: ModelSelection, job: JobRow) -> bool:
 
 
 def _carried(verdict: Verdict, earlier_revision: int) -> Verdict:
-    if verdict.fate is Fate.PROCESSED:
-        return Verdict("unchanged", {**verdict.values, "earlier_revision": earlier_revision})
-    return verdict
+    if verdict.fate is not Fate.PROCESSED:
+        return verdict
+    told = {} if verdict.reason == "unchanged" else {"result": f" {verdict.sentence}"}
+    values = {**verdict.values, **told, "earlier_revision": earlier_revision}
+    return Verdict("unchanged", values)
 
 
 def _create(

@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from pydicom.uid import UID
+
 from models.manifest import Choose, Manifest, Role, evaluate, rank
 from models.manifest.attributes import SELECTOR_ATTRIBUTES
 from services.common.fates import Fate, Refusal, Value, Verdict
@@ -133,7 +135,7 @@ def _consider(
         return Verdict("own_result")
     modality = candidate.headers[0].text("Modality") or "no modality"
     if not any(header.is_image for header in candidate.headers) or modality == "SEG":
-        return Verdict("not_an_image", {"content": f"objects of kind {modality}"})
+        return Verdict("not_an_image", {"content": _objects(candidate.headers)})
     found = images_of(candidate.headers)
     if is_localizer(found.headers):
         return Refusal("localizer")
@@ -152,6 +154,12 @@ def _consider(
         return geometry
     attributes = _attributes_of(candidate, volume)
     return Chosen(role_name, candidate, geometry, attributes, found.left_out)
+
+
+def _objects(headers: Sequence[InstanceHeader]) -> str:
+    """The kinds of objects by the names of their SOP classes (PS3.6 A): "Raw Data objects"."""
+    names = sorted({UID(header.sop_class_uid).name for header in headers})
+    return f"{' and '.join(name.removesuffix(' Storage') for name in names)} objects"
 
 
 def _is_not_wanted(answer: SourceVolume | Verdict) -> bool:

@@ -67,7 +67,7 @@ def show_fates(fates: list[dict[str, Any]]) -> None:
         table.add_row(
             fate["series_number"] or "-",
             fate["modality"] or "-",
-            str(fate["instances"]),
+            str(fate["images"]),
             fate["model"],
             coloured(fate["fate"] or "under way"),
             fate["reason"] or "",

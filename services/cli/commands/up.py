@@ -49,6 +49,8 @@ def up(
     # What is written from here on, memory shared with Triton included, holds patient data: nobody
     # else's business on this machine.
     os.umask(0o077)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.chmod(0o700)
     renew_certificates(settings)
     # Once for all, so that the services find the tables as they start.
     engine = open_database(settings.resolved_database_url)

@@ -46,7 +46,7 @@ def _tell(fate: dict[str, Any], *, with_values: bool) -> None:
     number = fate["series_number"] or "without number"
     console.print(
         f"[bold]Series {number}[/bold] ({fate['modality'] or 'no modality'}, "
-        f"{fate['instances']} images), {fate['model']}: {coloured(fate['fate'] or 'under way')}",
+        f"{_images(fate)}), {fate['model']}: {coloured(fate['fate'] or 'under way')}",
         highlight=False,
     )
     console.print(f"  {fate['sentence']}", highlight=False)
@@ -66,6 +66,11 @@ def _tell(fate: dict[str, Any], *, with_values: bool) -> None:
     if with_values:
         for name, value in fate["values"].items():
             console.print(f"    {name} = {value}", highlight=False)
+
+
+def _images(fate: dict[str, Any]) -> str:
+    images = fate["images"]
+    return "1 image" if images == 1 else f"{images} images"
 
 
 def _removal(fate: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ def _show_fates(study: dict[str, Any]) -> None:
     for fate in study["fate"]:
         table.add_row(
             fate["series_number"] or "-",
-            str(fate["instances"]),
+            str(fate["images"]),
             fate["model"],
             coloured(fate["fate"] or "under way"),
             fate["sentence"],

@@ -15,6 +15,7 @@ FATE: dict[str, Any] = {
     "series_number": "5",
     "modality": "CT",
     "instances": 300,
+    "images": 300,
     "model": "brain-extraction",
     "fate": "processed",
     "reason": "segmented",

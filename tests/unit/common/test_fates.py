@@ -60,4 +60,55 @@ def test_missing_value_fails_where_it_is_made() -> None:
 def test_sentence_is_filled_with_the_values() -> None:
     verdict = Refusal("single_slice", {"slices": 1, "minimum": 20})
     assert verdict.fate is Fate.REFUSED
-    assert verdict.sentence == "This series has 1 image(s); a volume needs at least 20."
+    assert verdict.sentence == "This series has 1 image; a volume needs at least 20."
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (Verdict("single_slice", {"slices": 1, "minimum": 2}), "This series has 1 image; a volume"),
+        (Verdict("single_slice", {"slices": 0, "minimum": 2}), "This series has 0 images; a"),
+        (
+            Verdict("known_elsewhere", {"count": 21, "kept_series": "1.2", "kept_study": "1.3"}),
+            "21 images of this series came",
+        ),
+        (
+            Verdict("conflicting_images", {"count": 1, "instance": "7"}),
+            "came under 1 SOP Instance UID of this series",
+        ),
+        (
+            Verdict("missing_geometry", {"instance": "3", "attribute": "ImagePositionPatient"}),
+            "(image position patient is absent",
+        ),
+        (
+            Verdict("several_volumes", {"volumes": 2, "attribute": "EchoTime, DiffusionBValue"}),
+            "differ in echo time, diffusion b value.",
+        ),
+        (
+            Verdict("several_volumes", {"volumes": 2, "attribute": "their positions"}),
+            "differ in their positions.",
+        ),
+    ],
+)
+def test_sentences_count_and_speak_as_people_do(verdict: Verdict, words: str) -> None:
+    assert words in verdict.sentence
+
+
+def test_a_result_that_still_stands_is_said_again() -> None:
+    values = {
+        "earlier_revision": 1,
+        "result": " Brain extraction segmented this series: Brain 9 mL.",
+    }
+    assert Verdict("unchanged", values).sentence.endswith(
+        "still stands. Brain extraction segmented this series: Brain 9 mL."
+    )
+    # One that an earlier version wrote down.
+    assert Verdict("unchanged", {"earlier_revision": 1}).sentence.endswith("still stands.")
+
+
+def test_no_sentence_has_a_word_of_the_program() -> None:
+    """A radiographer reads them: no keyword, no exception, no word of code."""
+    for code, text in REASONS.items():
+        for part in (text.sentence, text.remedy):
+            bare = re.sub(r"{\w+}|`[^`]*`", "", part)
+            assert not re.search(r"[a-z][A-Z]|Error\b|None\b|_", bare), code
