@@ -88,7 +88,8 @@ DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = Mapping
         # SENDING -> PENDING: the sender died; what it had under way is taken up again.
         _D.SENDING: frozenset({_D.DELIVERED, _D.WAITING, _D.DEAD, _D.PENDING}),
         _D.WAITING: frozenset({_D.SENDING, _D.WITHDRAWN, _D.DEAD}),
-        _D.DELIVERED: frozenset(),
+        # DELIVERED -> PENDING: a person has it sent again, because the destination lost it.
+        _D.DELIVERED: frozenset({_D.PENDING}),
         _D.DEAD: frozenset({_D.PENDING, _D.WITHDRAWN}),
         _D.WITHDRAWN: frozenset(),
     }

@@ -123,6 +123,8 @@ class Delivery(_Answer):
     last_error: str | None
     next_attempt_at: dt.datetime
     delivered_at: dt.datetime | None
+    sent_again: int
+    """How often a person had it sent again."""
 
 
 class Stage(_Answer):
@@ -305,6 +307,15 @@ class Count(_Answer):
     """How many were put back on their queue."""
 
     count: int
+
+
+class Resent(Count):
+    """How many leave again, and how many do not."""
+
+    delivered: int
+    """Left alone because they were delivered; `delivered=true` sends those again too."""
+    superseded: int
+    """Left alone because a newer result replaces them."""
 
 
 class Health(_Answer):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Annotated, Literal
 
+from axial.v1 import reporting_pb2
 from fastapi import FastAPI, Path, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import Engine
@@ -223,16 +224,33 @@ def _add_actions(app: FastAPI, owners: Owners) -> None:
     @app.post(
         "/api/v1/deliveries/resend",
         tags=["actions"],
-        summary="Send dead deliveries again: one, or all of a destination",
+        summary="Send results again: of a study, to a destination, one result or one delivery",
+        description="Those that are dead or wait leave again at once, with all their attempts; "
+        "those that were delivered only with `delivered`. What a newer result replaces stays.",
         responses=responses(422, 503),
     )
     def resend(  # pyright: ignore[reportUnusedFunction]
         destination: Annotated[str, Query(description="Name of the destination")] = "",
         delivery_uid: Annotated[str, Query(description="UID of one delivery")] = "",
-    ) -> answers.Count:
-        if bool(destination) == bool(delivery_uid):
-            raise GatewayError(422, "invalid-request", "Give a destination or a delivery_uid.")
-        return answers.Count(count=owners.resend(destination, delivery_uid))
+        study_uid: Annotated[str, Query(description="Study Instance UID")] = "",
+        sop_instance_uid: Annotated[str, Query(description="SOP Instance UID of a result")] = "",
+        delivered: Annotated[bool, Query(description="Also what was delivered")] = False,
+    ) -> answers.Resent:
+        if not (destination or delivery_uid or study_uid or sop_instance_uid):
+            said = "Give a study_uid, a sop_instance_uid, a destination or a delivery_uid."
+            raise GatewayError(422, "invalid-request", said)
+        again = owners.resend(
+            reporting_pb2.ResendRequest(
+                destination=destination,
+                delivery_uid=delivery_uid,
+                study_uid=study_uid,
+                sop_instance_uid=sop_instance_uid,
+                delivered=delivered,
+            )
+        )
+        return answers.Resent(
+            count=again.deliveries, delivered=again.delivered, superseded=again.superseded
+        )
 
 
 def _unknown(kind: str, uid: str) -> GatewayError:

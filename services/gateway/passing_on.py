@@ -73,11 +73,10 @@ class Owners:
         with _problems("orchestrator"):
             return self._orchestrator.RetryStudy(request, timeout=DEADLINE_S).jobs
 
-    def resend(self, destination: str, delivery_uid: str) -> int:
-        """Puts dead deliveries back on their queue; returns their number."""
-        request = reporting_pb2.ResendRequest(destination=destination, delivery_uid=delivery_uid)
+    def resend(self, request: reporting_pb2.ResendRequest) -> reporting_pb2.ResendResponse:
+        """Puts deliveries back on their queue."""
         with _problems("reporting"):
-            return self._reporting.Resend(request, timeout=DEADLINE_S).deliveries
+            return self._reporting.Resend(request, timeout=DEADLINE_S)
 
 
 @contextmanager

@@ -400,6 +400,7 @@ def _deliveries(
             last_error=row.last_error,
             next_attempt_at=row.next_attempt_at,
             delivered_at=row.delivered_at,
+            sent_again=row.sent_again,
         )
         for row in rows
     ]

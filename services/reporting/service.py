@@ -21,7 +21,7 @@ from services.common.settings import Settings
 from services.common.store import is_of_job
 from services.common.telemetry import get_logger, span
 from services.common.telemetry.metrics import STAGE_SECONDS
-from services.reporting.delivery import Deliveries, open_deliveries
+from services.reporting.delivery import Deliveries, Wanted, open_deliveries
 from services.reporting.errors import JobError, ReportingError
 from services.reporting.job import Job
 from services.reporting.results import Made, ResultMaker
@@ -106,8 +106,19 @@ class ReportingService(reporting_pb2_grpc.ReportingServicer):
         self, request: reporting_pb2.ResendRequest, context: grpc.ServicerContext
     ) -> reporting_pb2.ResendResponse:
         with _call("resend", context):
-            again = self._deliveries.resend(request.delivery_uid, request.destination)
-        return reporting_pb2.ResendResponse(deliveries=again)
+            wanted = Wanted(
+                request.delivery_uid,
+                request.destination,
+                request.study_uid,
+                request.sop_instance_uid,
+            )
+            try:
+                again = self._deliveries.resend(wanted, delivered=request.delivered)
+            except JobError as error:  # what a person named is not there
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        return reporting_pb2.ResendResponse(
+            deliveries=again.deliveries, delivered=again.delivered, superseded=again.superseded
+        )
 
     def _job(self, request: reporting_pb2.MakeResultsRequest) -> Job:
         if not request.selection or not request.selection[0].sop_instance_uids:

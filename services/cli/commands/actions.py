@@ -92,20 +92,43 @@ def retry(
 @reports_errors
 def resend(
     destination: Annotated[str, typer.Argument(help="Name of the destination.")] = "",
+    to: Annotated[
+        str, typer.Option("--destination", help="The same as an option: only to this one.")
+    ] = "",
+    study: Annotated[str, typer.Option(help="Results of the study with this UID.")] = "",
+    result: Annotated[str, typer.Option(help="The result with this SOP Instance UID.")] = "",
     delivery: Annotated[str, typer.Option(help="Only the delivery with this UID.")] = "",
+    delivered: Annotated[
+        bool, typer.Option("--delivered", help="Also what was delivered: the destination lost it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Send dead deliveries again.
+    """Send results again: what is dead or waits, and with --delivered what has arrived.
 
-    Examples: `axial resend pacs`; `axial resend --delivery 2.25.1`
+    What is named together must hold together. Sending twice does no harm: the objects have the
+    same UIDs. Results that newer ones replace do not leave again.
+
+    Examples: `axial resend pacs`; `axial resend --study 1.2.840.1 --delivered`;
+    `axial resend --result 2.25.7 --destination pacs --delivered`; `axial resend --delivery 2.25.1`
     """
-    if bool(destination) == bool(delivery):
-        raise CommandError("Give either the name of a destination or --delivery UID.")
+    if destination and to and destination != to:
+        raise CommandError(f"Two destinations are named: '{destination}' and '{to}'.")
+    wanted = {
+        "destination": destination or to,
+        "study_uid": study,
+        "sop_instance_uid": result,
+        "delivery_uid": delivery,
+    }
+    if not any(wanted.values()):
+        raise CommandError("Name what to send again: a destination, --study, --result, --delivery.")
     client = GatewayClient(load_settings().settings)
-    answer = client.post(
-        "/api/v1/deliveries/resend", destination=destination, delivery_uid=delivery
-    )
+    given = {name: value for name, value in wanted.items() if value}
+    answer = client.post("/api/v1/deliveries/resend", **given, delivered=delivered)
     if as_json:
         print_json(answer)
-    else:
-        console.print(f"{answer['count']} delivery(ies) put back on the queue.")
+        return
+    console.print(f"{answer['count']} delivery(ies) put back on the queue.")
+    if answer["delivered"]:
+        console.print(f"{answer['delivered']} were delivered; --delivered sends them again.")
+    if answer["superseded"]:
+        console.print(f"{answer['superseded']} are replaced by newer results and stay.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from services.cli.output import CommandError, console, errors, print_json, reports_errors
 from services.common.transcoding import ALTERNATIVES, data_set_in
@@ -285,6 +286,7 @@ def _tell(report: SendReport, found: Found, data_bytes: int) -> None:
 
 def _name_some(what: str, colour: str, files: Sequence[tuple[Path, str]]) -> None:
     for file, text in files[:_NAMED]:
-        errors.print(f"[{colour}]{what}:[/{colour}] {file}: {text}", highlight=False)
+        line = f"[{colour}]{what}:[/{colour}] {escape(str(file))}: {escape(text)}"
+        errors.print(line, highlight=False, soft_wrap=True)
     if len(files) > _NAMED:
         errors.print(f"... and {len(files) - _NAMED} more; --json names all.", highlight=False)

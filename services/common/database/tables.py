@@ -26,6 +26,7 @@ from sqlalchemy import (
     Integer,
     String,
     Text,
+    false,
 )
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -353,5 +354,9 @@ class DeliveryRow(Base):
     # While SENDING: until when the sender holds it; after that another may take it up.
     lease_until: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     last_error: Mapped[str | None] = mapped_column(Text)
+    # While WAITING: the last attempt found no association; a probe that is answered ends the wait.
+    not_reached: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    # How often a person had it sent again.
+    sent_again: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     delivered_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)

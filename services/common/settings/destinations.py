@@ -56,12 +56,16 @@ class Destination(Group):
     key_slice_regions: bool = False
     """Write the SR with an outline of each structure in its key slice instead of a reference to
     the segment. OHIF cannot open reports without such a region; archives want the reference."""
-    max_attempts: Annotated[int, Field(ge=1)] = 12
-    """Attempts before a delivery is dead and waits for a person (`axial resend`)."""
+    max_attempts: Annotated[int, Field(ge=1)] = 1000
+    """Attempts before a delivery is dead and waits for a person (`axial resend`): about a week,
+    with ten minutes between them."""
     first_backoff_s: Annotated[float, Field(gt=0)] = 1.0
     """Wait after the first failed attempt; doubles each time, with jitter."""
     longest_backoff_s: Annotated[float, Field(gt=0)] = 600.0
     """The longest wait between two attempts."""
+    probe_period_s: Annotated[float, Field(gt=0)] = 5.0
+    """A destination that was not reached is asked by C-ECHO this often; when it answers, what waits
+    for it is sent at once."""
     connect_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """The longest wait for the association."""
     response_timeout_s: Annotated[float, Field(gt=0)] = 60.0

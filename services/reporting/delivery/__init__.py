@@ -9,6 +9,7 @@ work, so that a destination gets the same object.
 from services.dimse.statuses import STORE_STATUSES, Outcome, judge_status
 from services.reporting.delivery.dispatch import Deliveries, open_deliveries
 from services.reporting.delivery.queue import DeliveryQueue, Parcel
+from services.reporting.delivery.resending import Resent, Wanted
 from services.reporting.delivery.rows import Delivery
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "DeliveryQueue",
     "Outcome",
     "Parcel",
+    "Resent",
+    "Wanted",
     "judge_status",
     "open_deliveries",
 ]

@@ -14,6 +14,7 @@ from services.common.settings import ReportingSettings
 from services.common.store import StudyStore
 from services.common.telemetry import get_logger
 from services.reporting.delivery.queue import DeliveryQueue
+from services.reporting.delivery.resending import Resent, Wanted
 from services.reporting.delivery.worker import DestinationWorker
 from services.reporting.errors import JobError
 
@@ -48,20 +49,25 @@ class Deliveries:
         _log.info("results_withdrawn", jobs=len(job_uids), deliveries=withdrawn)
         return withdrawn
 
-    def resend(self, delivery_uid: str, destination: str) -> int:
-        """Puts dead deliveries back on their queue.
+    def resend(self, wanted: Wanted, *, delivered: bool = False) -> Resent:
+        """Puts deliveries back on their queues: what is dead or waits, and what was delivered.
 
         Raises:
-            JobError: neither a delivery nor a destination is named, or it is not known.
+            JobError: nothing is named, or it is not known.
         """
         known = [each.name for each in self._settings.destinations]
-        if bool(delivery_uid) == bool(destination):
-            raise JobError("Name either a delivery or a destination to send again.")
-        if destination and destination not in known:
-            raise JobError(f"'{destination}' is no destination; known are {', '.join(known)}.")
-        again = self._queue.resend(delivery_uid=delivery_uid, destination=destination)
+        if wanted.destination and wanted.destination not in known:
+            raise JobError(
+                f"'{wanted.destination}' is no destination; known are {', '.join(known)}."
+            )
+        again = self._queue.resend(wanted, delivered=delivered)
         self._wake()
-        _log.info("deliveries_resent", deliveries=again)
+        _log.info(
+            "deliveries_resent",
+            deliveries=again.deliveries,
+            left_delivered=again.delivered,
+            left_superseded=again.superseded,
+        )
         return again
 
     def problems(self) -> list[str]:

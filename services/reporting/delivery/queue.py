@@ -19,6 +19,7 @@ from services.common.identity import derived_uid
 from services.common.lifecycle import DeliveryState, JobState
 from services.common.settings import Destination
 from services.reporting.database import insert_new
+from services.reporting.delivery.resending import Resent, Wanted, resend
 from services.reporting.delivery.rows import (
     READY,
     RELEASED,
@@ -112,14 +113,54 @@ class DeliveryQueue:
             delivery, _S.DELIVERED, delivered_at=utc_now(), last_error=note, **RELEASED
         )
 
-    def retry(self, delivery: Delivery, error: str, delay_s: float) -> bool:
-        """It is to be tried again after `delay_s`."""
+    def retry(
+        self, delivery: Delivery, error: str, delay_s: float, *, not_reached: bool = False
+    ) -> bool:
+        """It is to be tried again after `delay_s`, or sooner when the destination is there again.
+
+        Args:
+            not_reached: there was no association.
+        """
         return self._settle(
             delivery,
             _S.WAITING,
             last_error=error,
             next_attempt_at=_later(delay_s),
+            not_reached=not_reached,
             **RELEASED,
+        )
+
+    def waits_for_reach(self, destination: str) -> bool:
+        """Whether something waits because the destination was not reached."""
+        with self._engine.connect().execution_options(axial_readonly=True) as connection:
+            return bool(
+                count(connection, *self._waiting(destination), DeliveryRow.not_reached.is_(True))
+            )
+
+    def cut_short(self, destination: str, *, all_of_them: bool = False) -> int:
+        """Ends the pauses of what waits for a destination; how many they were.
+
+        Args:
+            all_of_them: also of what was refused, not only of what did not reach it.
+        """
+        conditions = self._waiting(destination)
+        if not all_of_them:
+            conditions = (*conditions, DeliveryRow.not_reached.is_(True))
+        with self._engine.begin() as connection:
+            return move(
+                connection,
+                conditions,
+                (_S.WAITING,),
+                _S.WAITING,
+                next_attempt_at=utc_now(),
+                not_reached=False,
+            )
+
+    def _waiting(self, destination: str) -> tuple[Any, ...]:
+        return (
+            DeliveryRow.destination == destination,
+            DeliveryRow.state == _S.WAITING.value,
+            DeliveryRow.next_attempt_at > utc_now(),
         )
 
     def dead(self, delivery: Delivery, error: str) -> bool:
@@ -201,29 +242,14 @@ class DeliveryQueue:
                     self._insert(connection, job_uid, destinations)
             return withdraw_rows(connection, job_uids)
 
-    def resend(self, *, delivery_uid: str = "", destination: str = "") -> int:
-        """Puts one dead delivery, or all of a destination, back on the queue.
+    def resend(self, wanted: Wanted, *, delivered: bool = False) -> Resent:
+        """Puts deliveries back on their queue; see `resending.resend`.
 
         Raises:
-            JobError: there is no such delivery.
+            JobError: nothing is named, or there is no such delivery.
         """
-        condition = (
-            DeliveryRow.delivery_uid == delivery_uid
-            if delivery_uid
-            else DeliveryRow.destination == destination
-        )
         with self._engine.begin() as connection:
-            if delivery_uid and not count(connection, condition):
-                raise JobError(f"There is no delivery {delivery_uid}.")
-            return move(
-                connection,
-                (condition,),
-                (_S.DEAD,),
-                _S.PENDING,
-                attempts=0,
-                next_attempt_at=utc_now(),
-                **RELEASED,
-            )
+            return resend(connection, wanted, delivered=delivered)
 
     def _insert(
         self, connection: Connection, job_uid: str, destinations: Sequence[Destination]

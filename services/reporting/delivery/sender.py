@@ -33,10 +33,12 @@ class Attempt:
 
     Attributes:
         note: why it was not stored, or what the destination remarked; None for plain success.
+        not_reached: there was no association to try it over.
     """
 
     outcome: Outcome
     note: str | None
+    not_reached: bool = False
 
 
 class AssociationFailed(Exception):
@@ -168,6 +170,24 @@ def associate(
         except TlsError as error:
             raise AssociationFailed(str(error)) from error
         yield held
+
+
+def answers(destination: Destination, opened: Callable[[Association], None]) -> bool:
+    """Whether a destination gives us an association, and answers C-ECHO where it takes that.
+
+    Args:
+        opened: as in `associate`.
+    """
+    context = ProposedContext(1, requestor.VERIFICATION, (IMPLICIT,))
+    try:
+        asked = requestor.Association(_call(destination), [context])
+        opened(Association(asked))
+        with asked:
+            if asked.accepted(requestor.VERIFICATION, IMPLICIT) is not None:
+                asked.echo()
+    except (AssociationError, TlsError):
+        return False
+    return True
 
 
 def _call(destination: Destination) -> Call:

@@ -20,14 +20,23 @@ from services.common.store import ObjectMissing, StoreError, StudyStore
 from services.common.telemetry import get_logger, span
 from services.common.telemetry.metrics import DELIVERIES, QUEUE_DEPTH
 from services.dimse.statuses import Outcome
+from services.reporting.delivery.probing import Probing
 from services.reporting.delivery.queue import DeliveryQueue, Parcel
 from services.reporting.delivery.rows import Delivery
-from services.reporting.delivery.sender import Association, AssociationFailed, Attempt, associate
+from services.reporting.delivery.sender import (
+    Association,
+    AssociationFailed,
+    Attempt,
+    answers,
+    associate,
+)
 
 # Another replica's rows wake nobody here; this is how long they can lie when it dies.
 _LOOK_UP_S = 5.0
 # Beyond the peer's own deadlines, for reading the file and writing the row.
 _LEASE_MARGIN_S = 30.0
+# A result that arrives ends the pauses of what was refused for now, but no more often than this.
+_SUCCESS_CUTS_EVERY_S = 60.0
 # Share of a wait by which it is shortened or lengthened, so that retries do not come in step.
 _JITTER = 0.2
 # After something that nobody planned, so that it is not repeated thousands of times a second.
@@ -49,6 +58,8 @@ class DestinationWorker:
         self._thread = threading.Thread(
             target=self._run, name=f"deliver:{destination.name}", daemon=True
         )
+        self._probing = Probing(destination.probe_period_s, destination.longest_backoff_s)
+        self._all_cut_at = -_SUCCESS_CUTS_EVERY_S
         self._lease_s = (
             2 * destination.connect_timeout_s + destination.response_timeout_s + _LEASE_MARGIN_S
         )
@@ -104,12 +115,41 @@ class DestinationWorker:
             return _LOOK_UP_S
         waits_s = (due - utc_now()).total_seconds()
         if waits_s > 0:
-            return min(waits_s, _LOOK_UP_S)
+            return min(waits_s, self._probe(), _LOOK_UP_S)
         parcel = self._queue.claim(name, self._lease_s)
         if parcel is not None:
             with span("reporting.deliver", destination=name, job=hashed(parcel.job_uid)):
                 self._deliver(parcel)
         return 0.0
+
+    def _probe(self) -> float:
+        """Asks a destination that was not reached; how long until it may be asked again."""
+        name = self.destination.name
+        if not self._queue.waits_for_reach(name):
+            return _LOOK_UP_S
+        waits_s = self._probing.waits_s()
+        if waits_s > 0:
+            return waits_s
+        if not answers(self.destination, self._hold):
+            self._probing.not_reached()
+            return self._probing.waits_s()
+        self._probing.answered()
+        cut = self._queue.cut_short(name)
+        _log.info("destination_answers_again", destination=name, deliveries=cut)
+        return 0.0
+
+    def _reached(self) -> None:
+        """A result has arrived: what waits for this destination need not wait any more.
+
+        What it refused for now is tried again too, but not after each result that it takes: it may
+        be the object that it has no room for.
+        """
+        self._probing.reached()
+        now = time.monotonic()
+        all_of_them = now - self._all_cut_at >= _SUCCESS_CUTS_EVERY_S
+        if all_of_them:
+            self._all_cut_at = now
+        self._queue.cut_short(self.destination.name, all_of_them=all_of_them)
 
     def _deliver(self, parcel: Parcel) -> None:
         crashpoint("reporting.send.begin")
@@ -133,8 +173,10 @@ class DestinationWorker:
                         break
                     rest.pop(0)
         except AssociationFailed as failure:
+            self._probing.not_reached()
             for delivery in rest:
-                self._settle(delivery, Attempt(Outcome.RETRY, str(failure)), delay_s)
+                attempt = Attempt(Outcome.RETRY, str(failure), not_reached=True)
+                self._settle(delivery, attempt, delay_s)
             rest.clear()
         except Exception as error:
             # Counted as an attempt: what nobody planned must have an end too.
@@ -205,8 +247,9 @@ class DestinationWorker:
             crashpoint("reporting.send.done")
             held = self._queue.delivered(delivery, note)
             outcome = "delivered"
+            self._reached()
         elif attempt.outcome is Outcome.RETRY and delivery.attempts < self.destination.max_attempts:
-            held = self._queue.retry(delivery, note or "", delay_s)
+            held = self._queue.retry(delivery, note or "", delay_s, not_reached=attempt.not_reached)
             outcome = "retry"
         else:
             held = self._queue.dead(delivery, note or "")

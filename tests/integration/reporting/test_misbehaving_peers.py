@@ -10,6 +10,7 @@ from pynetdicom import evt
 from sqlalchemy import update
 
 from services.common.database import DeliveryRow
+from services.reporting.delivery import Wanted
 from services.reporting.naming import Kind, sop_instance_uid
 from tests.builders.network import free_port
 from tests.builders.peers import (
@@ -152,7 +153,7 @@ def test_a_rejected_association_is_tried_again(
             assert "rejected the association" in (row.last_error or "")
         # Somebody corrects the title, and sends again.
         with deliver(destination(peer.port)) as deliveries:
-            assert deliveries.resend("", "pacs") == 2
+            assert deliveries.resend(Wanted(destination="pacs")).deliveries == 2
             wait_until(lambda: states(place) == DONE, 10, "both are delivered")
             assert peer.stored == uids(job_uid)
 
@@ -205,9 +206,10 @@ def test_n1_a_peer_that_refuses_every_context_is_dead_at_once_and_can_be_sent_to
             deliveries.release(job_uid)
             wait_until(lambda: states(place) == ["dead", "dead"], 10, "both are refused")
         with scripted_peer(port=port) as peer:
-            assert deliveries.resend(rows(place)[0].delivery_uid, "") == 1
+            one = Wanted(rows(place)[0].delivery_uid)
+            assert deliveries.resend(one).deliveries == 1
             wait_until(lambda: states(place) == ["delivered", "dead"], 10, "one is delivered")
-            assert deliveries.resend("", "pacs") == 1
+            assert deliveries.resend(Wanted(destination="pacs")).deliveries == 1
             wait_until(lambda: states(place) == DONE, 10, "both are delivered")
             assert peer.stored == uids(job_uid)
 

@@ -11,7 +11,7 @@ from sqlalchemy import insert, update
 
 from services.common.database import DeliveryRow, JobRow, utc_now
 from services.common.lifecycle import DELIVERY_TRANSITIONS, DeliveryState
-from services.reporting.delivery import DeliveryQueue, Parcel
+from services.reporting.delivery import DeliveryQueue, Parcel, Wanted
 from services.reporting.errors import JobError
 from tests.builders.peers import destination
 from tests.builders.reporting import Workplace, series_in, workplace
@@ -216,11 +216,11 @@ def test_the_dead_are_sent_again_with_all_their_attempts(
     for delivery in claimed(queue).deliveries:
         queue.dead(delivery, "not authorized")
     assert queue.next_due("pacs") is None
-    assert queue.resend(destination="pacs") == 2
+    assert queue.resend(Wanted(destination="pacs")).deliveries == 2
     assert [row.attempts for row in rows(place)] == [0, 0]
     assert len(claimed(queue).deliveries) == 2
     with pytest.raises(JobError, match="no delivery"):
-        queue.resend(delivery_uid="1.2.3")
+        queue.resend(Wanted(delivery_uid="1.2.3"))
 
 
 def test_depth_counts_what_has_not_ended(job_uid: str, queue: DeliveryQueue) -> None:
@@ -253,7 +253,9 @@ def test_only_allowed_changes_happen(
         lambda: queue.dead(delivery, "x"),
         lambda: queue.put_back(delivery),
         lambda: queue.withdraw([job_uid], [PACS]),
-        lambda: queue.resend(destination="pacs"),
+        lambda: queue.resend(Wanted(destination="pacs")),
+        lambda: queue.resend(Wanted(destination="pacs"), delivered=True),
+        lambda: queue.cut_short("pacs", all_of_them=True),
         lambda: queue.claim("pacs", 60),
         lambda: queue.take_up(),
     ]

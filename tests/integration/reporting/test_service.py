@@ -143,7 +143,7 @@ def test_requests_that_cannot_be_met_are_refused_with_the_reason(
         ):
             with pytest.raises(grpc.RpcError) as refused:
                 stub.Resend(request, timeout=30)
-            assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_superseded_results_are_withdrawn_and_the_dead_are_sent_again(

@@ -99,7 +99,7 @@ def test_attempts_that_ended_without_a_word_are_counted(
     DeliveryQueue(place.engine, "test").enqueue(job_uid, [destination(104)])
     with place.engine.begin() as connection:
         connection.execute(update(DeliveryRow).values(state=state, attempts=12))
-    with scripted_peer() as peer, deliver(destination(peer.port)):
+    with scripted_peer() as peer, deliver(destination(peer.port, max_attempts=12)):
         wait_until(lambda: states(place) == ["dead", "dead"], 10, "they are given up")
         assert peer.associations == 0
     assert rows(place)[0].attempts == 12
@@ -112,7 +112,7 @@ def test_with_its_last_attempt_left_it_is_tried(
     DeliveryQueue(place.engine, "test").enqueue(job_uid, [destination(free_port())])
     with place.engine.begin() as connection:
         connection.execute(update(DeliveryRow).values(attempts=11))
-    with scripted_peer() as peer, deliver(destination(peer.port)):
+    with scripted_peer() as peer, deliver(destination(peer.port, max_attempts=12)):
         wait_until(lambda: states(place) == ["delivered"] * 2, 10, "both are delivered")
 
 

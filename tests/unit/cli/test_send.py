@@ -63,9 +63,7 @@ def test_statuses_are_counted_and_what_was_not_taken_is_named(tmp_path: Path) ->
     assert result.exit_code == 1
     assert f"{len(files) - 1} instance(s) sent" in result.output
     assert "1 x 0xA700 out of resources" in result.output
-    assert f"{files[2]}: status 0xA700: out of resources (because)" in result.output.replace(
-        "\n", ""
-    ).replace("not sent: ", "")
+    assert f"not sent: {files[2]}: status 0xA700: out of resources (because)\n" in result.output
 
 
 def test_for_machines_all_is_there(tmp_path: Path) -> None:

@@ -49,6 +49,6 @@ def test_only_the_pairs_in_the_table_are_allowed(
             require(table, current, wanted, "Job 1")
 
 
-def test_what_was_superseded_or_delivered_stays_so() -> None:
+def test_what_was_superseded_stays_so_and_what_was_delivered_is_only_sent_again() -> None:
     assert JOB_TRANSITIONS[JobState.SUPERSEDED] == frozenset()
-    assert DELIVERY_TRANSITIONS[DeliveryState.DELIVERED] == frozenset()
+    assert DELIVERY_TRANSITIONS[DeliveryState.DELIVERED] == {DeliveryState.PENDING}
