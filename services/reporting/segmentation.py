@@ -8,6 +8,7 @@ beyond the standard is in docs/interop.md, rows R-1 to R-51.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import highdicom as hd
@@ -41,6 +42,7 @@ from services.reporting.naming import (
     tracking_uid,
 )
 from services.reporting.objects import as_file, finish
+from services.reporting.packing import further_frames, packed
 from services.reporting.references import instances_of, refer, stand_in_uid
 from services.reporting.source import SourceSeries
 from services.reporting.stand_ins import stand_in
@@ -155,8 +157,8 @@ def _in_slice_order(dataset: Dataset, analysis: Analysis) -> None:
     """Orders the frames by segment, then by slice, ascending along the slices' normal.
 
     highdicom sorts slices along the opposite normal (columns x rows). Positions are numbered
-    anew, from 1 without gaps, and the pixels are packed from the labels in that order: one bit
-    per voxel, the first voxel in the lowest bit, frames not aligned to bytes (PS3.5 8.1.1).
+    anew, from 1 without gaps, and the pixels are packed from the labels in that order, with as
+    many planes without voxels as save a pad byte (see `packing`).
     """
     slice_of = {stand_in_uid(k): k for k in range(len(analysis.source.headers))}
     in_manifest = {place: number for number, place in analysis.numbers_in_object.items()}
@@ -165,32 +167,25 @@ def _in_slice_order(dataset: Dataset, analysis: Analysis) -> None:
         image = frame.DerivationImageSequence[0].SourceImageSequence[0]
         place = int(frame.FrameContentSequence[0].DimensionIndexValues[0])
         frames.append((place, slice_of[image.ReferencedSOPInstanceUID], frame))
+    of_segment = {place: frame for place, _, frame in frames}
+    present = [(place, k) for place, k, _ in frames]
+    for place, k in further_frames(present, len(slice_of), analysis.labels[0].size):
+        frames.append((place, k, _without_voxels(of_segment[place], k)))
     frames.sort(key=lambda each: each[:2])
     position = {k: n for n, k in enumerate(sorted({k for _, k, _ in frames}), start=1)}
     for place, k, frame in frames:
         frame.FrameContentSequence[0].DimensionIndexValues = [place, position[k]]
     dataset.PerFrameFunctionalGroupsSequence = [frame for _, _, frame in frames]
-    dataset.PixelData = _packed(
-        analysis.labels, [(in_manifest[place], k) for place, k, _ in frames]
-    )
+    dataset.NumberOfFrames = len(frames)
+    dataset.PixelData = packed(analysis.labels, [(in_manifest[place], k) for place, k, _ in frames])
 
 
-def _packed(labels: npt.NDArray[np.uint8], frames: list[tuple[int, int]]) -> bytes:
-    """Packs frames, given as (number in the manifest, slice), eight at a time.
-
-    Eight frames are whole bytes whatever their size, and few enough not to need the memory of
-    all frames at one byte a voxel.
-    """
-    chunks = [
-        np.packbits(
-            np.stack([labels[k] == number for number, k in frames[start : start + 8]]),
-            axis=None,
-            bitorder="little",
-        ).tobytes()
-        for start in range(0, len(frames), 8)
-    ]
-    packed = b"".join(chunks)
-    return packed + b"\0" * (len(packed) % 2)
+def _without_voxels(frame: Dataset, k: int) -> Dataset:
+    """Another frame of the same segment, on slice k."""
+    other = copy.deepcopy(frame)
+    image = other.DerivationImageSequence[0].SourceImageSequence[0]
+    image.ReferencedSOPInstanceUID = stand_in_uid(k)
+    return other
 
 
 def _name_sources(dataset: Dataset, source: SourceSeries) -> None:

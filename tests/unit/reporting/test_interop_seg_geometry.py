@@ -165,7 +165,8 @@ def test_r25_uneven_or_doubled_positions_are_withheld(
 def test_r26_empty_frames_are_left_out(one: Written) -> None:
     found = int(np.count_nonzero(one.analysis.labels.any(axis=(1, 2))))
     assert found < SHAPE[0]
-    assert int(one.seg().NumberOfFrames) == found
+    # One more where that makes the length even: a frame has 15 bytes.
+    assert int(one.seg().NumberOfFrames) == found + found % 2
 
 
 def test_r26_empty_frames_are_kept_where_a_destination_wants_them(for_viewers: Written) -> None:
