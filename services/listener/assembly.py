@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.common.crashpoints import crashpoint
 from services.common.database import utc_now
 from services.common.identity import hashed
+from services.common.store import StoreError
 from services.common.telemetry import get_logger, span
 from services.common.telemetry.metrics import REVISIONS_FROZEN
 from services.listener.expectations import (
@@ -78,6 +79,7 @@ class Assembly:
             False when it is not. What waits to be registered has come, and a study is not quiet.
         take_up_every_s: how long a study may be overdue before any listener takes it up.
         under_way: what is being received; it is to call `let_go`. Without it nothing is.
+        came_back: notes studies whose missing files are there again, and gives them.
     """
 
     def __init__(
@@ -88,7 +90,9 @@ class Assembly:
         registered: Callable[[float], bool] = lambda _seconds: True,
         take_up_every_s: float = _TAKE_UP_EVERY_S,
         under_way: SeriesUnderWay | None = None,
+        came_back: Callable[[dt.datetime], Collection[str]] = lambda _now: (),
     ) -> None:
+        self._came_back = came_back
         self._under_way = under_way or SeriesUnderWay(0.0, lambda _: None)
         self._engine = engine
         self._announce = announce
@@ -273,7 +277,9 @@ class Assembly:
         self._wheel.arm(_TAKE_UP, self._take_up_every_s)
         try:
             self.take_up()
-        except SQLAlchemyError as error:
+            for study_uid in self._came_back(self._clock()):
+                self._wheel.arm((study_uid, Trigger.QUIET), 0.0)
+        except (SQLAlchemyError, StoreError) as error:
             _log.warning("studies_not_taken_up", problem=type(error).__name__)
 
     def _freeze_told(self, study_uid: str) -> None:

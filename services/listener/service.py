@@ -17,6 +17,7 @@ from services.common.telemetry import get_logger
 from services.listener.announce import Announcer
 from services.listener.arrivals import Offered, StoredInstance
 from services.listener.assembly import Assembly
+from services.listener.coming_back import studies_that_came_back
 from services.listener.door_events import DoorEvents
 from services.listener.examination import Examiner
 from services.listener.intake import Intake
@@ -136,6 +137,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
             announcer.announce,
             registered=lambda seconds: registrar.flush(seconds),
             under_way=under_way,
+            came_back=partial(studies_that_came_back, context.engine, context.store),
         )
         shipping = _shipping(context, announcer)
         if shipping is not None:

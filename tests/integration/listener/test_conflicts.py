@@ -14,7 +14,6 @@ from sqlalchemy import Engine, select
 from services.common.database import ConflictRow, InstanceRow, StudyRow, utc_now
 from services.common.store import StudyStore
 from services.listener.conflicts import decide
-from services.listener.registry import mark_in_store
 from services.listener.resolving import Resolving
 from services.listener.revisions import Trigger, freeze_revision
 from services.listener.statuses import StoreStatus
@@ -224,15 +223,6 @@ def test_an_image_that_was_removed_may_come_under_another_study(front: Front) ->
     frozen = freeze_revision(front.engine, "2.25.5", Trigger.TOLD, utc_now())
     assert frozen is not None
     assert frozen.instances == 1
-
-
-def test_images_that_are_there_again_have_their_study_worked_on(front: Front) -> None:
-    assert front.freeze() == 1
-    mark_in_store(front.engine, [one.sop_instance_uid for one in front.first])
-    front.store.delete([front.instance(2).store_key])
-    assert front.reception.receive(front.first[2]) is StoreStatus.SUCCESS
-    assert front.bytes_of(2).endswith(front.first[2].data)
-    assert front.freeze() == 2
 
 
 def test_other_bytes_are_refused_at_the_door_where_the_policy_says_so(
