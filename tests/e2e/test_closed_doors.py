@@ -71,7 +71,7 @@ def test_no_call_is_answered_without_a_certificate(stack: StackUnderTest, servic
         "triton": settings.triton.grpc_address,
     }[service]
     with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError) as refused:
-        channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=5)
+        channel.unary_unary("/grpc.health.v1.Health/Check", bytes, bytes)(b"", timeout=5)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE  # pyright: ignore[reportAttributeAccessIssue]
 
 
