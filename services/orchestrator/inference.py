@@ -26,7 +26,7 @@ from tritonclient.utils import InferenceServerException
 from models.manifest import grpc_control_header, volume_tensor_name
 from services.common.rpc import channel_credentials, channel_options
 from services.common.settings import TritonSettings
-from services.common.stub_regions import free_left_regions
+from services.common.stub_regions import close_to_others, free_left_regions
 from services.common.telemetry import get_logger
 from services.common.telemetry.metrics import MODELS_REVIVED
 from services.common.trust import Credentials
@@ -286,6 +286,7 @@ class InferenceClient:
         first: Volume,
     ) -> Inference:
         deadline_s = self._settings.infer_deadline_s
+        close_to_others()
         if self._settings.transport == "shared_memory":
             with self._regions.shared(volumes, first.array.size) as (inputs, outputs, region):
                 result = self._call(model, request, inputs, outputs, deadline_s)

@@ -58,7 +58,7 @@ def test_every_port_is_known_and_on_loopback(stack: StackUnderTest) -> None:
     }
     listening = _listening(stack)
     assert set(listening) <= known
-    assert set(listening.values()) <= {"127.0.0.1", "::1"}
+    assert set(listening.values()) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 @pytest.mark.parametrize("service", ["intake", "orchestrator", "reporting", "triton"])
@@ -131,9 +131,19 @@ print(json.dumps(readable))
         timeout=60,
         check=True,
     )
-    owned = [
-        path
-        for path in json.loads(done.stdout)
-        if path.startswith(str(stack.settings.data_dir)) or "axial-" in path or "triton" in path
-    ]
-    assert owned == []
+    shared = _regions_of_models(stack)
+    assert shared
+    readable = set(json.loads(done.stdout))
+    assert {path for path in readable if path.startswith(str(stack.settings.data_dir))} == set()
+    assert {path for path in readable if Path(path).name in shared} == set()
+
+
+def _regions_of_models(stack: StackUnderTest) -> set[str]:
+    """The regions that this stack's Triton shares with its models' processes."""
+    models = psutil.Process(stack.pid("triton")).children(recursive=True)
+    return {
+        word
+        for model in models
+        for word in model.cmdline()
+        if word.startswith("triton_python_backend_shm_region")
+    }

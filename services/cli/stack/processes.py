@@ -13,7 +13,7 @@ from models.build import TritonDoor, tritonserver_command
 from models.manifest import load_catalogue
 from services.cli.output import CommandError
 from services.common.settings import Destination, Settings
-from services.common.stub_regions import sweep_after_server
+from services.common.stub_regions import close_to_others, sweep_after_server
 from services.common.trust import Credentials
 
 CACHE = Path("build/cache")
@@ -28,6 +28,7 @@ class ManagedProcess:
         ready_port: a TCP port that listens once it is ready, for processes without HTTP.
         environment: the whole environment, or None for the supervisor's own.
         stop_order: processes with a lower number are stopped first.
+        guard: closes what the process makes to others; called again and again while it starts.
         tidy: tidies up what one that was killed left; called before each start and at the end.
     """
 
@@ -39,6 +40,7 @@ class ManagedProcess:
     stop_order: int = 0
     folder: Path = field(default_factory=Path.cwd)
     tidy: Callable[[], object] | None = None
+    guard: Callable[[], object] | None = None
 
 
 def stack_processes(settings: Settings, stand_in_pacs: Path | None) -> list[ManagedProcess]:
@@ -119,6 +121,7 @@ def _triton(settings: Settings, control_key: str) -> ManagedProcess:
         environment=environment,
         stop_order=4,
         tidy=sweep_after_server,
+        guard=close_to_others,
     )
 
 

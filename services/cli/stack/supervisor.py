@@ -72,6 +72,9 @@ class Supervisor:
                 for name in [n for n, p in waiting.items() if _is_ready(p, client)]:
                     on_ready(name, time.monotonic() - begun)
                     del waiting[name]
+                for process in self._processes.values():
+                    if process.guard is not None:
+                        process.guard()
                 self._give_up_on_failure(waiting, begun)
                 if waiting:
                     self._wait(READY_POLL_S)
