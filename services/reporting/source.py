@@ -28,7 +28,7 @@ from services.imaging.limits import limits_of
 from services.imaging.opening import open_stored_images
 from services.reporting.errors import JobError
 from services.reporting.job import Job, Withholding, geometry_mismatch, object_check_failed
-from services.reporting.patients import of_several_patients
+from services.reporting.patients import differing_patients
 from services.reporting.validity import is_valid_value
 
 # Rows asked for at once: below every engine's limit of bound parameters.
@@ -128,11 +128,18 @@ def load_source(job: Job, engine: Engine, store: StudyStore) -> SourceSeries | W
     keys = list(dict.fromkeys(rows[uid][0] for uid in uids))
     with store.local(keys) as files:
         try:
-            if of_several_patients(files[key] for key in keys):
-                return object_check_failed("series", "its images name different patients")
+            differing = differing_patients(files[key] for key in keys)
+            if differing:
+                told = f"its images name different patients: they differ in {_listed(differing)}"
+                return object_check_failed("series", told)
             return source_series(headers, files[keys[0]], _limits(job))
         except StoredObjectError as error:
             return object_check_failed("series", f"of an image of it, {error}")
+
+
+def _listed(words: Sequence[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _planes(
