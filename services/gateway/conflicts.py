@@ -187,6 +187,11 @@ def _sentence(group: _Group, count: int, differs: Sequence[str]) -> str:
         )
     else:
         came = f"{images} of this series came again with {words}"
+    if group.among_own and group.state == ConflictState.OPEN:
+        return (
+            f"{came}; the series lacks one of the two and is refused until somebody decides "
+            "(`axial conflicts resolve`)."
+        )
     return f"{came}; {_OUTCOMES[ConflictState(group.state)]}"
 
 

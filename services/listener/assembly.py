@@ -194,6 +194,12 @@ class Assembly:
         if wait_s > 0:
             self._wheel.arm((study_uid, Trigger.COUNTED), wait_s)
             return None
+        # What its sender brought last may wait to be registered, and be more than was counted.
+        if not self._registered(_REGISTERED_WITHIN_S):
+            self._wheel.arm((study_uid, Trigger.COUNTED), _RETRY_AFTER_S)
+            return None
+        if not is_met(expected, count_received(self._engine, study_uid)):
+            return None
         return self.freeze(study_uid, Trigger.COUNTED)
 
     def tell(self, study_uid: str) -> FrozenRevision | None:

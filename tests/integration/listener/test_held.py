@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from services.common.store import StudyStore
+from services.listener.assembly import Assembly
 from services.listener.expectations import expect_study
 from tests.builders.assembling import HOLD_S, Front, revisions
 from tests.builders.series import edit, sound_series
@@ -48,6 +49,29 @@ def test_a_count_that_is_met_waits_while_an_association_holds_the_series(declari
     declaring.clock.advance(5)
     declaring.look(declaring.engine)
     assert frozen(declaring) == [("quiet", 7)]
+
+
+def test_what_waits_to_be_registered_when_the_association_ends_is_counted_too(
+    declaring: Front,
+) -> None:
+    late = [5, 6]
+
+    def registered(_seconds: float) -> bool:
+        declaring.receive(*late)
+        late.clear()
+        return True
+
+    assembly = Assembly(
+        declaring.engine,
+        lambda _uid, _number: None,
+        declaring.clock,
+        registered,
+        under_way=declaring.under_way,
+    )
+    declaring.bring("one", *range(5))
+    declaring.under_way.closed("one", orderly=True)
+    assert assembly.count(declaring.study_uid) is None
+    assert frozen(declaring) == []
 
 
 def test_a_count_that_is_met_counts_when_the_association_has_ended(declaring: Front) -> None:
