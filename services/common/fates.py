@@ -187,9 +187,14 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "Send the classic (single-frame) form if the scanner offers it.",
         ),
         "mosaic": _refused(
-            "The series holds Siemens mosaic images, in which one image tiles all slices, and "
-            "where the slices lie cannot be told: {problem}.",
+            "The series holds mosaic images, in which one image tiles all slices, and where the "
+            "slices lie cannot be told: {problem}.",
             "Send the slices as images of their own.",
+        ),
+        "reversed_rows": _refused(
+            "A sequence that stores volumes upside down made {images} image(s) of this series (GE's pepolar, "
+            "for distortion correction); a result could lie mirrored.",
+            "Send the anatomical series; field maps and their like hold none.",
         ),
         "conflicting_images": _refused(
             "Several different images came under {count} SOP Instance UID(s) of this series, the "

@@ -1,10 +1,10 @@
 """Images of a series as the gate sees them: one plane each, also where a file holds many.
 
 A classic instance is one image, and its kept header says all. An enhanced multi-frame object and
-a Siemens mosaic hold many images; where each lies is told in functional groups and in the CSA
-header, which are read from the stored file. `opening.open_images` makes of each such plane a
-`FrameHeader`: the kept header with the attributes that a classic image of it would have. All that
-follows (splitting, the gate, loading, reporting) treats the three kinds alike.
+a mosaic (Siemens, United Imaging) hold many images; where each lies is told in functional groups
+and in private attributes, which are read from the stored file. `opening.open_images` makes of each
+such plane a `FrameHeader`: the kept header with the attributes that a classic image of it would
+have. All that follows (splitting, the gate, loading, reporting) treats the three kinds alike.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ ENHANCED_MULTIFRAME = frozenset(
         "1.2.840.10008.5.1.4.1.1.128.1",  # Legacy Converted Enhanced PET
     }
 )
+
+
+# Siemens' and United Imaging's.
+TILINGS = frozenset({"MOSAIC", "VFRAME"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +87,15 @@ def whole_attributes(header: InstanceHeader) -> Mapping[str, AttributeValue]:
     return {**header.attributes, **matrix}
 
 
-def is_mosaic(header: InstanceHeader) -> bool:
-    """Whether the image tiles many slices: Siemens says so in ImageType."""
+def tiling_of(header: InstanceHeader) -> str | None:
+    """The value of ImageType by which a vendor says that the image tiles many slices.
+
+    None where it does not, or where the image was opened already.
+    """
     value = header.attributes.get("ImageType")
-    kinds = value if isinstance(value, list) else [value]
-    return "MOSAIC" in kinds and not isinstance(header, FrameHeader)
+    kinds = value if isinstance(value, list) else [value or ""]
+    found = [kind for kind in map(str.upper, kinds) if kind in TILINGS]
+    return found[0] if found and not isinstance(header, FrameHeader) else None
 
 
 def is_multiframe(header: InstanceHeader) -> bool:

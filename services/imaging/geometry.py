@@ -9,13 +9,14 @@ The questions in their order; the first that fails is the reason.
 | is every slice of a mosaic? | mosaic |
 | grey values? | colour_image |
 | values by slope and intercept? | modality_lut |
+| do rows run as they say? | reversed_rows |
 | can the pixels be decoded here? | transfer_syntax_unreadable |
 | does every image tell its place? | missing_geometry |
 | more than one image? | single_slice |
 | one coordinate system? | missing_frame_of_reference, mixed_frame_of_reference |
 | parallel planes, not turned? | mixed_orientations |
 | one matrix, one pixel size? | mixed_matrix, mixed_pixel_spacing |
-| one image at each position? | several_volumes, duplicate_position |
+| one image at each position? | several_volumes, incomplete_volume, duplicate_position |
 | one echo, one component, one weighting? | several_volumes |
 | stacked along the normal? | gantry_tilt (unless accepted) |
 | on a straight line? | shifted_planes |
@@ -50,6 +51,7 @@ from services.imaging.header_checks import (
     check_modality_lut,
     check_mosaic,
     check_multiframe,
+    check_reversed_rows,
     check_transfer_syntax,
     is_localizer,
     place_images,
@@ -89,6 +91,7 @@ _HEADER_CHECKS = (
     check_mosaic,
     check_colour,
     check_modality_lut,
+    check_reversed_rows,
     check_transfer_syntax,
 )
 # A grid with more than this many times the slices' voxels holds mostly what nobody measured. Two

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from services.common.fates import Refusal
 from services.common.headers import InstanceHeader
-from services.imaging.frames import is_mosaic, is_multiframe
+from services.imaging.frames import is_multiframe, tiling_of
 from services.imaging.kinds import calls_itself_localizer, image_number, odd_ones
 from services.imaging.transfer_syntaxes import readable_transfer_syntaxes, transfer_syntax_name
 
@@ -71,7 +71,7 @@ def check_multiframe(headers: Sequence[InstanceHeader]) -> Refusal | None:
 
 def check_mosaic(headers: Sequence[InstanceHeader]) -> Refusal | None:
     """Reason ``mosaic``: an image of many slices that was not opened."""
-    if any(is_mosaic(header) for header in headers):
+    if any(map(tiling_of, headers)):
         return Refusal("mosaic", {"problem": _NOT_OPENED})
     return None
 
@@ -90,6 +90,23 @@ def check_modality_lut(headers: Sequence[InstanceHeader]) -> Refusal | None:
     """Reason ``modality_lut`` (PS3.3 C.11.1): stored values mean what a table says."""
     images = sum("ModalityLUTSequence" in header.attributes for header in headers)
     return Refusal("modality_lut", {"images": images}) if images else None
+
+
+def check_reversed_rows(headers: Sequence[InstanceHeader]) -> Refusal | None:
+    """Reason ``reversed_rows``: volumes of GE's pepolar sequence that are stored upside down.
+
+    Its name is in (0019,109C); (0019,10B3) tells which volumes were acquired with the other
+    polarity, whose rows run against ImageOrientationPatient: 1 all, 2 and 3 every second one (as
+    dcm2niix found, which turns them).
+    """
+    reversed_ones = [
+        header
+        for header in headers
+        if header.text("(0019,0010)") == "GEMS_ACQU_01"
+        and "epi_pepolar" in (header.text("(0019,109C)") or "")
+        and (header.numbers("(0019,10B3)") or (0.0,))[0] in (1.0, 2.0, 3.0)
+    ]
+    return Refusal("reversed_rows", {"images": len(reversed_ones)}) if reversed_ones else None
 
 
 def check_transfer_syntax(headers: Sequence[InstanceHeader]) -> Refusal | None:

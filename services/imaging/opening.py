@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from services.common.fates import Refusal
 from services.common.headers import InstanceHeader
 from services.common.store import ObjectMissing, StoreError, StudyStore
 from services.imaging.diffusion import with_diffusion
-from services.imaging.frames import Locate, UnplacedFrames, is_mosaic, is_multiframe
+from services.imaging.frames import (
+    FrameHeader,
+    Locate,
+    UnplacedFrames,
+    is_multiframe,
+    tiling_of,
+)
 from services.imaging.functional_groups import read_frames
 from services.imaging.mosaic import read_tiles
 from services.imaging.stored_files import missing_instance, stored_files
+from services.imaging.vframe import read_vframe
+
+# Value of ImageType -> the reader of its vendor's images that tile many slices.
+_READERS: Mapping[str, Callable[[InstanceHeader, Path], list[FrameHeader]]] = {
+    "MOSAIC": read_tiles,
+    "VFRAME": read_vframe,
+}
 
 
 def open_stored_images(
@@ -22,7 +36,7 @@ def open_stored_images(
     Raises:
         StoreError: a file is there and cannot be read.
     """
-    many = [header for header in headers if is_multiframe(header) or is_mosaic(header)]
+    many = [header for header in headers if is_multiframe(header) or tiling_of(header)]
     try:
         with stored_files(store, many) as locate:
             return open_images(headers, locate)
@@ -50,8 +64,8 @@ def open_images(
     for header in map(with_diffusion, headers):
         if is_multiframe(header):
             read, reason = read_frames, "enhanced_multiframe"
-        elif is_mosaic(header):
-            read, reason = read_tiles, "mosaic"
+        elif (tiling := tiling_of(header)) is not None:
+            read, reason = _READERS[tiling], "mosaic"
         else:
             images.append(header)
             continue

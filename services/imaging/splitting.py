@@ -25,6 +25,9 @@ from services.imaging.stack import (
 )
 from services.imaging.telling import is_one_number, telling_attributes, values_of
 
+# Fewer positions that occur twice are slices that were sent again.
+_FEWEST_OF_A_VOLUME = 2
+
 
 @dataclass(frozen=True, slots=True)
 class SourceVolume:
@@ -88,9 +91,14 @@ def _split_stack(images: Sequence[InstanceHeader]) -> SplitSeries:
     if isinstance(placed, Refusal) or check_orientations(placed) is not None:
         return whole
     places = places_of(build_stack(placed))
-    if not holds_several_volumes(places):
+    several = holds_several_volumes(places)
+    # Of a second volume most slices may be lost: what tells its images apart shows it.
+    repeated = sum(len(place) > 1 for place in places)
+    if not several and repeated < _FEWEST_OF_A_VOLUME:
         return whole
     keywords = telling_attributes(places)
+    if not several and not keywords:
+        return whole
     if keywords:
         groups: dict[tuple[str, ...], list[InstanceHeader]] = {}
         for image in placed:

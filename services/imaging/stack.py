@@ -42,6 +42,8 @@ GAP_ROUNDING_MM = 0.02 + 1e-8
 # No plane may lie further than this share of the spacing from where the affine puts it: gaps that
 # are each nearly regular may add up along the stack.
 DRIFT_TOLERANCE = 0.05
+# Two doubled slices are slices that were sent again; three side by side are a part of a volume.
+_FEWEST_OF_A_VOLUME = 3
 # In-plane shifts against a straight line, as a share of the pixel spacing.
 SHIFT_TOLERANCE = 0.05
 
@@ -175,9 +177,10 @@ def check_pixel_spacing(images: Sequence[PlacedImage]) -> Refusal | None:
 
 
 def check_positions(stack: Stack) -> Refusal | None:
-    """Reasons ``several_volumes`` and ``duplicate_position``.
+    """Reasons ``several_volumes``, ``incomplete_volume`` and ``duplicate_position``.
 
-    Several volumes: most positions occur more than once. Otherwise it is a slice too many.
+    Several volumes: most positions occur more than once. Of a second one that lost half of its
+    slices or more, those that are left lie side by side. Otherwise it is a slice too many.
     """
     places = places_of(stack)
     repeated = [place for place in places if len(place) > 1]
@@ -187,6 +190,9 @@ def check_positions(stack: Stack) -> Refusal | None:
         volumes = max(map(len, places))
         attribute = " and ".join(telling_attributes(places)) or NOTHING_TELLING
         return Refusal("several_volumes", {"volumes": volumes, "attribute": attribute})
+    if _holds_part_of_another(places):
+        values: dict[str, Value] = {"volumes": max(map(len, places)), "expected": len(places)}
+        return Refusal("incomplete_volume", {**values, "slices": len(repeated)})
     first = repeated[0]
     return Refusal(
         "duplicate_position",
@@ -201,6 +207,13 @@ def holds_several_volumes(places: Sequence[Sequence[PlacedImage]]) -> bool:
     """Whether most positions occur more than once."""
     repeated = sum(len(place) > 1 for place in places)
     return len(places) > 1 and 2 * repeated > len(places)
+
+
+def _holds_part_of_another(places: Sequence[Sequence[PlacedImage]]) -> bool:
+    """Whether repeated positions lie side by side and are a quarter of all, three at least."""
+    repeated = [k for k, place in enumerate(places) if len(place) > 1]
+    side_by_side = bool(repeated) and repeated[-1] - repeated[0] == len(repeated) - 1
+    return side_by_side and len(repeated) >= max(_FEWEST_OF_A_VOLUME, len(places) / 4)
 
 
 def check_tilt(stack: Stack) -> Refusal | None:

@@ -143,6 +143,23 @@ def time_series(folder: Path) -> list[Path]:
     return [*files, *later]
 
 
+def half_of_a_second_volume(folder: Path) -> list[Path]:
+    """Of a second time point, told apart by its number only, three slices arrived."""
+    return time_series(folder)[: 7 + 3]
+
+
+def pepolar(folder: Path) -> list[Path]:
+    """Volumes of GE's sequence whose polarity, and with it the order of rows, alternates."""
+    files = sound_series(folder)
+    for file in files:
+        data = pydicom.dcmread(file)
+        block = data.private_block(0x0019, "GEMS_ACQU_01", create=True)
+        block.add_new(0x9C, "LO", "research/ABCD/epi_pepolar")
+        block.add_new(0xB3, "DS", "2")
+        data.save_as(file)
+    return files
+
+
 def mixed_matrix(folder: Path) -> list[Path]:
     """One slice has fewer rows."""
     files = sound_series(folder)
@@ -254,6 +271,8 @@ BROKEN: Mapping[str, tuple[Builder, ...]] = {
     "mixed_orientations": (mixed_orientations,),
     "localizer": (localizer, crossing_localizer),
     "gantry_tilt": (gantry_tilt,),
+    "incomplete_volume": (half_of_a_second_volume,),
+    "reversed_rows": (pepolar,),
     "uneven_spacing": (uneven_spacing, drifting_spacing),
     "shifted_planes": (shifted_planes,),
     "several_volumes": (

@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from services.common.fates import Refusal
-from services.common.headers import InstanceHeader
+from services.common.headers import HeaderError, InstanceHeader
 from services.common.store import StudyStore
 from services.imaging import (
     GeometryLimits,
@@ -27,6 +27,7 @@ from services.imaging import (
     SplitSeries,
     Volume,
     examine_series,
+    images_of,
     load_volume,
     lps_from_ras,
     open_stored_images,
@@ -53,7 +54,12 @@ REFUSED = {
     "siemens-mr-mosaic-sagittal": "several_volumes",
     "siemens-mr-mosaic-jpeg": "several_volumes",
     "siemens-mr-mosaic-jpeg2000": "several_volumes",
+    "siemens-mr-xa10-rest1-enhanced": "several_volumes",
+    "canon-mr-dwi-classic-first-uid-last": "several_volumes",
+    "uih-mr-dti-vframe": "several_volumes",
 }
+# Its images were taken their UIDs: they are pictures for tests of results, and are not registered.
+WITHOUT_UIDS = frozenset({"siemens-ct-abdomen-jpeg2000"})
 # name -> number of volumes, what tells them apart, shape, voxel size (i, j, k) in mm
 VOLUMES: dict[str, tuple[int, str, tuple[int, int, int], tuple[float, float, float]]] = {
     "ge-mr-epi-4d": (10, "InstanceNumber", (15, 64, 64), (3.75, 3.75, 5.0)),
@@ -77,6 +83,20 @@ VOLUMES: dict[str, tuple[int, str, tuple[int, int, int], tuple[float, float, flo
     "siemens-mr-mosaic-jpeg": (2, "AcquisitionNumber", (36, 86, 86), (2.69767, 2.69767, 3.6)),
     "siemens-mr-mosaic-jpeg2000": (2, "AcquisitionNumber", (36, 86, 86), (2.69767, 2.69767, 3.6)),
     "siemens-mr-mosaic-sagittal": (2, "AcquisitionNumber", (36, 64, 64), (3.203125, 3.203125, 3.6)),
+    "philips-mr-tse-with-raw-data": (1, "", (12, 256, 256), (1.0, 1.0, 5.0)),
+    "siemens-mr-xa10-rest1-enhanced": (
+        4,
+        "TemporalPositionIdentifier",
+        (6, 64, 64),
+        (3.375, 3.375, 2.4),
+    ),
+    "canon-mr-dwi-classic-first-uid-last": (
+        3,
+        "DiffusionGradientOrientation",
+        (6, 80, 80),
+        (3.0, 3.0, 3.0),
+    ),
+    "uih-mr-dti-vframe": (17, "DiffusionGradientOrientation", (20, 64, 64), (3.5, 3.5, 4.2)),
     "siemens-mr-xa30-classic": (1, "", (63, 86, 86), (2.23256, 2.23256, 2.2)),
     "siemens-mr-xa30-enhanced": (1, "", (63, 86, 86), (2.23256, 2.23256, 2.2)),
 }
@@ -94,7 +114,23 @@ def test_scan_is_refused_with_its_reason(
 
 def test_every_scan_of_the_collection_is_expected_here(shared_data: Path) -> None:
     archives = {file.name.removesuffix(".tar.xz") for file in (shared_data / "dicom").iterdir()}
-    assert archives == REFUSED.keys() | VOLUMES.keys()
+    assert archives == REFUSED.keys() | VOLUMES.keys() | WITHOUT_UIDS
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_UIDS))
+def test_images_without_uids_are_no_objects(name: str, scan: Scan) -> None:
+    with pytest.raises(HeaderError, match="SOPInstanceUID"):
+        read_headers(files_of(scan(name)))
+
+
+def test_every_volume_has_the_b_value_of_its_own_images(scan: Scan, tmp_path: Path) -> None:
+    split, volumes = loaded(scan("canon-mr-dwi-classic-first-uid-last"), tmp_path / "canon")
+    told = [volume.attributes["DiffusionBValue"] for volume in split.volumes]
+    assert told == ["0.0", "1500.0", "1500.0"]
+    assert volumes[0].values().mean() > 2 * volumes[1].values().mean()
+    split, _ = loaded(scan("uih-mr-dti-vframe"), tmp_path / "uih")
+    told = [float(str(volume.attributes["DiffusionBValue"])) for volume in split.volumes]
+    assert (told[0] < 5, all(900 < value < 1100 for value in told[1:])) == (True, True)
 
 
 def test_field_map_names_its_four_volumes(scan: Scan) -> None:
@@ -206,7 +242,8 @@ def files_of(folder: Path) -> list[Path]:
 
 def opened(folder: Path, store: StudyStore) -> tuple[InstanceHeader, ...]:
     """The planes of a scan, registered and opened."""
-    images = open_stored_images(stored(store, files_of(folder)), store)
+    found = images_of(stored(store, files_of(folder)))
+    images = open_stored_images(found.headers, store)
     assert isinstance(images, tuple), images
     return images
 

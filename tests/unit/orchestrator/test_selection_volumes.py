@@ -119,6 +119,21 @@ def test_a_wanted_volume_that_lacks_a_slice_is_incomplete(
     assert (verdict.values["slices"], verdict.values["expected"]) == (6, 7)
 
 
+@pytest.mark.parametrize("left", [2, 3, 6])
+def test_a_wanted_volume_that_lacks_half_of_its_slices_is_incomplete(
+    manifest: Manifest, tmp_path: Path, left: int
+) -> None:
+    files = broken_series.several_echoes(tmp_path)
+    series = series_of(files[: 7 + left], Modality="MR")
+    second = Condition(attribute="EchoTime", at_least=5.0, why="test")
+    verdict = select_series(wanting(manifest, second), [series]).verdicts[series.series_uid]
+    assert verdict.reason == "incomplete_volume"
+    assert (verdict.values["slices"], verdict.values["expected"]) == (left, 7)
+    # The other echo is whole, and can be had.
+    (chosen,) = select_series(wanting(manifest, FIRST_ECHO), [series]).selections
+    assert chosen.geometry.shape == (7, 12, 10)
+
+
 def test_volumes_that_nothing_tells_apart_are_refused_as_before(
     manifest: Manifest, tmp_path: Path
 ) -> None:
