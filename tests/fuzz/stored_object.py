@@ -23,7 +23,7 @@ from services.imaging.pixels import (
     read_native,
 )
 from services.imaging.transfer_syntaxes import NATIVE_LITTLE_ENDIAN
-from services.reporting.patients import of_several_patients
+from services.reporting.patients import differing_patients
 
 # Larger ones are sound, and slow.
 _MOST_BYTES = 1 << 20
@@ -43,7 +43,7 @@ def read_everywhere(file: Path) -> str:
             return "no object"
         bound = bound_of(header.attributes)
         try:
-            of_several_patients([file])
+            differing_patients([file])
             read_head(file, header.transfer_syntax_uid, bound)
         except StoredObjectError:
             return "no head"

@@ -34,7 +34,7 @@ from services.common.stored_objects import (
 )
 from services.imaging import Volume, read_series
 from services.imaging.header_files import read_headers
-from services.reporting.patients import of_several_patients
+from services.reporting.patients import differing_patients
 from services.reporting.source import SourceSeries, source_series
 from tests.builders.series import headers_of, small_volume, sound_series
 
@@ -103,7 +103,7 @@ def test_every_room_ignores_the_senders_own_meta_information(
     volume = read_series(files)
     assert isinstance(volume, Volume), volume
     assert np.array_equal(volume.values(), small_volume().array)
-    assert not of_several_patients(files)
+    assert not differing_patients(files)
     source = source_series(headers, files[0])
     assert isinstance(source, SourceSeries)
     assert source.first.PatientID == pydicom.dcmread(sound_series(tmp_path / "plain")[0]).PatientID
