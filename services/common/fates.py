@@ -192,8 +192,8 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "Send the slices as images of their own.",
         ),
         "reversed_rows": _refused(
-            "A sequence that stores volumes upside down made {images} image(s) of this series (GE's "
-            "pepolar, for distortion correction); a result could lie mirrored.",
+            "A sequence that stores volumes upside down made {images} image(s) of this series "
+            "(GE's pepolar, for distortion correction); a result could lie mirrored.",
             "Send the anatomical series; field maps and their like hold none.",
         ),
         "conflicting_images": _refused(
