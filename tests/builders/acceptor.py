@@ -56,7 +56,7 @@ class Caller:
 
     def take(self) -> tuple[commands.Command, int, bytes]:
         """Reads a request whole: its command, its context's id, and its data set."""
-        command, data = b"", b""
+        command, data = b"", bytearray()
         parsed: commands.Command | None = None
         while True:
             kind, body = self.read()
@@ -71,7 +71,7 @@ class Caller:
                 if control & 2 and parsed is not None:
                     if control & 1 and parsed.has_data_set:
                         continue
-                    return parsed, context_id, data
+                    return parsed, context_id, bytes(data)
 
     def answer(
         self, command: commands.Command, context_id: int, status: int, comment: str = ""

@@ -15,6 +15,7 @@ from services.common.header_scan import EXPLICIT_BIG, IMPLICIT_LITTLE, ScanError
 from services.common.headers import scheme
 from services.dimse import commands, pdu
 from services.dimse.pdu import AssociateRequest
+from services.dimse.proposal import parse_associate_accept
 from services.dimse.wire import Wire
 from services.listener.door.admission import AdmissionRules, PeerRule
 from services.listener.door.association import Association
@@ -46,7 +47,10 @@ def parse_everything(data: bytes) -> None:
     """Every parser that sees a peer's bytes."""
     for parse, planned in (
         (pdu.parse_associate_request, pdu.MalformedPduError),
+        (parse_associate_accept, pdu.MalformedPduError),
+        (_parse_values, pdu.MalformedPduError),
         (commands.parse_command, commands.MalformedCommandError),
+        (commands.parse_response, commands.MalformedCommandError),
     ):
         with suppress(planned):
             parse(data)
@@ -56,6 +60,10 @@ def parse_everything(data: bytes) -> None:
                 scan(data, syntax, _SCHEME, complete=complete)
     with suppress(TornFileError):
         read_meta(data[:META_BYTES].ljust(META_BYTES, b"\0"))
+
+
+def _parse_values(data: bytes) -> None:
+    pdu.data_values(memoryview(data))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(  # pyright: ignore[reportAttributeAccessIssue] - no stubs
-    include=["services.listener.door", "services.common.header_scan"]
+    include=["services.dimse", "services.listener.door", "services.common.header_scan"]
 ):
     from tests.fuzz.dicom_door import Door, open_door, parse_everything
 

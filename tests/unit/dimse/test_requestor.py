@@ -9,6 +9,8 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.common.transcoding import EXPLICIT, IMPLICIT
 from services.dimse import commands, pdu
@@ -46,9 +48,14 @@ def request(data: bytes = DATA, context_id: int = 1) -> StoreRequest:
     return StoreRequest(context_id, CT, "1.2.3.4", io.BytesIO(data), len(data))
 
 
+def _pdu_of(kind: int, body: bytes) -> bytes:
+    return pdu.pdu(kind, body)
+
+
 def test_what_is_stored_arrives_as_it_was_in_fragments_that_the_acceptor_takes() -> None:
     for limit in (0, 64, 4096, 16384, 1 << 20, 1 << 31):
-        for length in (2, 50, 4090, 16378, 3 << 20):
+        longest_data = 3 << 20 if limit != 64 else 20_000
+        for length in (2, 50, 4090, 16378, longest_data):
             taken: list[bytes] = []
             longest: list[int] = []
 
@@ -396,6 +403,25 @@ def test_many_instances_in_one_association_count_their_messages_on() -> None:
         for _ in range(3):
             association.store(request())
     assert seen == [1, 2, 3]
+
+
+@pytest.mark.parametrize("accepted", [False, True], ids=["as the answer", "in the association"])
+@given(said=st.binary(max_size=80) | st.builds(_pdu_of, st.integers(0, 9), st.binary(max_size=60)))
+def test_whatever_an_acceptor_says_is_an_error_of_ours(accepted: bool, said: bytes) -> None:
+    def script(caller: Caller) -> None:
+        if accepted:
+            caller.accept()
+            caller.take()
+        else:
+            caller.read()
+        caller.send(said)
+
+    with (
+        acceptor(script) as port,
+        pytest.raises(AssociationError),
+        asked(port, connect_timeout_s=2.0, answer_timeout_s=2.0) as association,
+    ):
+        association.store(request())
 
 
 def test_a_file_is_streamed_with_little_memory(tmp_path: Path) -> None:
