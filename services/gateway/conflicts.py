@@ -74,9 +74,12 @@ def count_open(session: Session, study_uid: str) -> int:
 
 
 def told_of(conflicts: Sequence[answers.Conflict], series_uid: str) -> list[str]:
-    """The sentences on a series, as sent or of the instances."""
+    """The sentences on a series, as sent or of the instances; of a replacement one of the two."""
     return [
-        each.sentence for each in conflicts if series_uid in (each.series_uid, each.kept_series_uid)
+        each.sentence
+        for each in conflicts
+        if series_uid in (each.series_uid, each.kept_series_uid)
+        and each.state != ConflictState.REPLACED
     ]
 
 

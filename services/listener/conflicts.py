@@ -12,6 +12,7 @@ by where they belong in the series, and by their pixels while the series is in n
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, case, exists, or
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.common.database import ConflictRow, RevisionInstanceRow, StudyRow
-from services.common.headers import AttributeValue, Registration
+from services.common.headers import AttributeValue, InstanceHeader, Registration
 from services.common.lifecycle import ConflictState
 
 PATIENT, UIDS, PLACE, PIXELS, ATTRIBUTES = "patient", "uids", "place", "pixels", "attributes"
@@ -136,12 +137,18 @@ def touch_study(connection: Connection, study_uid: str, at: dt.datetime, *, chan
 
 
 def note_kept_beside(
-    engine: Engine, key: tuple[str, str, str], store_key: str, *, other_pixels: bool
+    engine: Engine,
+    key: tuple[str, str, str],
+    store_key: str,
+    *,
+    other_pixels: bool,
+    versions: bool = False,
 ) -> bool:
     """Notes where a conflict's bytes lie, and whether their pixels are others.
 
     Args:
         key: of its row: SOP Instance UID, digest, transfer syntax.
+        versions: it is the same image as the instance, and one of both was cut off.
 
     Returns:
         Whether that makes it a matter of its own series (`among_own`), which was not known before.
@@ -161,7 +168,10 @@ def note_kept_beside(
         frozen = connection.execute(
             select(exists().where(RevisionInstanceRow.sop_instance_uid == uid))
         ).scalar_one()
-        among_own = row.among_own or (own and other_pixels and not frozen)
+        still_open = row.state == ConflictState.OPEN
+        among_own = row.among_own or (
+            own and other_pixels and still_open and not frozen and not versions
+        )
         values: dict[str, Any] = {"among_own": among_own}
         if row.state in (ConflictState.OPEN, ConflictState.KEPT):
             values["store_key"] = store_key
@@ -206,6 +216,31 @@ def decide(engine: Engine, uid: str, *, latest: bool, at: dt.datetime) -> tuple[
         for study_uid in sorted(changed):
             touch_study(connection, study_uid, at, changed=True)
     return len(rows), changed
+
+
+def heals(own: InstanceHeader, kept: InstanceHeader) -> bool:
+    """Whether an image is whole where the one that has its UID was cut off: it is the same image
+    of the same series otherwise, and the first one cannot be used.
+    """
+    same = (own.study_uid, own.series_uid) == (kept.study_uid, kept.series_uid)
+    attributes = own.attributes == kept.attributes
+    return same and attributes and _is_cut_off(kept) and not _is_cut_off(own)
+
+
+def _is_cut_off(header: InstanceHeader) -> bool:
+    """Whether its plain pixels are fewer than its matrix says (PS3.5 8.1.1)."""
+    numbers = [
+        header.numbers(keyword) or default
+        for keyword, default in (
+            ("Rows", (0.0,)),
+            ("Columns", (0.0,)),
+            ("BitsAllocated", (0.0,)),
+            ("SamplesPerPixel", (1.0,)),
+            ("NumberOfFrames", (1.0,)),
+        )
+    ]
+    bits = math.prod(values[0] for values in numbers)
+    return header.pixel_length is not None and header.pixel_length < bits / 8
 
 
 def begin_to_take(engine: Engine, key: tuple[str, str, str]) -> bool:

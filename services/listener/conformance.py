@@ -125,8 +125,9 @@ An instance that was received before is acknowledged and counted once. Other dat
 Instance UID are a *conflict*, and what becomes of them is a policy of each peer
 (`listener.peers[].conflicts`, for strangers `listener.conflicts`): the first instance stays the one
 that is used (`keep_first`, the default); the later one takes its place in a new analysis whose
-results replace the earlier ones (`take_latest`); or it is refused with status 0111 (`refuse`). What
-was acknowledged with success and is not used is kept as `conflicts/<SOP instance UID>/<SHA-256 of
+results replace the earlier ones (`take_latest`); or it is refused with status 0111 (`refuse`).
+Whatever the policy, an image whose pixels were cut off yields to the same image whole. What was
+acknowledged with success and is not used is kept as `conflicts/<SOP instance UID>/<SHA-256 of
 data set and transfer syntax>.dcm` in the study store, told by `axial status`, `axial why` and the
 REST API, and may be decided on with `axial conflicts`. A series in which several images share one
 UID is refused by name. Each event is logged (`instance_conflicting`) and counted

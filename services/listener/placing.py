@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.common.headers import InstanceHeader
 from services.common.identity import hashed
 from services.common.store import (
     FileCopy,
@@ -23,7 +24,7 @@ from services.common.telemetry.audit import AuditEvent, audit
 from services.common.telemetry.metrics import INSTANCES_RECEIVED
 from services.listener.arrivals import Decided, StoredInstance
 from services.listener.comparing import Comparing
-from services.listener.conflicts import begin_to_take, note_kept_beside
+from services.listener.conflicts import begin_to_take, heals, note_kept_beside
 from services.listener.displaced import content_digest, keep_displaced
 from services.listener.door.part10 import META_BYTES
 from services.listener.registry import (
@@ -243,8 +244,12 @@ class Placing:
             other_pixels = self._has_other_pixels(one)
             key = self._put_beside(one)
             row = (one.uid, one.received.data_digest, _syntax(one))
-            newly = note_kept_beside(self._engine, row, key, other_pixels=other_pixels)
-            if one.received.conflicts == "take_latest" and begin_to_take(self._engine, row):
+            healing, healed = self._heals(one)
+            newly = note_kept_beside(
+                self._engine, row, key, other_pixels=other_pixels, versions=healing or healed
+            )
+            takes = healing or one.received.conflicts == "take_latest"
+            if takes and begin_to_take(self._engine, row):
                 self._on_taking()
             self._changed(newly, one)
             _tell_of_conflict(one)
@@ -267,6 +272,14 @@ class Placing:
                 return not _same_pixels((one.path, found[known.store_key]), places)
         except ObjectMissing:
             return True
+
+    def _heals(self, one: Decided) -> tuple[bool, bool]:
+        """Whether it is whole and its instance was cut off, and the other way round."""
+        known = find_instance(self._engine, one.uid)
+        if known is None:
+            return False, False
+        own, kept = one.received.registration.header, InstanceHeader.from_json(known.header)
+        return heals(own, kept), heals(kept, own)
 
     def _put_beside(self, one: Decided) -> str:
         """Brings it where it is kept beside its instance; the key."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from pydicom.uid import MRImageStorage
 from sqlalchemy import Engine, select
@@ -173,6 +174,32 @@ def test_a_decision_that_was_interrupted_is_done_again(
     (kept,) = [row for row in rows(front.engine) if row.state == "replaced"]
     assert front.store.read(kept.store_key).endswith(front.first[2].data)
     assert len(list(front.store.list(""))) == len(front.files) + 1
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_whole_image_takes_the_place_of_one_that_was_cut_off(
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving, frozen: bool
+) -> None:
+    whole = sound_series(tmp_path / "whole")
+    cut = sound_series(tmp_path / "dicom")[2]
+    data = pydicom.dcmread(cut)
+    data.PixelData = data.PixelData[: len(data.PixelData) // 2]
+    data.save_as(cut)
+    reception = receiving(engine, store)
+    assert reception.receive(offer(cut)) is StoreStatus.SUCCESS
+    (instance,) = rows(engine, InstanceRow)
+    if frozen:
+        freeze_revision(engine, instance.study_uid, Trigger.TOLD, utc_now())
+    again = offer(whole[2])
+    assert reception.receive(again) is StoreStatus.SUCCESS
+    Resolving(engine, store, lambda _: None).take_all()
+    (instance,) = rows(engine, InstanceRow)
+    assert store.read(instance.store_key).endswith(again.data)
+    # The one that was cut off never takes it back.
+    assert reception.receive(offer(cut)) is StoreStatus.SUCCESS
+    Resolving(engine, store, lambda _: None).take_all()
+    assert store.read(instance.store_key).endswith(again.data)
+    assert not any(row.among_own for row in rows(engine))
 
 
 def test_the_first_stays_when_it_was_decided_so(front: Front) -> None:
