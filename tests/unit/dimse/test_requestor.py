@@ -40,7 +40,7 @@ DATA = bytes(range(256)) * 20
 
 
 def asked(port: int, **changes: float) -> Association:
-    given = {"connect_timeout_s": 5.0, "answer_timeout_s": 5.0, **changes}
+    given = {"connect_timeout_s": 5.0, "answer_timeout_s": 30.0, **changes}
     return Association(Call("127.0.0.1", port, "PACS", "AXIAL", **given), CONTEXTS)  # pyright: ignore[reportArgumentType]
 
 
