@@ -47,6 +47,8 @@ _MOST_INFLATED = 1 << 30
 # Encoded pixels are rarely longer than plain ones, and never by more than this share.
 _ENCODED_SHARE = 8
 _CHUNK = 1 << 16
+# Most data sets begin with nothing foreign, which their first elements show.
+_GLANCE = 256
 
 _PREAMBLE = bytes(128) + b"DICM"  # PS3.10 7.1
 _SHORT = struct.Struct("<HH2sH")
@@ -153,8 +155,7 @@ def shown(
             raise StoredObjectError(
                 f"it has {size - start} bytes, its matrix and its head take at most {most}"
             )
-    body.seek(start)
-    skipped = end_of_foreign_groups(body.read(_CHUNK), little=syntax != EXPLICIT_BIG)
+    skipped = _foreign_bytes(body, start, little=syntax != EXPLICIT_BIG)
     head = _head_of(seen)
     stream = cast(BinaryIO, _Behind(head, body, start + skipped, size))
     return Shown(stream, syntax, None if body is not file else start + skipped - len(head))
@@ -267,6 +268,16 @@ def _inflated(file: BinaryIO, start: int, most: int, *, whole: bool) -> bytes:
     if whole and not inflater.eof:
         raise StoredObjectError("it does not inflate to an end")
     return b"".join(parts)
+
+
+def _foreign_bytes(body: BinaryIO, start: int, *, little: bool) -> int:
+    """How much of the data set is its sender's own file meta information, or a command."""
+    for size in (_GLANCE, _CHUNK):
+        body.seek(start)
+        begin = end_of_foreign_groups(body.read(size), little=little)
+        if not begin:
+            break
+    return begin
 
 
 def _head_of(syntax: str) -> bytes:
