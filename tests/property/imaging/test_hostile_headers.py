@@ -10,6 +10,7 @@ from typing import Any
 import pydicom
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.valuerep import format_number_as_ds
 
 from services.common.fates import Refusal
 from services.imaging import open_images
@@ -52,6 +53,33 @@ def test_any_mosaic_is_opened_or_refused(
         block = data.private_block(0x0029, "SIEMENS CSA HEADER", create=True)
         block.add_new(0x10, "OB", csa + b"\0" * (len(csa) % 2))
         data.Rows, data.SpacingBetweenSlices = rows, spacing
+        data.save_as(file)
+        answer = open_images(headers_of([file]), lambda image: file)
+    assert isinstance(answer, tuple) or answer.reason == "mosaic"
+
+
+@given(
+    count=TEXTS | st.integers(-2, 10**10).map(str),
+    positions=st.lists(st.lists(st.floats(-1e6, 1e6), max_size=4), max_size=12),
+    rows=st.integers(0, 65535),
+    columns=st.integers(0, 65535),
+)
+def test_any_vframe_is_opened_or_refused(
+    count: str, positions: list[list[float]], rows: int, columns: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (file,) = broken_series.mosaic(Path(folder))
+        data: Any = pydicom.dcmread(file)
+        data.ImageType = ["ORIGINAL", "PRIMARY", "M", "VFRAME"]
+        block = data.private_block(0x0065, "Image Private Header", create=True)
+        block.add_new(0x50, "LO", count)
+        items: list[pydicom.Dataset] = []
+        for position in positions:
+            item = pydicom.Dataset()
+            item.ImagePositionPatient = [format_number_as_ds(x) for x in position]
+            items.append(item)
+        block.add_new(0x51, "SQ", items)
+        data.Rows, data.Columns = rows, columns
         data.save_as(file)
         answer = open_images(headers_of([file]), lambda image: file)
     assert isinstance(answer, tuple) or answer.reason == "mosaic"
