@@ -215,7 +215,7 @@ class _Sending:
             try:
                 with association:
                     self._opened(association)
-                    while left:
+                    while left and association.is_open:
                         brought += self._take(association, left)
             except AssociationError as problem:
                 self._problem = problem
@@ -278,9 +278,8 @@ class _Sending:
         context_id = association.accepted(sop_class, own)
         if context_id is not None:
             stream = held.enter_context(instance.open())
-            data_bytes = instance.data_bytes
             return StoreRequest(
-                context_id, sop_class, instance.sop_instance_uid, stream, data_bytes
+                context_id, sop_class, instance.sop_instance_uid, stream, instance.data_bytes
             )
         for syntax in self._alternatives.get(own, ()):
             context_id = association.accepted(sop_class, syntax)

@@ -14,7 +14,7 @@ from pynetdicom import AE, evt
 from services.dimse.files import find_instances
 from services.dimse.line import Call
 from services.dimse.sending import SendReport, send_instances
-from tests.builders.series import sound_series
+from tests.builders.series import small_volume, sound_series
 
 _UNANSWERED = "the receiver did not answer within 1 s"
 
@@ -64,6 +64,21 @@ def test_the_rest_goes_over_another_association(tmp_path: Path) -> None:
         report = _sent(tmp_path / "dicom", port)
     assert (report.sent, report.failed) == (len(files), ())
     assert len(set(peer.stored)) == len(files)
+
+
+def test_a_file_that_becomes_shorter_costs_no_other_its_try(tmp_path: Path) -> None:
+    """What of it had been sent ends the association; the others go over the next one."""
+    sound_series(tmp_path / "dicom", small_volume((5, 1100, 1000)))  # more than one piece each
+    instances = find_instances(tmp_path / "dicom")
+    with instances[1].file.open("r+b") as file:
+        file.truncate(instances[1].data_set_at + instances[1].data_bytes - 2)
+    peer = Forgetful()
+    with peer.listening() as port:
+        call = Call("127.0.0.1", port, "FORGETFUL", "SENDER", answer_timeout_s=10.0)
+        report = send_instances(instances, call)
+    (failed,) = report.failed
+    assert failed == (instances[1].file, "its data set has become shorter while it was sent")
+    assert peer.stored == [i.sop_instance_uid for n, i in enumerate(instances) if n != 1]
 
 
 def test_an_instance_that_is_never_answered_stops_no_other(tmp_path: Path) -> None:
