@@ -28,6 +28,7 @@ from services.reporting.check import check_segmentation
 from services.reporting.job import Job
 from services.reporting.measure import count_voxels, measure, voxel_histogram
 from services.reporting.naming import PLAIN, Form
+from services.reporting.packing import further_frames
 from services.reporting.report import Context, encode_report
 from services.reporting.report_reading import read_groups
 from services.reporting.results import Made
@@ -67,7 +68,9 @@ def test_r47_every_frame_names_the_frame_that_it_lies_on(
     place, geometry = _registered(scan(name), tmp_path, number)
     labels = _box(geometry)
     seg = _segmentation(place, _make(place, geometry, labels))
-    shown = np.flatnonzero(labels.any(axis=(1, 2)))
+    with_voxels = [(1, int(k)) for k in np.flatnonzero(labels.any(axis=(1, 2)))]
+    further = further_frames(with_voxels, len(labels), labels[0].size)
+    shown = sorted(k for _, k in (*with_voxels, *further))
     for k, frame, pixels in zip(
         shown, seg.PerFrameFunctionalGroupsSequence, seg.pixel_array, strict=True
     ):
