@@ -173,7 +173,7 @@ def note_kept_beside(
             own and other_pixels and still_open and not frozen and not versions
         )
         values: dict[str, Any] = {"among_own": among_own}
-        if row.state in (ConflictState.OPEN, ConflictState.KEPT):
+        if row.state in (ConflictState.OPEN, ConflictState.KEPT, ConflictState.TAKING):
             values["store_key"] = store_key
         if row.store_key is None:
             values["differs"] = differs or [ATTRIBUTES]

@@ -249,8 +249,9 @@ class Placing:
                 self._engine, row, key, other_pixels=other_pixels, versions=healing or healed
             )
             takes = healing or one.received.conflicts == "take_latest"
-            if takes and begin_to_take(self._engine, row):
-                self._on_taking()
+            if takes:
+                begin_to_take(self._engine, row)
+            self._on_taking()  # somebody may have decided so before its bytes were here
             self._changed(newly, one)
             _tell_of_conflict(one)
         INSTANCES_RECEIVED.labels(Outcome.CONFLICTING).inc()

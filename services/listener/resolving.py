@@ -93,18 +93,24 @@ class Resolving:
 
     def _take(self, row: Any) -> bool:
         """Has one conflict become its instance; False while its bytes are not in the store."""
-        if row.store_key is None or not self._store.exists(row.store_key):
+        if row.store_key is None:
+            return False
+        instance = self._instance(row)
+        changed = (instance.data_digest, instance.transfer_syntax_uid) == (
+            row.data_digest,
+            row.transfer_syntax_uid,
+        )
+        if not self._store.exists(row.store_key):
+            if changed and self._store.size(instance.store_key) == instance.size_bytes:
+                self._end(row, instance)  # it was interrupted before its last step
+                return True
             return False
         with self._store.local([row.store_key]) as found, found[row.store_key].open("rb") as file:
             registration = read_registration(file)
             size = file.seek(0, 2)
         header = registration.header
         key = instance_key(header.study_uid, header.series_uid, header.sop_instance_uid)
-        instance = self._instance(row)
-        if (instance.data_digest, instance.transfer_syntax_uid) != (
-            row.data_digest,
-            row.transfer_syntax_uid,
-        ):
+        if not changed:
             beside = self._keep_replaced(instance)
             crashpoint("listener.conflict.kept")
             with self._engine.begin() as connection:
@@ -115,12 +121,16 @@ class Resolving:
         for old, copy in (*self._replaced(row), (row.store_key, key)):
             if old != key:
                 self._let_object_go(old, copy)
+        crashpoint("listener.conflict.placed")
+        self._end(row, instance)
+        return True
+
+    def _end(self, row: Any, instance: Any) -> None:
         with self._engine.begin() as connection:
             _finish(connection, row, self._clock())
         _log.info("conflict_taken", instance_uid_hash=hashed(row.sop_instance_uid))
-        studies = dict.fromkeys((header.study_uid, row.kept_study_uid, instance.study_uid))
-        self._on_changed([StoredInstance(uid, header.series_uid, row.peer, 0.0) for uid in studies])
-        return True
+        studies = dict.fromkeys((row.study_uid, row.kept_study_uid, instance.study_uid))
+        self._on_changed([StoredInstance(uid, row.series_uid, row.peer, 0.0) for uid in studies])
 
     def _instance(self, row: Any) -> Any:
         with self._engine.execution_options(axial_readonly=True).connect() as connection:

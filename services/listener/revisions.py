@@ -18,6 +18,7 @@ from sqlalchemy import (
     Engine,
     Select,
     and_,
+    exists,
     func,
     insert,
     literal,
@@ -26,8 +27,19 @@ from sqlalchemy import (
     update,
 )
 
-from services.common.database import InstanceRow, RevisionInstanceRow, RevisionRow, StudyRow
-from services.common.lifecycle import REVISION_TRANSITIONS, RevisionState, require
+from services.common.database import (
+    ConflictRow,
+    InstanceRow,
+    RevisionInstanceRow,
+    RevisionRow,
+    StudyRow,
+)
+from services.common.lifecycle import (
+    REVISION_TRANSITIONS,
+    ConflictState,
+    RevisionState,
+    require,
+)
 from services.common.telemetry import root_traceparent
 
 # Of the instances of each series: what is known to be missing, as it is written down.
@@ -100,7 +112,8 @@ def freeze_revision(
 ) -> FrozenRevision | None:
     """Freezes the instances of a study as its next revision.
 
-    None when nothing arrived since the newest revision, so that freezing twice is freezing once.
+    None when nothing arrived since the newest revision, so that freezing twice is freezing once;
+    and while images of it are taking the places of others: whoever does that has it looked at.
 
     Args:
         leaving_out: series UIDs of which nothing new is taken; what an earlier revision has of
@@ -112,6 +125,8 @@ def freeze_revision(
             _ACTIVITY.where(StudyRow.study_uid == study_uid).with_for_update()
         ).one_or_none()
         if study is None or study.unfrozen_instances == 0:
+            return None
+        if _is_being_changed(connection, study_uid):
             return None
         number = study.newest_revision + 1
         taken = _taken(study_uid, number, leaving_out)
@@ -257,6 +272,16 @@ def _insert_revision(
         .where(StudyRow.study_uid == frozen.study_uid)
         .values(unfrozen_instances=left, newest_revision=frozen.number)
     )
+
+
+def _is_being_changed(connection: Connection, study_uid: str) -> bool:
+    taking = select(
+        exists().where(
+            or_(ConflictRow.study_uid == study_uid, ConflictRow.kept_study_uid == study_uid),
+            ConflictRow.state == ConflictState.TAKING,
+        )
+    )
+    return bool(connection.execute(taking).scalar_one())
 
 
 def _count_by_series(connection: Connection, study_uid: str, number: int) -> dict[str, int]:

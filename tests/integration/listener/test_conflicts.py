@@ -13,11 +13,12 @@ from pydicom.uid import MRImageStorage
 from sqlalchemy import Engine, select
 
 from services.common.database import ConflictRow, InstanceRow, StudyRow, utc_now
-from services.common.store import StudyStore
+from services.common.store import StoreError, StudyStore
 from services.listener.conflicts import decide
 from services.listener.resolving import Resolving
 from services.listener.revisions import Trigger, freeze_revision
 from services.listener.statuses import StoreStatus
+from tests.builders.peers import wait_until
 from tests.builders.raw_sender import RawSender
 from tests.builders.reception import OfferedInstance, Reception, offer
 from tests.builders.series import edit, sound_series
@@ -65,6 +66,11 @@ class Front:
 
     def resolving(self) -> Resolving:
         return Resolving(self.engine, self.store, lambda _: None)
+
+    def wait_until_kept_beside(self) -> None:
+        wait_until(
+            lambda: all(row.store_key for row in rows(self.engine)), 20, "it is not kept beside"
+        )
 
     def instance(self, number: int) -> Any:
         uid = self.first[number].sop_instance_uid
@@ -151,12 +157,13 @@ def test_what_came_last_takes_the_place_and_what_was_there_is_kept_beside(
         assert studies["2.25.5"].unfrozen_instances == 1
 
 
-@pytest.mark.parametrize("step", ["kept", "rows"])
+@pytest.mark.parametrize("step", ["kept", "rows", "placed"])
 def test_a_decision_that_was_interrupted_is_done_again(
     front: Front, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     again = front.send(2, lambda file: edit(file, PatientName="Right^Name"))
     decide(front.engine, front.study_uid, latest=True, at=utc_now())
+    assert front.freeze() is None  # not with some of the one and some of the other
 
     def crash(point: str) -> None:
         if point == f"listener.conflict.{step}":
@@ -166,9 +173,11 @@ def test_a_decision_that_was_interrupted_is_done_again(
         patch.setattr("services.listener.resolving.crashpoint", crash)
         with pytest.raises(KeyboardInterrupt):
             front.resolving().take_all()
-    if step == "rows":
+    if step != "kept":
         assert front.instance(2).spooled_by == "(taking)"  # nobody works on it
+    assert front.freeze() is None
     front.resolving().take_all()
+    assert front.freeze() == 1
     assert front.instance(2).spooled_by is None
     assert front.bytes_of(2).endswith(again.data)
     (kept,) = [row for row in rows(front.engine) if row.state == "replaced"]
@@ -200,6 +209,27 @@ def test_a_whole_image_takes_the_place_of_one_that_was_cut_off(
     Resolving(engine, store, lambda _: None).take_all()
     assert store.read(instance.store_key).endswith(again.data)
     assert not any(row.among_own for row in rows(engine))
+
+
+def test_what_was_decided_before_its_bytes_were_kept_beside_is_done_when_they_are(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "services.listener.placing.Placing._keep_beside", _refuse_for_want_of_the_store
+        )
+        again = front.send(2, lambda file: edit(file, PatientName="Right^Name"))
+        assert decide(front.engine, front.study_uid, latest=True, at=utc_now())[0] == 1
+        front.resolving().take_all()
+        assert front.bytes_of(2).endswith(front.first[2].data)
+    assert front.reception.registrar.flush(20)
+    front.wait_until_kept_beside()
+    front.resolving().take_all()
+    assert front.bytes_of(2).endswith(again.data)
+
+
+def _refuse_for_want_of_the_store(*_: object) -> None:
+    raise StoreError("away", retryable=True)
 
 
 def test_the_first_stays_when_it_was_decided_so(front: Front) -> None:
