@@ -11,6 +11,7 @@ import datetime as dt
 from sqlalchemy import Engine, select
 
 from services.common.database import FateRow, InstanceRow, StudyRow
+from services.common.fates import Fate
 from services.common.store import StudyStore, parent_of
 from services.listener.conflicts import touch_study
 
@@ -31,6 +32,7 @@ def studies_that_came_back(engine: Engine, store: StudyStore, now: dt.datetime) 
             select(StudyRow.study_uid)
             .join(FateRow, FateRow.study_uid == StudyRow.study_uid)
             .where(
+                FateRow.fate == Fate.FAILED,  # there is an index of fates
                 FateRow.reason == _REASON,
                 FateRow.revision == StudyRow.newest_revision,
                 StudyRow.unfrozen_instances == 0,

@@ -230,6 +230,8 @@ def test_other_bytes_with_the_same_checksum_never_replace_what_waits_to_be_shipp
     for offered in (first, other, first):
         assert shipped.receive(offered) is StoreStatus.SUCCESS
     outbox = tmp_path / "outbox"
+    # Files are compared beside everything else.
+    wait_until(lambda: len(list(outbox.rglob("*.dcm"))) == 2, 20, "nothing is kept beside it")
     kept = {file.relative_to(outbox).parts[0]: file.read_bytes() for file in outbox.rglob("*.dcm")}
     assert kept.keys() == {"studies", "conflicts"}
     assert kept["studies"].endswith(first.data)
