@@ -41,7 +41,7 @@ def test_a_second_build_does_nothing_and_loads_nothing(
     built: BuildRecord, build_root: Path
 ) -> None:
     script = (
-        "import sys, time; started = time.perf_counter()\n"
+        "import sys\n"
         "from pathlib import Path\n"
         "from models.build import build_model\n"
         "steps = []\n"
@@ -49,17 +49,8 @@ def test_a_second_build_does_nothing_and_loads_nothing(
         " report=lambda step, detail: steps.append(step))\n"
         "assert steps == ['cached'], steps\n"
         "assert not {'torch', 'openvino'} & set(sys.modules)\n"
-        "print(time.perf_counter() - started)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert float(done.stdout) < 1.0
+    subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, check=True, timeout=60)
 
 
 def test_another_precision_is_another_build_with_another_digest(
