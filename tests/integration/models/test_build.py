@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -70,7 +69,6 @@ def test_another_precision_is_another_build_with_another_digest(
 
 def test_progress_is_reported_step_by_step(built: BuildRecord, build_root: Path) -> None:
     steps: list[tuple[str, str]] = []
-    started = time.monotonic()
 
     def report(step: str, detail: str) -> None:
         steps.append((step, detail))
@@ -78,4 +76,3 @@ def test_progress_is_reported_step_by_step(built: BuildRecord, build_root: Path)
     build_model(FOLDER, "cpu", build_root, report=report)
     assert [step for step, _ in steps] == ["cached"]
     assert built.digest[:12] in steps[0][1]
-    assert time.monotonic() - started < 1.0
