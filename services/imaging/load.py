@@ -22,6 +22,7 @@ from services.common.headers import InstanceHeader
 from services.common.store import ObjectMissing, StudyStore
 from services.imaging.errors import ImagingError
 from services.imaging.frames import FrameHeader, Locate, frame_of
+from services.imaging.kinds import image_number
 from services.imaging.pixels import (
     Pixels,
     PixelsError,
@@ -312,5 +313,9 @@ def _unreadable(header: InstanceHeader, error: PixelsError | OSError) -> Refusal
     # The text of an OSError would name the file, and with it three UIDs and our folders.
     told = error.strerror if isinstance(error, OSError) else str(error)
     problem = told or type(error).__name__
-    values = {"instance": header.sop_instance_uid, "problem": problem}
+    values = {
+        "instance": image_number(header),
+        "instance_uid": header.sop_instance_uid,
+        "problem": problem,
+    }
     return Refusal("pixels_unreadable", values)

@@ -256,7 +256,7 @@ def test_a_cut_off_file_is_pixels_unreadable_never_zeros(compressed: bool, tmp_p
     refusal = load_volume(geometry, headers, store)
     assert isinstance(refusal, Refusal)
     assert refusal.reason == "pixels_unreadable"
-    assert refusal.values["instance"] == cut.sop_instance_uid
+    assert refusal.values["instance_uid"] == cut.sop_instance_uid
 
 
 def test_too_few_pixel_bytes_are_pixels_unreadable(tmp_path: Path) -> None:
