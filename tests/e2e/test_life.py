@@ -62,7 +62,11 @@ def test_postgresql_and_adoption_of_a_worker_that_dies_for_good(
     folder = tmp_path / "stack"
     uid = study_uid("adopted")
     write_head(tmp_path / "study", "adopted")
-    with running_stack(folder, database_url=postgres_url, orchestrator=changes) as stack:
+    # `axial up` hands the key that it makes to its own worker alone; this one is in the settings.
+    triton = {"control_key": "a-key-that-both-workers-read"}
+    with running_stack(
+        folder, database_url=postgres_url, orchestrator=changes, triton=triton
+    ) as stack:
         # A second worker beside the stack's own, with a name and a door of its own.
         second_worker.append(
             subprocess.Popen(
