@@ -34,6 +34,7 @@ from services.gateway.conflicts import (
     fates_of_unanalysed,
     told_of,
 )
+from services.gateway.image_counts import frames_beyond_the_first
 
 _UNDER_WAY = (JobState.SELECTED, JobState.INFERRED, JobState.REPORTED)
 _ON_A_QUEUE = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.WAITING)
@@ -225,7 +226,7 @@ def _fates(session: Session, study: StudyRow) -> list[answers.SeriesFate]:
         .where(RevisionInstanceRow.study_uid == uid, RevisionInstanceRow.number == number)
         .group_by(InstanceRow.series_uid)
     )
-    more = _frames_beyond_the_first(session, uid, number)
+    more = frames_beyond_the_first(session, uid, number)
     revision = session.get(RevisionRow, (uid, number))
     missing = missing_sentence(None if revision is None else revision.incomplete)
     cause = study.deletion_cause
@@ -260,27 +261,6 @@ def _fates(session: Session, study: StudyRow) -> list[answers.SeriesFate]:
     return sorted(
         found, key=lambda item: (_number(item.series_number), item.series_uid, item.model)
     )
-
-
-def _frames_beyond_the_first(session: Session, uid: str, number: int) -> Counter[str]:
-    """Images that a revision's multi-frame objects hold beyond one for each, by series."""
-    told = InstanceRow.header[("attributes", "NumberOfFrames")].as_string()
-    found: Counter[str] = Counter()
-    for series_uid, frames in session.execute(
-        select(InstanceRow.series_uid, told)
-        .join(
-            RevisionInstanceRow,
-            RevisionInstanceRow.sop_instance_uid == InstanceRow.sop_instance_uid,
-        )
-        .where(
-            RevisionInstanceRow.study_uid == uid,
-            RevisionInstanceRow.number == number,
-            told.is_not(None),
-        )
-    ):
-        digits = str(frames).strip('[]" ')
-        found[series_uid] += max(int(digits) - 1, 0) if digits.isdecimal() else 0
-    return found
 
 
 def _models_under_way(

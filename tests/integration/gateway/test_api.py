@@ -102,6 +102,27 @@ def test_fate_under_way_says_so(gateway: SeededGateway) -> None:
     assert fate["sentence"] == "Work on this series is under way."
 
 
+@pytest.mark.parametrize(
+    ("frames", "images"), [("520", 531), (["520"], 531), ("9" * 5000, 12), ("many", 12), (None, 12)]
+)
+def test_frames_of_multi_frame_objects_are_counted_as_images(
+    gateway: SeededGateway, frames: Any, images: int
+) -> None:
+    with Session(gateway.engine) as session, session.begin():
+        (torn,) = [
+            fate["series_uid"]
+            for fate in gateway.client.get(f"/api/v1/studies/{gateway.done}/fate").json()
+            if fate["reason"] == "missing_slice"
+        ]
+        row = session.scalars(select(InstanceRow).where(InstanceRow.series_uid == torn)).first()
+        assert row is not None
+        attributes = {**row.header["attributes"], "NumberOfFrames": frames}
+        row.header = {**row.header, "attributes": attributes}
+    fates = gateway.client.get(f"/api/v1/studies/{gateway.done}/fate").json()
+    found = next(fate for fate in fates if fate["series_uid"] == torn)
+    assert found["images"] - found["instances"] == images - 12
+
+
 def test_fate_of_a_single_series(gateway: SeededGateway) -> None:
     fates = gateway.client.get(f"/api/v1/studies/{gateway.done}/fate").json()
     uid = fates[1]["series_uid"]
