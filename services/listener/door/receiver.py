@@ -221,8 +221,11 @@ class Receiver:
             self._serving.discard(connection)
             self._serving.add(secured)
             if connection in self._pending:
-                self._pending.remove(connection)
-                self._pending.append(secured)
+                # In its place: how long it has waited does not begin anew.
+                self._pending[self._pending.index(connection)] = secured
+            else:
+                # Turned away meanwhile, perhaps after its descriptor had gone.
+                _break(secured)
         return secured
 
     def _admit(
