@@ -57,15 +57,21 @@ _TAKE_UP_EVERY_S = 60.0
 _TAKE_UP = ("", Trigger.QUIET)
 
 
-def remaining_quiet(activity: StudyActivity, now: dt.datetime) -> dt.timedelta | None:
+def remaining_quiet(
+    activity: StudyActivity, now: dt.datetime, open_since: dt.datetime | None = None
+) -> dt.timedelta | None:
     """How much longer a study has to be quiet: zero when it is to be frozen now.
 
     None when nothing is unfrozen. Never longer than the quiet period, also when the clock was
     set back after the last instance.
+
+    Args:
+        open_since: when the doors were opened: while they were closed nobody could send.
     """
     if activity.unfrozen_instances == 0:
         return None
-    remaining = activity.last_received_at + activity.quiet_period - now
+    quiet_since = max(activity.last_received_at, open_since or activity.last_received_at)
+    remaining = quiet_since + activity.quiet_period - now
     return min(max(remaining, dt.timedelta(0)), activity.quiet_period)
 
 
@@ -80,6 +86,7 @@ class Assembly:
         take_up_every_s: how long a study may be overdue before any listener takes it up.
         under_way: what is being received; it is to call `let_go`. Without it nothing is.
         came_back: notes studies whose missing files are there again, and gives them.
+        doors_open: False while nobody can send yet: then no study is quiet before `opened`.
     """
 
     def __init__(
@@ -91,7 +98,11 @@ class Assembly:
         take_up_every_s: float = _TAKE_UP_EVERY_S,
         under_way: SeriesUnderWay | None = None,
         came_back: Callable[[dt.datetime], Collection[str]] = lambda _now: (),
+        *,
+        doors_open: bool = True,
     ) -> None:
+        self._doors_open = doors_open
+        self._open_since: dt.datetime | None = None
         self._came_back = came_back
         self._under_way = under_way or SeriesUnderWay(0.0, lambda _: None)
         self._engine = engine
@@ -105,7 +116,7 @@ class Assembly:
     def __enter__(self) -> Assembly:
         self._wheel.__enter__()
         for activity in unfrozen_studies(self._engine):
-            remaining = remaining_quiet(activity, self._clock())
+            remaining = self._remaining(activity)
             if remaining is not None:
                 self.instance_stored(activity.study_uid, remaining.total_seconds())
         self._wheel.arm(_TAKE_UP, self._take_up_every_s)
@@ -113,6 +124,11 @@ class Assembly:
 
     def __exit__(self, *_: object) -> None:
         self._wheel.__exit__()
+
+    def opened(self) -> None:
+        """The doors are open now: from here on silence means that nobody sends."""
+        self._open_since = self._clock()
+        self._doors_open = True
 
     def alive(self) -> bool:
         """Whether deadlines are being watched."""
@@ -161,7 +177,7 @@ class Assembly:
         activity = read_activity(self._engine, study_uid)
         if activity is None:
             return
-        remaining = remaining_quiet(activity, self._clock())
+        remaining = self._remaining(activity)
         if remaining is None:
             return
         wait_s = max(remaining.total_seconds(), self._incomplete_s(activity))
@@ -169,6 +185,11 @@ class Assembly:
             self._wheel.arm((study_uid, Trigger.QUIET), wait_s)
         else:
             self.freeze(study_uid, Trigger.QUIET)
+
+    def _remaining(self, activity: StudyActivity) -> dt.timedelta | None:
+        if not self._doors_open and activity.unfrozen_instances:
+            return activity.quiet_period
+        return remaining_quiet(activity, self._clock(), self._open_since)
 
     def _incomplete_s(self, activity: StudyActivity) -> float:
         """How much longer a study that nothing else is known of is not complete: held, or not

@@ -138,6 +138,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
             registered=lambda seconds: registrar.flush(seconds),
             under_way=under_way,
             came_back=partial(studies_that_came_back, context.engine, context.store),
+            doors_open=False,
         )
         shipping = _shipping(context, announcer)
         if shipping is not None:
@@ -190,6 +191,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         intake_port = resources.enter_context(
             serve_rpc(settings.listener.intake_address, intake.register, context.credentials)
         )
+        assembly.opened()
         _log.info(
             "listening",
             ae_title=settings.listener.ae_title,

@@ -97,6 +97,25 @@ def test_a_restarted_or_other_listener_knows_the_quiet_period_of_a_study(
     assert remaining_quiet(activity, front.clock()) == dt.timedelta(seconds=1)
 
 
+def test_silence_counts_only_while_the_doors_are_open(
+    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+) -> None:
+    """A listener that was killed and is back: its sender could not have gone on meanwhile."""
+    front = Front(engine, store, tmp_path, receiving)
+    front.receive(0)
+    (study_uid,) = study_uids(engine)
+    front.clock.advance(3600)
+    back = Assembly(engine, lambda _uid, _number: None, front.clock, doors_open=False)
+    back.examine(study_uid)
+    assert revisions(engine) == []
+    back.opened()
+    back.examine(study_uid)
+    assert revisions(engine) == []
+    front.clock.advance(5)
+    back.examine(study_uid)
+    assert len(revisions(engine)) == 1
+
+
 def test_late_instance_starts_new_revision_that_holds_all(
     engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
