@@ -27,6 +27,10 @@ _SERVER = "tritonserver"
 _STUB = "triton_python_backend_stub"
 # Between making a region and starting the process that it is for, Triton takes milliseconds.
 _SURELY_STARTED_S = 5.0
+# So long after it was found, no request that the dead process left unanswered holds memory in it.
+_SETTLED_S = 15.0
+# Name -> when it was first found dead.
+_found: dict[str, float] = {}
 # At its beginning lies what the two processes signal each other with, and threads of the server
 # still wait there; behind it lie tensors, and nobody will look at those again.
 _CONTROL_BYTES = 1 << 20
@@ -88,7 +92,9 @@ def _left(of_servers: set[str], of_stubs: set[str]) -> Iterable[Path]:
         region = _FOLDER / name
         with suppress(OSError):
             if _is_old(region):
-                yield region
+                found_at = _found.setdefault(name, time.monotonic())
+                if time.monotonic() - found_at >= _SETTLED_S:
+                    yield region
 
 
 def _is_old(region: Path) -> bool:

@@ -10,6 +10,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e.heads import study_uid, write_head
@@ -112,3 +113,16 @@ def test_killed_gateway_comes_back(stack: StackUnderTest, tmp_path: Path) -> Non
     os.kill(stack.pid("gateway"), signal.SIGKILL)
     study = stack.wait_until_done(study_uid("kill gateway"))
     assert [fate["reason"] for fate in study["fate"]] == ["segmented"]
+
+
+def test_killed_model_costs_no_result(stack: StackUnderTest, tmp_path: Path) -> None:
+    """The process inside Triton that holds the networks; Triton itself may break off with it."""
+    name = "kill model"
+    write_head(tmp_path, name)
+    for model in psutil.Process(stack.pid("triton")).children(recursive=True):
+        if any("triton_python_backend_stub" in word for word in model.cmdline()):
+            model.kill()
+    stack.send_until_taken(tmp_path)
+    study = stack.wait_until_done(study_uid(name))
+    assert [fate["reason"] for fate in study["fate"]] == ["segmented"]
+    assert len(stack.in_pacs(study_uid(name), SEG)) == 1
