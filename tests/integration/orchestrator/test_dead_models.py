@@ -184,7 +184,8 @@ def test_a_model_at_work_is_left_alone(
     with _client(server) as client, _client(server) as other:
         job = threading.Thread(target=_infer, args=(other, "late"))
         job.start()
-        time.sleep(0.3)
+        # Its volume and its labels are registered just before it is sent; it takes 1.5 s then.
+        _until(lambda: len(server.client.get_system_shared_memory_status().regions) == 2)
         assert client.look_after("late", ["image"]) is None
         job.join(WITHIN_S)
         assert not job.is_alive()
