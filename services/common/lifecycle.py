@@ -1,4 +1,4 @@
-"""Lifecycles as transition tables: revisions, jobs, deliveries and conflicts.
+"""Lifecycles as transition tables: revisions, jobs, deliveries, conflicts and deployments.
 
 Allowed pairs are data. A stored state is changed only through `require`, and the tests walk every
 pair, allowed and forbidden.
@@ -49,6 +49,16 @@ class DeliveryState(StrEnum):
     DELIVERED = "delivered"
     DEAD = "dead"
     WITHDRAWN = "withdrawn"
+
+
+class DeploymentState(StrEnum):
+    """A build of a model on a target."""
+
+    LOADING = "loading"
+    SERVING = "serving"
+    DRAINING = "draining"
+    RETIRED = "retired"
+    FAILED = "failed"
 
 
 class ConflictState(StrEnum):
@@ -106,6 +116,20 @@ CONFLICT_TRANSITIONS: Mapping[ConflictState, frozenset[ConflictState]] = Mapping
         _C.TAKEN: frozenset({_C.REPLACED, _C.REMOVED}),
         _C.REPLACED: frozenset({_C.REMOVED}),
         _C.REMOVED: frozenset(),
+    }
+)
+
+
+_P = DeploymentState
+
+DEPLOYMENT_TRANSITIONS: Mapping[DeploymentState, frozenset[DeploymentState]] = MappingProxyType(
+    {
+        _P.LOADING: frozenset({_P.SERVING, _P.FAILED, _P.RETIRED}),
+        # DRAINING: no new study is given to it, and its open jobs end; RETIRED: it is unloaded.
+        _P.SERVING: frozenset({_P.DRAINING}),
+        _P.DRAINING: frozenset({_P.SERVING, _P.RETIRED}),
+        _P.RETIRED: frozenset({_P.LOADING}),
+        _P.FAILED: frozenset({_P.LOADING, _P.RETIRED}),
     }
 )
 

@@ -3,8 +3,9 @@
 | table | written by |
 |---|---|
 | study, series, instance, revision, revision_instance, expectation, conflict | listener |
-| job, job_stage, fate, executor | orchestrator |
+| job, job_input, job_output, measurement, job_stage, fate, executor, deployment | orchestrator |
 | result, delivery | reporting |
+| schema_version | whoever migrates |
 
 Times are UTC. UIDs are DICOM UIDs. Everything may be read by every service. The gateway and the
 command line write nothing.
@@ -68,6 +69,19 @@ class Base(DeclarativeBase):
 
 
 _UID = String(64)
+
+
+class SchemaVersionRow(Base):
+    """From which version on code may use the database as it is; one row."""
+
+    __tablename__ = "schema_version"
+    __table_args__ = ({"info": {"writer": "common"}},)
+
+    # The newest migration.
+    revision: Mapped[str] = mapped_column(String(32), primary_key=True)
+    # The oldest migration that code has to know.
+    usable_from: Mapped[str] = mapped_column(String(32))
+    migrated_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
 
 
 class StudyRow(Base):
@@ -238,10 +252,8 @@ class JobRow(Base):
     model_name: Mapped[str] = mapped_column(String(64))
     model_version: Mapped[str] = mapped_column(String(32))
     model_digest: Mapped[str] = mapped_column(String(64))
-    # role -> {"series_uid": ..., "sop_instance_uids": [...] in slice order, "frames": [...]: the
-    # number of each slice's frame in its instance, 0 where the instance is one slice,
-    # "left_out": a sentence about images of the series that are no slices}
-    selection: Mapped[dict[str, Any]] = mapped_column(JSON)
+    # The role on whose slices the outputs lie.
+    grid_role: Mapped[str] = mapped_column(String(64), default="image", server_default="image")
     # SHA-256 over the roles, their instances and their bytes: equal digests, equal inputs.
     selection_digest: Mapped[str] = mapped_column(String(64))
     # services.common.lifecycle.JobState
@@ -249,9 +261,6 @@ class JobRow(Base):
     # The verdict, once the job has ended.
     reason: Mapped[str | None] = mapped_column(String(48))
     reason_values: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    labels_key: Mapped[str | None] = mapped_column(String(255))
-    # [{segment_number, segment_label, name, value, unit, remark}]
-    measurements: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)
     # The job of an earlier revision whose results this one replaces.
     supersedes_job_uid: Mapped[str | None] = mapped_column(_UID)
     # Later revisions that chose the same inputs while this job was still under way.
@@ -260,8 +269,102 @@ class JobRow(Base):
     starts: Mapped[int] = mapped_column(Integer, default=0)
     # Raised when a person asks for a failed job again; part of its workflow's id.
     attempt: Mapped[int] = mapped_column(Integer, default=1)
+    # W3C trace context of the revision: stages need not read the revision for it.
+    traceparent: Mapped[str] = mapped_column(String(64), default="", server_default="")
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+
+
+class JobInputRow(Base):
+    """The volume that a job reads in one role."""
+
+    __tablename__ = "job_input"
+    __table_args__ = ({"info": {"writer": "orchestrator"}},)
+
+    job_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    role: Mapped[str] = mapped_column(String(64), primary_key=True)
+    # Place of the role in the manifest.
+    ordinal: Mapped[int] = mapped_column(Integer)
+    series_uid: Mapped[str] = mapped_column(_UID, index=True)
+    # Which of the volumes that the series holds, from 1.
+    volume: Mapped[int] = mapped_column(Integer, default=1)
+    # SOP instance UIDs in slice order.
+    instances: Mapped[list[str]] = mapped_column(JSON)
+    # The number of each slice's frame in its instance; 0 where the instance is one slice.
+    frames: Mapped[list[int]] = mapped_column(JSON)
+    # A sentence about images of the series that are no slices.
+    left_out: Mapped[str] = mapped_column(Text, default="")
+
+
+class JobOutputRow(Base):
+    """An array, or numbers, that a model made in a job."""
+
+    __tablename__ = "job_output"
+    __table_args__ = ({"info": {"writer": "orchestrator"}},)
+
+    job_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    # The output's name in the manifest.
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    ordinal: Mapped[int] = mapped_column(Integer)
+    # layers, map or values
+    kind: Mapped[str] = mapped_column(String(16))
+    # The role on whose slices it lies; "" of values.
+    grid_role: Mapped[str] = mapped_column(String(64))
+    # Of layers and maps: gzip of a .npy [k, j, i]; "" of values.
+    store_key: Mapped[str] = mapped_column(String(255))
+    # SHA-256 of the stored object; "" of values and of what older code stored.
+    digest: Mapped[str] = mapped_column(String(64))
+    # Of values: by the quantity's name. Of maps: slope and intercept. Of layers:
+    # {"touching_unmeasured": segment numbers}.
+    numbers: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class MeasurementRow(Base):
+    """A number about a segment or a lesion of a job, or why there is none."""
+
+    __tablename__ = "measurement"
+    __table_args__ = ({"info": {"writer": "orchestrator"}},)
+
+    job_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    ordinal: Mapped[int] = mapped_column(Integer, primary_key=True)
+    output: Mapped[str] = mapped_column(String(64))
+    segment_number: Mapped[int] = mapped_column(Integer)
+    segment_label: Mapped[str] = mapped_column(String(64))
+    # Number of the lesion within the segment, from 1; 0: of the whole segment.
+    lesion: Mapped[int] = mapped_column(Integer, default=0)
+    # The manifest's name of the measurement, e.g. volume.
+    name: Mapped[str] = mapped_column(String(64))
+    # None where it is not known; `why_unknown` says why.
+    value: Mapped[float | None] = mapped_column(Float)
+    low: Mapped[float | None] = mapped_column(Float)
+    high: Mapped[float | None] = mapped_column(Float)
+    # UCUM
+    unit: Mapped[str] = mapped_column(String(64))
+    why_unknown: Mapped[str] = mapped_column(Text, default="")
+    # Sentences about the segment that a reader has to see.
+    remark: Mapped[str] = mapped_column(Text, default="")
+
+
+class DeploymentRow(Base):
+    """A build of a model on a target, and whether new studies are given to it."""
+
+    __tablename__ = "deployment"
+    __table_args__ = ({"info": {"writer": "orchestrator"}},)
+
+    model_name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    model_digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    # cpu, tensorrt or torch
+    target: Mapped[str] = mapped_column(String(16), primary_key=True)
+    model_version: Mapped[str] = mapped_column(String(32))
+    precision: Mapped[str] = mapped_column(String(16))
+    # services.common.lifecycle.DeploymentState
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    # Percent of the studies that this build is given, of those that serve the model.
+    share: Mapped[int] = mapped_column(Integer, default=100)
+    # Why it does not serve, as a sentence.
+    problem: Mapped[str | None] = mapped_column(Text)
+    requested_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    changed_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
 
 
 class JobStageRow(Base):
@@ -278,7 +381,7 @@ class JobStageRow(Base):
 
 
 class FateRow(Base):
-    """How one series of one revision ended for one model."""
+    """How one series of one revision ended for one model, or for one of its jobs."""
 
     __tablename__ = "fate"
     __table_args__ = ({"info": {"writer": "orchestrator"}},)
@@ -287,12 +390,12 @@ class FateRow(Base):
     revision: Mapped[int] = mapped_column(Integer, primary_key=True)
     series_uid: Mapped[str] = mapped_column(_UID, primary_key=True)
     model_name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    # The job that the series was an input of; "" where it was of none.
+    job_uid: Mapped[str] = mapped_column(_UID, primary_key=True, default="", server_default="")
     # services.common.fates.Fate
     fate: Mapped[str] = mapped_column(String(16), index=True)
     reason: Mapped[str] = mapped_column(String(48))
     reason_values: Mapped[dict[str, Any]] = mapped_column(JSON)
-    # The job, where the series was an input of one.
-    job_uid: Mapped[str | None] = mapped_column(_UID)
     decided_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
 
 

@@ -12,10 +12,12 @@ import pytest
 from services.common.lifecycle import (
     CONFLICT_TRANSITIONS,
     DELIVERY_TRANSITIONS,
+    DEPLOYMENT_TRANSITIONS,
     JOB_TRANSITIONS,
     REVISION_TRANSITIONS,
     ConflictState,
     DeliveryState,
+    DeploymentState,
     JobState,
     LifecycleError,
     RevisionState,
@@ -27,6 +29,7 @@ _TABLES: list[tuple[type[StrEnum], Mapping[Any, frozenset[Any]]]] = [
     (JobState, JOB_TRANSITIONS),
     (DeliveryState, DELIVERY_TRANSITIONS),
     (ConflictState, CONFLICT_TRANSITIONS),
+    (DeploymentState, DEPLOYMENT_TRANSITIONS),
 ]
 _PAIRS = [(table, a, b) for states, table in _TABLES for a, b in product(states, states)]
 
