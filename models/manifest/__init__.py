@@ -9,18 +9,35 @@ may use it; arrays, networks and DICOM files are other rooms' matters.
 from models.manifest.attributes import spoken
 from models.manifest.base import Code
 from models.manifest.errors import ManifestError, ModelError
-from models.manifest.loading import load_catalogue, load_manifest, manifest_digest
+from models.manifest.loading import (
+    load_catalogue,
+    load_manifest,
+    load_manifest_text,
+    manifest_digest,
+)
 from models.manifest.networks import Precision, Target
 from models.manifest.record import BuildRecord, load_build_record
 from models.manifest.roles import Choose, Condition, Gate, Role
 from models.manifest.schema import Manifest, Segment
 from models.manifest.selector import ConditionOutcome, evaluate, rank
+from models.manifest.served import (
+    ServedBuild,
+    UnreadableServed,
+    build_folder,
+    repository_folder,
+    served_builds,
+    served_file,
+)
 from models.manifest.tensors import (
     ANSWER_TENSOR,
     CONTROL_HEADER,
     LABELS_TENSOR,
     REQUEST_TENSOR,
+    TRITON_DATATYPES,
+    VolumeDtype,
     grpc_control_header,
+    plan_model_name,
+    triton_model_name,
     volume_tensor_name,
 )
 
@@ -29,6 +46,7 @@ __all__ = [
     "CONTROL_HEADER",
     "LABELS_TENSOR",
     "REQUEST_TENSOR",
+    "TRITON_DATATYPES",
     "BuildRecord",
     "Choose",
     "Code",
@@ -41,14 +59,24 @@ __all__ = [
     "Precision",
     "Role",
     "Segment",
+    "ServedBuild",
     "Target",
+    "UnreadableServed",
+    "VolumeDtype",
+    "build_folder",
     "evaluate",
     "grpc_control_header",
     "load_build_record",
     "load_catalogue",
     "load_manifest",
+    "load_manifest_text",
     "manifest_digest",
+    "plan_model_name",
     "rank",
+    "repository_folder",
+    "served_builds",
+    "served_file",
     "spoken",
+    "triton_model_name",
     "volume_tensor_name",
 ]

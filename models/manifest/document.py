@@ -11,7 +11,7 @@ import yaml
 
 from models.manifest.errors import ManifestError
 
-__all__ = ["Document", "read_document"]
+__all__ = ["Document", "parse_document", "read_document"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,11 @@ def read_document(file: Path) -> Document:
         raise ManifestError(
             file, f"cannot be read ({error}).", "Check the path and that it is UTF-8 text."
         ) from error
+    return parse_document(text, file)
+
+
+def parse_document(text: str, file: Path | str) -> Document:
+    """Parse YAML that came from `file`; ManifestError when it is none, or has a key twice."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
@@ -59,7 +64,7 @@ def read_document(file: Path) -> Document:
 
 
 def _collect(
-    file: Path,
+    file: Path | str,
     node: yaml.Node,
     path: tuple[str | int, ...],
     line: int,

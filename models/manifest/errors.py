@@ -2,7 +2,7 @@
 
 ModelError                 root: anything the models' rooms refuse to go on with
   ManifestError            a manifest is unreadable or contradicts itself
-  (models.build and models.runtime add their own below ModelError)
+  (models.building and models.runtime add their own below ModelError)
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class ModelError(Exception):
 class ManifestError(ModelError):
     """A manifest that cannot be used.
 
-    `file`, `line` (1-based, None when the file itself is the trouble) and `field` (dotted path)
-    say where; `remedy` says what to do.
+    `file` (or what else it was read from), `line` (1-based, None when the file itself is the
+    trouble) and `field` (dotted path) say where; `remedy` says what to do.
     """
 
     def __init__(
         self,
-        file: Path,
+        file: Path | str,
         problem: str,
         remedy: str,
         *,

@@ -7,12 +7,18 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from models.manifest.document import Document, read_document
+from models.manifest.document import Document, parse_document, read_document
 from models.manifest.errors import ManifestError
 from models.manifest.networks import Precision, Target
 from models.manifest.schema import Manifest
 
-__all__ = ["MANIFEST_FILE", "load_catalogue", "load_manifest", "manifest_digest"]
+__all__ = [
+    "MANIFEST_FILE",
+    "load_catalogue",
+    "load_manifest",
+    "load_manifest_text",
+    "manifest_digest",
+]
 
 MANIFEST_FILE: Final = "model.yaml"
 
@@ -24,12 +30,7 @@ def load_manifest(path: Path) -> Manifest:
     """
     file = path / MANIFEST_FILE if path.is_dir() else path
     document = read_document(file)
-    if not isinstance(document.data, dict):
-        raise ManifestError(file, "is not a mapping.", "Begin with `schema: axial.model/v1`.")
-    try:
-        manifest = Manifest.model_validate(document.data)
-    except ValidationError as error:
-        raise _explained(file, document, error) from error
+    manifest = _validated(document, file)
     if file.name == MANIFEST_FILE and file.parent.name != manifest.name:
         raise ManifestError(
             file,
@@ -39,6 +40,14 @@ def load_manifest(path: Path) -> Manifest:
             field="identity.name",
         )
     return manifest
+
+
+def load_manifest_text(text: str, name_of_source: str) -> Manifest:
+    """Read a manifest that lies in no folder, e.g. in the study store.
+
+    Raises ManifestError, in which `name_of_source` stands for the file.
+    """
+    return _validated(parse_document(text, name_of_source), name_of_source)
 
 
 def load_catalogue(folder: Path) -> list[Manifest]:
@@ -62,7 +71,16 @@ def manifest_digest(
     return load_manifest(folder).digest_for(build_precision, target)
 
 
-def _explained(file: Path, document: Document, error: ValidationError) -> ManifestError:
+def _validated(document: Document, file: Path | str) -> Manifest:
+    if not isinstance(document.data, dict):
+        raise ManifestError(file, "is not a mapping.", "Begin with `schema: axial.model/v1`.")
+    try:
+        return Manifest.model_validate(document.data)
+    except ValidationError as error:
+        raise _explained(file, document, error) from error
+
+
+def _explained(file: Path | str, document: Document, error: ValidationError) -> ManifestError:
     # A misspelt key shows twice, as unknown and as missing; the unknown one has a line.
     first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
     location = first["loc"]

@@ -1,6 +1,6 @@
 """The build record: what a build made, from what, and how it was found to hold.
 
-Written by `models.build` beside the Triton model, read by whoever has to know which build is
+Written by `models.building` beside the Triton model, read by whoever has to know which build is
 being served (its digest and precision) without importing the build's tools.
 """
 
@@ -51,6 +51,10 @@ class BuildRecord(Part):
     # Of everything that the build depends on, also tools; a build with another key is stale.
     build_key: Sha256
     parity: Annotated[tuple[Parity, ...], Field(strict=False)]
+    # What the manifest prefers to the precision built, and this device does not confirm.
+    unconfirmed: Annotated[
+        tuple[Annotated[Precision, Field(strict=False)], ...], Field(strict=False)
+    ] = ()
     versions: dict[str, str]
     built_at: str
     seconds: float

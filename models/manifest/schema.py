@@ -139,6 +139,8 @@ class Manifest(Part):
     identity: Identity
     sources: Annotated[dict[Name, Source], Field(min_length=1)]
     roles: Annotated[dict[Name, Role], Field(min_length=1)]
+    # Labels return to the slices of this role.
+    grid_role: Name
     geometry: Geometry
     intensity: Intensity
     networks: Annotated[dict[Name, Network], Field(min_length=1)]
@@ -192,6 +194,10 @@ class Manifest(Part):
 
     @model_validator(mode="after")
     def _references_exist(self) -> Manifest:
+        if self.grid_role not in self.roles:
+            raise ValueError(
+                f"grid_role: there is no role {self.grid_role} among {', '.join(self.roles)}"
+            )
         case = self.acceptance.parity.case
         self.source_file(case.source, case.path)
         if case.role not in self.roles:

@@ -94,6 +94,11 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "{model} reads one series of a study, and series {chosen_series} suits it better: "
             "{why}."
         ),
+        "role_without_series": _not_wanted(
+            "{model} could read this series ({role}), but the study holds no series that goes "
+            "with it for another of its inputs: {lacking}.",
+            "Send the series that is missing; what comes later starts a new revision by itself.",
+        ),
         "not_an_image": _not_wanted("This series holds {content}, not images to analyse."),
         "own_result": _not_wanted("This series is a result that Axial made itself."),
         # refused: what the series shows
@@ -325,6 +330,68 @@ class Verdict:
     def remedy(self) -> str:
         """What a person can do about it; empty where nothing needs doing."""
         return REASONS[self.reason].remedy.format_map(_in_words(self.values))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadVerdict(Verdict):
+    """A verdict as it was read: from the database, or from a service of another version.
+
+    Strict where a verdict is made, lenient where it is read back: a reason that this version does
+    not know is shown as it is, and a value that was not written down as not said.
+
+    Attributes:
+        read_fate: the fate that was written down with it, or that its bearer means by it.
+    """
+
+    read_fate: str = Fate.FAILED
+
+    def __post_init__(self) -> None:
+        """Nothing is demanded of it."""
+
+    @property
+    def fate(self) -> Fate:
+        """The reason's fate; of a reason that is not known the one that was read."""
+        known = REASONS.get(self.reason)
+        if known is not None:
+            return known.fate
+        return Fate(self.read_fate) if self.read_fate in set(Fate) else Fate.FAILED
+
+    @property
+    def sentence(self) -> str:
+        """The reason in a radiographer's words, as far as this version knows them."""
+        known = REASONS.get(self.reason)
+        if known is None:
+            values = ", ".join(f"{name} {value}" for name, value in sorted(self.values.items()))
+            told = f" ({values})" if values else ""
+            return f"A reason that this version of Axial has no words for: {self.reason}{told}."
+        return _counted(known.sentence.format_map(_Said(_in_words(self.values))))
+
+    @property
+    def remedy(self) -> str:
+        """What a person can do about it, as far as this version knows it."""
+        known = REASONS.get(self.reason)
+        return "" if known is None else known.remedy.format_map(_Said(_in_words(self.values)))
+
+
+class _Said(dict[str, Value]):
+    """Values of which some were not written down."""
+
+    def __missing__(self, name: str) -> str:
+        return "(not said)"
+
+
+def read_verdict(
+    reason: str | None, values: Mapping[str, Value] | None, fate: str = Fate.FAILED
+) -> ReadVerdict:
+    """A verdict that was written down, or that another service sent; never an error.
+
+    Args:
+        reason: its code; one that this version does not know is kept.
+        values: what was kept with it.
+        fate: what was written down, or what its bearer means, where the code is not known.
+    """
+    kept = dict(values) if isinstance(values, Mapping) else {}
+    return ReadVerdict(reason or "internal_error", kept, fate)
 
 
 def _in_words(values: Mapping[str, Value]) -> dict[str, Value]:

@@ -81,6 +81,8 @@ class SeriesFate(_Answer):
     empty when nothing was."""
     conflicts: list[str]
     """Sentences on other bytes that came under the SOP Instance UIDs of this series."""
+    job_uid: str | None = None
+    """The job that read the series; a series that two jobs of a model read has two fates."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -109,6 +111,23 @@ class SeriesFate(_Answer):
             ]
         }
     )
+
+
+class Deployment(_Answer):
+    """A build of a model on a target, and whether studies are given to it."""
+
+    model: str
+    version: str
+    digest: str
+    target: str
+    precision: str
+    state: str
+    """loading, serving, draining, retired or failed."""
+    share: int
+    """Percent of the studies that it is given, of those that serve the model."""
+    problem: str | None
+    requested_at: dt.datetime
+    changed_at: dt.datetime
 
 
 class Delivery(_Answer):

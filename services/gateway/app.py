@@ -18,6 +18,7 @@ from services.common.trust import Credentials
 from services.gateway import answers, problems, views
 from services.gateway.conflicts import conflict_page
 from services.gateway.guard import Guard
+from services.gateway.model_views import deployments
 from services.gateway.passing_on import Owners
 from services.gateway.problems import GatewayError, responses
 
@@ -143,6 +144,10 @@ def _add_studies(app: FastAPI, engine: Engine) -> None:
         if found is None:
             raise _unknown("series", series_uid)
         return found
+
+    @app.get("/api/v1/models", tags=["models"], summary="Which builds of the models are served")
+    def models() -> Sequence[answers.Deployment]:  # pyright: ignore[reportUnusedFunction]
+        return deployments(engine)
 
     @app.get(
         "/api/v1/conflicts",

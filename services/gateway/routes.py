@@ -35,6 +35,7 @@ ROUTES: Mapping[tuple[str, str], Action] = MappingProxyType(
         ("GET", "/api/v1/studies/{study_uid}"): Action.READ,
         ("GET", "/api/v1/studies/{study_uid}/fate"): Action.READ,
         ("GET", "/api/v1/series/{series_uid}/fate"): Action.READ,
+        ("GET", "/api/v1/models"): Action.READ,
         ("GET", "/api/v1/conflicts"): Action.READ,
         ("POST", "/api/v1/conflicts/resolve"): Action.ACT,
         ("POST", "/api/v1/studies/{study_uid}/complete"): Action.ACT,

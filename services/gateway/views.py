@@ -16,15 +16,14 @@ from services.common.database import (
     DeliveryRow,
     FateRow,
     InstanceRow,
+    JobInputRow,
     JobRow,
-    JobStageRow,
-    ResultRow,
     RevisionInstanceRow,
     RevisionRow,
     SeriesRow,
     StudyRow,
 )
-from services.common.fates import Verdict
+from services.common.fates import read_verdict
 from services.common.incomplete import missing_sentence
 from services.common.lifecycle import DeliveryState, JobState
 from services.gateway import answers
@@ -35,6 +34,7 @@ from services.gateway.conflicts import (
     told_of,
 )
 from services.gateway.image_counts import frames_beyond_the_first
+from services.gateway.job_views import job_answer
 
 _UNDER_WAY = (JobState.SELECTED, JobState.INFERRED, JobState.REPORTED)
 _ON_A_QUEUE = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.WAITING)
@@ -114,7 +114,7 @@ def study_detail(engine: Engine, study_uid: str) -> answers.StudyDetail | None:
             ],
             fate=_fates(session, study),
             conflict_events=conflicts_of_study(session, study_uid),
-            jobs=[_job(session, row) for row in jobs],
+            jobs=[job_answer(session, row) for row in jobs],
         )
 
 
@@ -243,10 +243,10 @@ def _fates(session: Session, study: StudyRow) -> list[answers.SeriesFate]:
         row.series_uid: row
         for row in session.scalars(select(SeriesRow).where(SeriesRow.series_uid.in_(members)))
     }
-    decided = {(row.series_uid, row.model_name): row for row in rows}
+    decided = {(row.series_uid, row.model_name) for row in rows}
     found = [
         _series_fate(series[row.series_uid], members[row.series_uid], row)
-        for row in decided.values()
+        for row in rows
         if row.series_uid in series
     ]
     found += [
@@ -264,23 +264,25 @@ def _fates(session: Session, study: StudyRow) -> list[answers.SeriesFate]:
 
 
 def _models_under_way(
-    session: Session, study_uid: str, series_uid: str, decided: dict[tuple[str, str], FateRow]
+    session: Session, study_uid: str, series_uid: str, decided: set[tuple[str, str]]
 ) -> Sequence[str]:
-    jobs = session.scalars(
-        select(JobRow).where(JobRow.study_uid == study_uid, JobRow.state.in_(_UNDER_WAY))
+    names = session.scalars(
+        select(JobRow.model_name)
+        .join(JobInputRow, JobInputRow.job_uid == JobRow.job_uid)
+        .where(
+            JobRow.study_uid == study_uid,
+            JobRow.state.in_(_UNDER_WAY),
+            JobInputRow.series_uid == series_uid,
+        )
+        .distinct()
     ).all()
-    names = {
-        job.model_name
-        for job in jobs
-        if any(chosen["series_uid"] == series_uid for chosen in job.selection.values())
-    }
     if not names and not any(key[0] == series_uid for key in decided):
         return ["(not decided yet)"]
     return sorted(name for name in names if (series_uid, name) not in decided)
 
 
 def _series_fate(series: SeriesRow, members: _Members, row: FateRow) -> answers.SeriesFate:
-    verdict = Verdict(row.reason, row.reason_values)
+    verdict = read_verdict(row.reason, row.reason_values, row.fate)
     return answers.SeriesFate(
         series_uid=row.series_uid,
         series_number=_text(series, "SeriesNumber"),
@@ -293,8 +295,9 @@ def _series_fate(series: SeriesRow, members: _Members, row: FateRow) -> answers.
         reason=row.reason,
         sentence=verdict.sentence,
         remedy=verdict.remedy,
-        values=row.reason_values,
+        values=dict(verdict.values),
         decided_at=row.decided_at,
+        job_uid=row.job_uid or None,
         **members.told,
     )
 
@@ -316,74 +319,6 @@ def _pending(series: SeriesRow, members: _Members, number: int, model: str) -> a
         decided_at=None,
         **members.told,
     )
-
-
-def _job(session: Session, row: JobRow) -> answers.Job:
-    stages = session.scalars(
-        select(JobStageRow)
-        .where(JobStageRow.job_uid == row.job_uid)
-        .order_by(JobStageRow.started_at)
-    )
-    results = session.scalars(
-        select(ResultRow).where(ResultRow.job_uid == row.job_uid).order_by(ResultRow.sequence)
-    ).all()
-    verdict = Verdict(row.reason, row.reason_values or {}) if row.reason else None
-    return answers.Job(
-        job_uid=row.job_uid,
-        revision=row.revision,
-        model=row.model_name,
-        model_version=row.model_version,
-        model_digest=row.model_digest,
-        state=row.state,
-        reason=row.reason,
-        sentence=verdict.sentence if verdict else None,
-        series={role: chosen["series_uid"] for role, chosen in row.selection.items()},
-        measurements=row.measurements or [],
-        stages=[
-            answers.Stage(stage=item.stage, started_at=item.started_at, seconds=item.seconds)
-            for item in stages
-        ],
-        results=[_result(item) for item in results],
-        deliveries=_deliveries(session, row.job_uid, results),
-        created_at=row.created_at,
-        ended_at=row.ended_at,
-    )
-
-
-def _result(row: ResultRow) -> answers.Result:
-    return answers.Result(
-        sop_instance_uid=row.sop_instance_uid,
-        series_uid=row.series_uid,
-        kind=row.kind,
-        store_key=row.store_key,
-        size_bytes=row.size_bytes,
-    )
-
-
-def _deliveries(
-    session: Session, job_uid: str, results: Sequence[ResultRow]
-) -> list[answers.Delivery]:
-    kinds = {result.sop_instance_uid: result.kind for result in results}
-    rows = session.scalars(
-        select(DeliveryRow)
-        .where(DeliveryRow.job_uid == job_uid)
-        .order_by(DeliveryRow.destination, DeliveryRow.sequence)
-    )
-    return [
-        answers.Delivery(
-            delivery_uid=row.delivery_uid,
-            sop_instance_uid=row.sop_instance_uid,
-            kind=kinds.get(row.sop_instance_uid, "?"),
-            destination=row.destination,
-            state=row.state,
-            attempts=row.attempts,
-            last_error=row.last_error,
-            next_attempt_at=row.next_attempt_at,
-            delivered_at=row.delivered_at,
-            sent_again=row.sent_again,
-        )
-        for row in rows
-    ]
 
 
 def _text(series: SeriesRow, keyword: str) -> str | None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.fates import Refusal
+from services.common.identity import sha256_hex
 from services.common.store import StudyStore, job_key
 from services.imaging.errors import ImagingError
 
@@ -32,8 +33,8 @@ def labels_key(job_uid: str) -> str:
     return job_key(job_uid, "labels.npy.gz")
 
 
-def write_labels(store: StudyStore, key: str, labels: NDArray[np.uint8]) -> int:
-    """Stores labels durably as gzip of a .npy, and returns the number of bytes.
+def write_labels(store: StudyStore, key: str, labels: NDArray[np.uint8]) -> str:
+    """Stores labels durably as gzip of a .npy, and returns the SHA-256 of the stored object.
 
     Args:
         key: see `labels_key`.
@@ -49,7 +50,8 @@ def write_labels(store: StudyStore, key: str, labels: NDArray[np.uint8]) -> int:
     # Without a time stamp the same labels give the same bytes.
     with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=_GZIP_LEVEL, mtime=0) as packed:
         np.save(packed, np.ascontiguousarray(labels), allow_pickle=False)
-    return store.put(key, [buffer.getbuffer()])
+    store.put(key, [buffer.getbuffer()])
+    return sha256_hex(buffer.getbuffer())
 
 
 def read_labels(

@@ -1,7 +1,8 @@
 """Pixels of a series that passed the gate, as a `Volume`.
 
 Planes are read by as many threads as there are cores, straight into one preallocated array: int16
-where all planes mean their stored values by one slope and intercept, float32 otherwise. Cost of
+(or uint16) where all planes mean their stored values by one slope and intercept, float32
+otherwise. Cost of
 uncompressed int16: one read of the pixels and nothing else, 0.1 s for 300 x 512 x 512.
 """
 
@@ -99,7 +100,7 @@ def read_volume(
         return read
     rescale = planes[0].pixels.rescale if array.dtype == np.int16 else Rescale()
     if read.wide:
-        array, rescale = _widened(array, read.wide, rescale), Rescale()
+        array, rescale = _widened(planes, array, read.wide, rescale)
     padding = _padding_of(array, read.padded)
     if padding is not None and padding.all():
         return Refusal("blank_image", {"low": "the padding value, which says: not measured"})
@@ -301,12 +302,19 @@ def _wide(matrix: Sequence[_Plane], array: Voxels) -> frozenset[int]:
     )
 
 
-def _widened(array: Voxels, wide: frozenset[int], rescale: Rescale) -> NDArray[np.float32]:
-    """Real-world values of stored values some planes of which wrapped around as int16."""
+def _widened(
+    planes: Sequence[_Plane], array: Voxels, wide: frozenset[int], rescale: Rescale
+) -> tuple[Voxels, Rescale]:
+    """Stored values some planes of which wrapped around as int16, as what holds them all.
+
+    Where all planes are unsigned, the same bytes as uint16; else real-world values.
+    """
+    if not any(plane.pixels.signed for plane in planes):
+        return array.view(np.uint16), rescale
     values = np.empty(array.shape, np.float32)
     for k, plane in enumerate(array):
         rescale.write(plane.view(np.uint16 if k in wide else np.int16), values[k])
-    return values
+    return values, Rescale()
 
 
 def _unreadable(header: InstanceHeader, error: PixelsError | OSError) -> Refusal:

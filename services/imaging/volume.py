@@ -15,7 +15,7 @@ from services.imaging.errors import ImagingError
 _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-Voxels: TypeAlias = NDArray[np.float32 | np.int16]
+Voxels: TypeAlias = NDArray[np.float32 | np.int16 | np.uint16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,12 @@ class Volume:
 
     Attributes:
         array: [k, j, i] (slice, row, column), C-contiguous: float32 real-world values, or int16
-            as stored, which `rescale` makes real-world values of.
+            or uint16 as stored, which `rescale` makes real-world values of.
         affine: float64 4x4; maps (i, j, k, 1) to the voxel's centre in LPS millimetres.
         instances: the SOP instance UID of each plane k; empty when planes are no images.
-        rescale: of int16 voxels; float32 ones are values already.
+        rescale: of stored voxels; float32 ones are values already.
         padding: bool [k, j, i], where nothing was measured (PS3.3 C.7.5.1.1.2); None where
-            everything was. Values are NaN there; int16 voxels are as stored.
+            everything was. Values are NaN there; stored voxels are as stored.
 
     Raises:
         ImagingError: shapes or types that do not fit together.
@@ -74,7 +74,7 @@ class Volume:
                 f"{len(self.instances)} instances cannot be the planes of a volume of "
                 f"{self.array.shape[0]}."
             )
-        if self.rescale != _AS_STORED and self.array.dtype != np.int16:
+        if self.rescale != _AS_STORED and self.array.dtype == np.float32:
             raise ImagingError(f"Voxels of {self.array.dtype} are values, and not rescaled.")
         if self.padding is not None and self.padding.shape != self.array.shape:
             raise ImagingError(

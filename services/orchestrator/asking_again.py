@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from services.common.database import FateRow, JobRow, RevisionRow
 from services.common.fates import Fate
 from services.common.lifecycle import JOB_TRANSITIONS, JobState, require
+from services.orchestrator.fate_rows import NO_JOB
 from services.orchestrator.jobs import ENDED, lock_study
 
 
-def jobs_to_retry(engine: Engine, study_uid: str) -> list[tuple[str, int]]:
+def jobs_to_retry(engine: Engine, study_uid: str, served: Collection[str]) -> list[tuple[str, int]]:
     """Puts the failed jobs of a study's newest revision back to their start.
 
     Jobs that are under way are returned too: an earlier call may have been cut off between
-    this and putting them on the queue.
+    this and putting them on the queue. Jobs whose build is served no more are left: their
+    revision is selected anew (`revision_to_retry`).
+
+    Args:
+        engine: the database.
+        study_uid: the study.
+        served: the digests of the builds that studies are given to.
     """
     with Session(engine) as session, session.begin():
         lock_study(session, study_uid)
@@ -29,7 +38,12 @@ def jobs_to_retry(engine: Engine, study_uid: str) -> list[tuple[str, int]]:
             .order_by(JobRow.job_uid)
             .with_for_update()
         ).all()
-        wanted = [job for job in jobs if newest in (job.revision, *job.carried_into)]
+        wanted = [
+            job
+            for job in jobs
+            if newest in (job.revision, *job.carried_into)
+            and (job.state != JobState.FAILED or job.model_digest in served)
+        ]
         for job in wanted:
             if job.state == JobState.FAILED:
                 require(JOB_TRANSITIONS, JobState.FAILED, JobState.SELECTED, f"Job {job.job_uid}")
@@ -74,21 +88,31 @@ def undecided_revision(engine: Engine, study_uid: str) -> int | None:
         return newest or None
 
 
-def revision_to_retry(engine: Engine, study_uid: str) -> int | None:
-    """The study's newest revision when a model's selection in it failed; else None."""
+def revision_to_retry(engine: Engine, study_uid: str, served: Collection[str]) -> int | None:
+    """The study's newest revision when it has to be selected anew; else None.
+
+    So it is when a model's selection in it failed, or a job failed whose build is served no more.
+
+    Args:
+        engine: the database.
+        study_uid: the study.
+        served: the digests of the builds that studies are given to.
+    """
     with Session(engine.execution_options(axial_readonly=True)) as session:
         newest = _newest_revision(session, study_uid)
-        failed = session.scalar(
-            select(func.count())
-            .select_from(FateRow)
-            .where(
+        failed = session.scalars(
+            select(FateRow.job_uid).where(
                 FateRow.study_uid == study_uid,
                 FateRow.revision == newest,
                 FateRow.fate == Fate.FAILED,
-                FateRow.job_uid.is_(None),
             )
-        )
-        return newest if failed else None
+        ).all()
+        builds = session.scalars(
+            select(JobRow.model_digest).where(JobRow.job_uid.in_([uid for uid in failed if uid]))
+        ).all()
+        if NO_JOB in failed or any(build not in served for build in builds):
+            return newest
+        return None
 
 
 def _newest_revision(session: Session, study_uid: str) -> int:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.manifest import Choose, ModelError, load_catalogue
+from models.manifest import Choose, Manifest
 from services.common.fates import Fate
 from services.common.telemetry import get_logger
-from services.orchestrator.errors import OrchestratorError
+from services.orchestrator.offering import Unavailable, offers_for
 from services.orchestrator.revision import read_registered
 from services.orchestrator.selection import ModelSelection, select_series
-from services.orchestrator.stages import StageContext, model_digest, opened_once
+from services.orchestrator.stage_context import StageContext, opened_once
 
 # Refused for what it is, not for what is missing.
 _NEVER_BETTER = frozenset({"localizer"})
@@ -40,30 +40,26 @@ class ReadySelection:
 def examine_study(context: StageContext, study_uid: str) -> list[ReadySelection]:
     """The selections of a study that passed the gate; costs a look at all of its kept headers.
 
-    A model that is not built, or cannot choose, is not ready; the others are asked all the same.
+    A model that is not built is not ready; the others are asked all the same.
     Nor is a series that cannot be read: whoever asks does not wait for a disk, and asks again.
     """
     series = read_registered(context.engine, study_uid)
     open_images = opened_once(context, attempts=1)
     ready: list[ReadySelection] = []
-    for manifest in load_catalogue(context.settings.catalogue_dir):
-        name = manifest.identity.name
-        try:
-            model_digest(context.settings, manifest)
-            selection = select_series(manifest, series, open_images)
-        except (ModelError, OrchestratorError) as error:
-            _log.info("model_not_ready", model=name, problem=str(error))
+    for offer in offers_for(context.engine, context.settings, context.manifests, study_uid):
+        if isinstance(offer, Unavailable):
+            _log.info("model_not_ready", model=offer.model, problem=offer.problem)
             continue
-        rivals = _rivals(selection)
+        selection = select_series(offer.manifest, series, open_images)
+        rivals = _rivals(offer.manifest, selection)
         ready += [
-            ReadySelection(name, (one.series.series_uid,), rivals) for one in selection.selections
+            ReadySelection(offer.model, one.series_uids(), rivals) for one in selection.selections
         ]
     return ready
 
 
-def _rivals(selection: ModelSelection) -> tuple[str, ...]:
-    (role,) = selection.model.roles.values()
-    if role.choose is not Choose.BEST:
+def _rivals(manifest: Manifest, selection: ModelSelection) -> tuple[str, ...]:
+    if all(role.choose is not Choose.BEST for role in manifest.roles.values()):
         return ()
     # What is refused for its geometry may be a part; what is not wanted never will be.
     return tuple(

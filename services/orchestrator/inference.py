@@ -1,4 +1,4 @@
-"""The inference client: a job's volumes to a pipeline model in Triton, and labels back.
+"""The inference client: a job's volumes to a model in Triton, and its outputs back.
 
 The only place that speaks Triton's protocol. On one machine volumes go through system shared
 memory (one copy into the region, no serialisation); across machines in the gRPC message.
@@ -6,6 +6,8 @@ memory (one copy into the region, no serialisation); across machines in the gRPC
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 import threading
 import time
 from collections import Counter
@@ -23,16 +25,22 @@ from axial.v1 import inference_pb2
 from tritonclient.grpc import InferenceServerClientPlugin
 from tritonclient.utils import InferenceServerException
 
-from models.manifest import grpc_control_header, volume_tensor_name
+from models.manifest import (
+    ANSWER_TENSOR,
+    LABELS_TENSOR,
+    REQUEST_TENSOR,
+    grpc_control_header,
+    volume_tensor_name,
+)
 from services.common.rpc import channel_credentials, channel_options
 from services.common.settings import TritonSettings
 from services.common.stub_regions import close_to_others, free_left_regions
 from services.common.telemetry import get_logger
 from services.common.telemetry.metrics import MODELS_REVIVED
 from services.common.trust import Credentials
-from services.imaging import Volume
 from services.orchestrator.errors import InferenceFailed, ModelDied, ModelUnavailable
 from services.orchestrator.regions import CONTROL_DEADLINE_S, Regions
+from services.orchestrator.sent_volumes import SentVolume
 from services.orchestrator.triton_answers import (
     explained,
     first_line,
@@ -61,15 +69,32 @@ _SWEPT_FOR_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Inference:
-    """What a pipeline model answered.
+class Output:
+    """One array of an answer.
 
     Attributes:
-        labels: uint8 [k, j, i] on the grid of the first role's volume.
+        kind: layers.
+        array: uint8 [k, j, i] on the grid of the volume in `grid_role`.
+        touching_unmeasured: segments that reach voxels that were not measured.
+    """
+
+    name: str
+    kind: str
+    grid_role: str
+    array: npt.NDArray[np.uint8]
+    touching_unmeasured: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """What a model answered.
+
+    Attributes:
+        outputs: its arrays, in the manifest's order; none where the answer is a refusal.
         answer: times, precision and counts.
     """
 
-    labels: npt.NDArray[np.uint8]
+    outputs: tuple[Output, ...]
     answer: inference_pb2.InferenceAnswer
 
 
@@ -176,19 +201,26 @@ class InferenceClient:
         return self.troubles().get(model)
 
     def infer(
-        self, model: str, request: inference_pb2.InferenceRequest, volumes: Mapping[str, Volume]
+        self,
+        model: str,
+        request: inference_pb2.InferenceRequest,
+        volumes: Mapping[str, SentVolume],
     ) -> Inference:
-        """Runs one job. One copy of each volume, as values; labels are copied out once.
+        """Runs one job. One copy of each volume; outputs are copied out once.
+
+        Args:
+            model: the build's name in Triton.
+            request: says of each volume how it is sent, and the role on whose grid outputs lie.
+            volumes: role -> what is sent.
 
         Raises:
             ModelUnavailable: Triton or the model does not answer; the same call may succeed.
             InferenceFailed: the model broke off on this input.
         """
         self.ensure_loaded(model)
-        first = next(iter(volumes.values()))
         try:
             with self._at_work(model):
-                answer = self._infer(model, request, volumes, first)
+                answer = self._infer(model, request, volumes)
         except InferenceServerException as error:
             reason = explained(error)
             if isinstance(reason, ModelDied) or is_past_deadline(error):
@@ -196,6 +228,19 @@ class InferenceClient:
             raise reason from error
         self._say(model, None)
         return answer
+
+    def unload(self, model: str) -> None:
+        """Has a model unloaded; one that is not loaded is left alone.
+
+        Raises:
+            ModelUnavailable: Triton does not answer.
+        """
+        try:
+            self._client.unload_model(model, client_timeout=CONTROL_DEADLINE_S)
+        except InferenceServerException as error:
+            raise ModelUnavailable(f"{status_of(error)}: {first_line(error)}") from error
+        with self._lock:
+            self._troubles.pop(model, None)
 
     def _answers(self, model: str, roles: Sequence[str]) -> bool | None:
         """Whether a model answers: True, False when it has died, None when it may be at work.
@@ -205,12 +250,12 @@ class InferenceClient:
         """
         inputs: list[triton.InferInput] = []
         for role in roles:
-            tensor = triton.InferInput(volume_tensor_name(role), [1, 1, 1], "FP32")
+            tensor = triton.InferInput(volume_tensor_name(role, "float32"), [1, 1, 1], "FP32")
             tensor.set_data_from_numpy(np.zeros((1, 1, 1), np.float32))
             inputs.append(tensor)
         # Of no build: declined at once, by a model that lives.
         question = inference_pb2.InferenceRequest(job_uid="", model_digest="")
-        outputs = [triton.InferRequestedOutput("LABELS")]
+        outputs = [triton.InferRequestedOutput(LABELS_TENSOR)]
         try:
             self._call(model, question, inputs, outputs, ANSWERS_WITHIN_S)
         except InferenceServerException as error:
@@ -282,28 +327,31 @@ class InferenceClient:
         self,
         model: str,
         request: inference_pb2.InferenceRequest,
-        volumes: Mapping[str, Volume],
-        first: Volume,
+        volumes: Mapping[str, SentVolume],
     ) -> Inference:
         deadline_s = self._settings.infer_deadline_s
+        shape = volumes[request.grid_role].shape
         close_to_others()
         if self._settings.transport == "shared_memory":
-            with self._regions.shared(volumes, first.array.size) as (inputs, outputs, region):
+            sizes = {LABELS_TENSOR: math.prod(shape)}
+            with self._regions.shared(volumes, sizes) as (inputs, outputs, regions):
                 result = self._call(model, request, inputs, outputs, deadline_s)
-                shape = _labels_shape(result)
-                if shape != first.array.shape:
-                    raise _wrong_shape(shape, first.array.shape)
+                if _output_shape(result, LABELS_TENSOR) != shape:
+                    raise _wrong_shape(_output_shape(result, LABELS_TENSOR), shape)
+                region = regions[LABELS_TENSOR]
                 labels = np.array(shared_memory.get_contents_as_numpy(region, np.uint8, shape))
         else:
-            outputs = [triton.InferRequestedOutput("LABELS")]
+            outputs = [triton.InferRequestedOutput(LABELS_TENSOR)]
             result = self._call(model, request, _inline(volumes), outputs, deadline_s)
-            labels = _output(result, "LABELS")
-        if labels.shape != first.array.shape or labels.dtype != np.uint8:
-            raise _wrong_shape(labels.shape, first.array.shape)
-        answer = inference_pb2.InferenceAnswer.FromString(_output(result, "ANSWER").tobytes())
-        if answer.model_digest != request.model_digest and not answer.HasField("refusal"):
+            labels = _output(result, LABELS_TENSOR)
+        if labels.shape != shape or labels.dtype != np.uint8:
+            raise _wrong_shape(labels.shape, shape)
+        answer = inference_pb2.InferenceAnswer.FromString(_output(result, ANSWER_TENSOR).tobytes())
+        if answer.HasField("refusal"):
+            return Inference((), answer)
+        if answer.model_digest != request.model_digest:
             raise InferenceFailed("The answer is of another build of the model than was asked.")
-        return Inference(labels, answer)
+        return Inference(_outputs(request, answer, labels), answer)
 
     def _call(
         self,
@@ -314,46 +362,88 @@ class InferenceClient:
         deadline_s: float,
     ) -> Any:
         message = np.frombuffer(request.SerializeToString(), np.uint8)
-        header = triton.InferInput("REQUEST", list(message.shape), "UINT8")
+        header = triton.InferInput(REQUEST_TENSOR, list(message.shape), "UINT8")
         header.set_data_from_numpy(message)
         return self._client.infer(
             model,
             [header, *inputs],
-            outputs=[*outputs, triton.InferRequestedOutput("ANSWER")],
+            outputs=[*outputs, triton.InferRequestedOutput(ANSWER_TENSOR)],
             client_timeout=deadline_s,
             request_id=request.job_uid,
         )
 
 
 def request_for(
-    job_uid: str, digest: str, volumes: Mapping[str, Volume], traceparent: str
+    job_uid: str,
+    digest: str,
+    grid_role: str,
+    volumes: Mapping[str, SentVolume],
+    traceparent: str,
+    *,
+    priority: int = 0,
+    deadline: dt.datetime | None = None,
 ) -> inference_pb2.InferenceRequest:
-    """The request message of a job."""
+    """The request message of a job.
+
+    Args:
+        job_uid: the job.
+        digest: of the build that is asked.
+        grid_role: the role on whose grid outputs are to lie.
+        volumes: role -> what is sent.
+        traceparent: of the caller's span.
+        priority: smaller is more urgent; 0 where nothing is said.
+        deadline: when the caller stops waiting.
+    """
     return inference_pb2.InferenceRequest(
         job_uid=job_uid,
         model_digest=digest,
         traceparent=traceparent,
-        roles=[
-            inference_pb2.RoleVolume(role=role, affine_lps=volume.affine.ravel().tolist())
-            for role, volume in volumes.items()
-        ],
+        roles=[volume.message() for volume in volumes.values()],
+        grid_role=grid_role,
+        priority=priority,
+        deadline="" if deadline is None else deadline.isoformat(),
     )
 
 
-def _inline(volumes: Mapping[str, Volume]) -> list[triton.InferInput]:
+def _outputs(
+    request: inference_pb2.InferenceRequest,
+    answer: inference_pb2.InferenceAnswer,
+    labels: npt.NDArray[np.uint8],
+) -> tuple[Output, ...]:
+    """The arrays that an answer lists.
+
+    Raises:
+        InferenceFailed: it lists something else than the one label volume that was asked for.
+    """
+    touching = tuple(each.number for each in answer.segments if each.touches_unmeasured)
+    found: list[Output] = []
+    for each in answer.outputs:
+        if each.kind != "layers" or each.tensor != LABELS_TENSOR:
+            raise InferenceFailed(f"The answer has an output of kind {each.kind} ({each.name}).")
+        if each.grid_role != request.grid_role:
+            raise InferenceFailed(
+                f"The labels lie on the grid of {each.grid_role}, not of {request.grid_role}."
+            )
+        found.append(Output(each.name, each.kind, each.grid_role, labels, touching))
+    if not found:
+        raise InferenceFailed("The model's answer lists no output.")
+    return tuple(found)
+
+
+def _inline(volumes: Mapping[str, SentVolume]) -> list[triton.InferInput]:
     inputs: list[triton.InferInput] = []
-    for role, volume in volumes.items():
-        tensor = triton.InferInput(volume_tensor_name(role), list(volume.array.shape), "FP32")
-        tensor.set_data_from_numpy(volume.values())
+    for volume in volumes.values():
+        tensor = triton.InferInput(volume.tensor, list(volume.shape), volume.datatype)
+        tensor.set_data_from_numpy(volume.voxels())
         inputs.append(tensor)
     return inputs
 
 
-def _labels_shape(result: Any) -> tuple[int, ...]:
-    """The shape the model says its labels have; their bytes are in shared memory."""
-    described = result.get_output("LABELS")
+def _output_shape(result: Any, name: str) -> tuple[int, ...]:
+    """The shape the model says an output has; its bytes are in shared memory."""
+    described = result.get_output(name)
     if described is None or described.datatype != "UINT8":
-        raise InferenceFailed("The model's answer has no UINT8 tensor LABELS.")
+        raise InferenceFailed(f"The model's answer has no UINT8 tensor {name}.")
     return tuple(int(length) for length in described.shape)
 
 

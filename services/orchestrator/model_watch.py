@@ -1,52 +1,80 @@
-"""Whether the models answer: each is asked now and then, and one that does not is loaded again.
+"""Whether the models answer, and which builds are served because they do.
 
 Triton calls a model ready whose process has died. So a model is asked a question that costs it
-nothing (a request for another build, which it declines at once); only an answer counts.
+nothing (a request for another build, which it declines at once); only an answer counts. What
+answers is given studies, what the builder wants no more is drained and unloaded (`deployments`).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
+from sqlalchemy import Engine
+
+from models.manifest import ModelError, ServedBuild, UnreadableServed, served_builds
+from services.common.errors import AxialError
+from services.common.lifecycle import DeploymentState
+from services.common.manifests import StoredManifests
+from services.common.settings import TritonSettings
 from services.common.telemetry import get_logger
-from services.orchestrator.errors import OrchestratorError
+from services.orchestrator.deployments import (
+    Deployment,
+    drained,
+    needs_registering,
+    note_answer,
+    note_trouble,
+    read_deployments,
+    register,
+    retire,
+)
 from services.orchestrator.inference import InferenceClient
 
 _log = get_logger("orchestrator")
 
 LOOK_EVERY_S = 10.0
-
-# Model in Triton -> the roles that it has.
-Served = Mapping[str, Sequence[str]]
+# Builds appear now and then; a look for them costs a few files' heads.
+REGISTER_EVERY_S = 1.0
+_MANIFEST = "1/manifest.yaml"
 
 
 class ModelWatch:
     """Asks the models; a context manager that owns its thread.
 
     Args:
+        engine: the database.
         inference: the connection to Triton.
-        served: which models there are to be; asked before every round.
-        every_s: how often.
+        manifests: where the builds' manifests are kept.
+        settings: name the repository and the target.
+        every_s: how often the models are asked.
     """
 
     def __init__(
         self,
+        engine: Engine,
         inference: InferenceClient,
-        served: Callable[[], Served],
+        manifests: StoredManifests,
+        settings: TritonSettings,
         every_s: float = LOOK_EVERY_S,
     ) -> None:
+        self._engine = engine
         self._inference = inference
-        self._served = served
+        self._manifests = manifests
+        self._settings = settings
         self._every_s = every_s
-        # Written by the thread alone.
+        # Written by the thread alone: of each model, what keeps it from working.
         self._found: dict[str, str | None] = {}
+        self._unreadable: tuple[str, ...] = ()
         self._looked = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="model-watch", daemon=True)
 
     def __enter__(self) -> ModelWatch:
+        # Before the first study is selected, so that a build which waits is known.
+        self.register()
         self._thread.start()
         return self
 
@@ -68,41 +96,108 @@ class ModelWatch:
         if not self._looked:
             return ["The models have not been asked yet."]
         if not self._found:
-            return ["No model of the catalogue is built. Run: axial models build"]
+            return ["No build of a model is served. Run: axial models build", *self._unreadable]
         troubles = self._troubles()
         return troubles if len(troubles) == len(self._found) else []
 
     def remarks(self) -> list[str]:
         """What keeps single models from working while others work."""
         troubles = self._troubles()
-        return troubles if len(troubles) < len(self._found) else []
+        return [*(troubles if len(troubles) < len(self._found) else []), *self._unreadable]
+
+    def register(self) -> bool:
+        """Takes up what the builder wants served; returns whether anything changed."""
+        target = self._settings.target
+        wanted: list[ServedBuild] = []
+        unreadable: dict[str, str] = {}
+        for each in served_builds(self._settings.repository, target):
+            if isinstance(each, UnreadableServed):
+                unreadable[each.model] = f"{each.file.name}: {each.problem}"
+            else:
+                wanted.append(each)
+        self._unreadable = tuple(unreadable.values())
+        known = read_deployments(self._engine, target)
+        if not needs_registering(known, wanted, unreadable):
+            return False
+        for build in wanted:
+            text = (build.folder / _MANIFEST).read_text(encoding="utf-8")
+            self._manifests.put(build.digest, text)
+        register(self._engine, target, wanted, unreadable)
+        return True
 
     def look(self) -> None:
         """Asks every model once, and loads again what does not answer."""
-        served = self._served()
-        found = {model: self._ask(model, roles) for model, roles in served.items()}
+        target = self._settings.target
+        found: dict[str, str | None] = {}
+        for each in _counting(read_deployments(self._engine, target)):
+            found[each.triton_name] = each.problem if each.set_aside else self._ask(each.deployment)
         for model, trouble in found.items():
             if trouble != self._found.get(model):
                 _log.warning("model_watched", model=model, problem=trouble or "answers again")
         self._found = found
         self._looked = True
+        for deployment in drained(self._engine, target):
+            self._inference.unload(deployment.triton_name)
+            retire(self._engine, deployment)
 
     def _troubles(self) -> list[str]:
         # What a job ran into since the last round is known to the connection already.
-        known = {**self._found, **self._inference.troubles()}
+        in_jobs = {k: v for k, v in self._inference.troubles().items() if k in self._found}
+        known = {**self._found, **in_jobs}
         return [trouble for trouble in known.values() if trouble is not None]
 
-    def _ask(self, model: str, roles: Sequence[str]) -> str | None:
+    def _ask(self, deployment: Deployment) -> str | None:
+        name = deployment.triton_name
         try:
-            return self._inference.look_after(model, roles)
-        except OrchestratorError as error:
-            return f"Model {model}: {error}"
+            roles = tuple(self._manifests.of(deployment.digest).roles)
+            trouble = self._inference.look_after(name, roles)
+        except (AxialError, ModelError) as error:
+            trouble = f"Model {name}: {error}"
+        if trouble is None:
+            note_answer(self._engine, deployment)
+        else:
+            cannot_be_loaded = self._inference.problem() is None
+            note_trouble(self._engine, deployment, trouble, failed=cannot_be_loaded)
+        return trouble
 
     def _run(self) -> None:
+        next_look = 0.0
         while not self._stop.is_set():
             try:
-                self.look()
+                if self.register() or time.monotonic() >= next_look:
+                    self.look()
+                    next_look = time.monotonic() + self._every_s
             except Exception:  # noqa: BLE001
-                # A catalogue that cannot be read for a moment must not end the watch.
+                # A database or a disk that is away for a moment must not end the watch.
                 _log.exception("models_not_asked")
-            self._stop.wait(self._every_s)
+                next_look = time.monotonic() + self._every_s
+            self._stop.wait(min(REGISTER_EVERY_S, self._every_s))
+
+
+@dataclass(frozen=True, slots=True)
+class _Counting:
+    """A deployment by which a model is judged.
+
+    Attributes:
+        set_aside: it failed while another build serves the model, and is not asked again.
+    """
+
+    deployment: Deployment
+    set_aside: bool
+
+    @property
+    def triton_name(self) -> str:
+        return self.deployment.triton_name
+
+    @property
+    def problem(self) -> str:
+        return f"Model {self.triton_name} is not served: {self.deployment.problem}"
+
+
+def _counting(deployments: Sequence[Deployment]) -> list[_Counting]:
+    served = {each.model for each in deployments if each.state is DeploymentState.SERVING}
+    return [
+        _Counting(each, each.state is DeploymentState.FAILED and each.model in served)
+        for each in deployments
+        if each.state is not DeploymentState.DRAINING
+    ]

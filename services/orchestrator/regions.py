@@ -1,4 +1,4 @@
-"""The memory that a request shares with Triton: a region for each volume, one for the labels."""
+"""The memory that a request shares with Triton: a region for each volume, one for each output."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tritonclient.grpc as triton
 import tritonclient.utils.shared_memory as shared_memory
 from tritonclient.utils import InferenceServerException
 
-from models.manifest import volume_tensor_name
 from services.common.telemetry import get_logger
-from services.imaging import Volume
 from services.orchestrator.errors import ModelUnavailable
+from services.orchestrator.sent_volumes import SentVolume
 from services.orchestrator.triton_answers import status_of
 
 _log = get_logger("orchestrator")
+
+# Output tensor -> the library's handle of its region.
+Shared = Mapping[str, Any]
 
 _REGION_FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory lies on Linux
 _REGION_PREFIX = "axial-"
@@ -61,11 +62,15 @@ class Regions:
 
     @contextmanager
     def shared(
-        self, volumes: Mapping[str, Volume], labels_bytes: int
-    ) -> Generator[tuple[list[triton.InferInput], list[triton.InferRequestedOutput], Any]]:
-        """A request's memory: its inputs, its outputs, and the region that labels come in.
+        self, volumes: Mapping[str, SentVolume], output_bytes: Mapping[str, int]
+    ) -> Generator[tuple[list[triton.InferInput], list[triton.InferRequestedOutput], Shared]]:
+        """A request's memory: its inputs, its outputs, and the regions that outputs come in.
 
-        Volumes are written into it as values; all of it is gone when the context is left.
+        Volumes are written into it once; all of it is gone when the context is left.
+
+        Args:
+            volumes: role -> what is sent.
+            output_bytes: output tensor -> how much it may take.
 
         Raises:
             ModelUnavailable: there is no room for it.
@@ -73,26 +78,31 @@ class Regions:
         """
         self._release_refused()
         name = f"{self._names()}{uuid.uuid4().hex[:8]}"
-        _require_room(labels_bytes + sum(map(_values_bytes, volumes.values())))
+        _require_room(sum(output_bytes.values()) + sum(v.nbytes for v in volumes.values()))
         made: list[tuple[str, Any]] = []
         try:
-            inputs: list[triton.InferInput] = []
-            for role, volume in volumes.items():
-                size = _values_bytes(volume)
-                region = self._register(f"{name}-{role}", size, made)
-                shape = list(volume.array.shape)
-                volume.write_values(shared_memory.get_contents_as_numpy(region, np.float32, shape))
-                tensor = triton.InferInput(volume_tensor_name(role), shape, "FP32")
-                tensor.set_shared_memory(f"{name}-{role}", size)
-                inputs.append(tensor)
-            labels = self._register(f"{name}-labels", labels_bytes, made)
-            output = triton.InferRequestedOutput("LABELS")
-            output.set_shared_memory(f"{name}-labels", labels_bytes)
-            yield inputs, [output], labels
+            inputs = [self._input(f"{name}.in.{role}", v, made) for role, v in volumes.items()]
+            outputs: list[triton.InferRequestedOutput] = []
+            regions: dict[str, Any] = {}
+            for tensor, size in output_bytes.items():
+                region_name = f"{name}.out.{tensor}"
+                regions[tensor] = self._register(region_name, size, made)
+                output = triton.InferRequestedOutput(tensor)
+                output.set_shared_memory(region_name, size)
+                outputs.append(output)
+            yield inputs, outputs, regions
         finally:
             for region_name, region in made:
                 self._unregister(region_name)
                 shared_memory.destroy_shared_memory_region(region)
+
+    def _input(self, name: str, volume: SentVolume, made: list[tuple[str, Any]]) -> Any:
+        region = self._register(name, volume.nbytes, made)
+        shape = list(volume.shape)
+        volume.write(shared_memory.get_contents_as_numpy(region, volume.dtype, shape))
+        tensor = triton.InferInput(volume.tensor, shape, volume.datatype)
+        tensor.set_shared_memory(name, volume.nbytes)
+        return tensor
 
     def _register(self, name: str, size: int, made: list[tuple[str, Any]]) -> Any:
         try:
@@ -150,10 +160,6 @@ class Regions:
         except InferenceServerException as error:
             return status_of(error)
         return None
-
-
-def _values_bytes(volume: Volume) -> int:
-    return volume.array.size * np.dtype(np.float32).itemsize
 
 
 def _require_room(size: int) -> None:

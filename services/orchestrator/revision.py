@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import ColumnElement, Engine, select
 from sqlalchemy.orm import Session
 
 from models.manifest.attributes import SELECTOR_ATTRIBUTES
@@ -71,21 +71,59 @@ def read_revision(engine: Engine, study_uid: str, number: int) -> Revision:
             raise OrchestratorError(f"There is no revision {number} of study {study_uid}.")
         instances = session.scalars(
             select(InstanceRow)
-            .join(
-                RevisionInstanceRow,
-                RevisionInstanceRow.sop_instance_uid == InstanceRow.sop_instance_uid,
-            )
-            .where(
-                RevisionInstanceRow.study_uid == study_uid,
-                RevisionInstanceRow.number == number,
-                # One that was sent again under another study, after its image was removed or
-                # because somebody decided so, is this study's no more.
-                InstanceRow.study_uid == study_uid,
-            )
+            .where(*_in_revision(study_uid, number))
             .order_by(InstanceRow.sop_instance_uid)
         ).all()
         series = _by_series(session, instances)
         return Revision(study_uid, number, row.traceparent, series, row.incomplete)
+
+
+def read_incomplete(engine: Engine, study_uid: str, number: int) -> Mapping[str, Any] | None:
+    """What was known to be missing of a revision when it was frozen; None when nothing was.
+
+    Raises:
+        OrchestratorError: there is no such revision.
+    """
+    with Session(engine.execution_options(axial_readonly=True)) as session:
+        row = session.get(RevisionRow, (study_uid, number))
+        if row is None:
+            raise OrchestratorError(f"There is no revision {number} of study {study_uid}.")
+        return row.incomplete
+
+
+def read_series(
+    engine: Engine, study_uid: str, number: int, series_uids: Sequence[str]
+) -> dict[str, tuple[InstanceHeader, ...]]:
+    """The kept headers of some series of a revision, in the order of their UIDs.
+
+    Series that the revision does not hold, or not any more, are left out.
+    """
+    with Session(engine.execution_options(axial_readonly=True)) as session:
+        rows = session.execute(
+            select(InstanceRow.series_uid, InstanceRow.header)
+            .where(*_in_revision(study_uid, number), InstanceRow.series_uid.in_(series_uids))
+            .order_by(InstanceRow.sop_instance_uid)
+        )
+        found: dict[str, list[InstanceHeader]] = {}
+        for series_uid, header in rows:
+            found.setdefault(series_uid, []).append(InstanceHeader.from_json(header))
+        return {uid: tuple(headers) for uid, headers in found.items()}
+
+
+def read_digests(
+    engine: Engine, study_uid: str, number: int, series_uids: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """Of some series of a revision: series UID -> SOP instance UID -> digest of its data."""
+    with Session(engine.execution_options(axial_readonly=True)) as session:
+        rows = session.execute(
+            select(
+                InstanceRow.series_uid, InstanceRow.sop_instance_uid, InstanceRow.data_digest
+            ).where(*_in_revision(study_uid, number), InstanceRow.series_uid.in_(series_uids))
+        )
+        found: dict[str, dict[str, str]] = {}
+        for series_uid, sop_instance_uid, digest in rows:
+            found.setdefault(series_uid, {})[sop_instance_uid] = digest
+        return found
 
 
 def read_registered(engine: Engine, study_uid: str) -> tuple[SeriesOfRevision, ...]:
@@ -97,6 +135,16 @@ def read_registered(engine: Engine, study_uid: str) -> tuple[SeriesOfRevision, .
             .order_by(InstanceRow.sop_instance_uid)
         ).all()
         return _by_series(session, instances)
+
+
+def _in_revision(study_uid: str, number: int) -> tuple[ColumnElement[bool], ...]:
+    """Conditions on `InstanceRow`: an instance of a revision."""
+    members = select(RevisionInstanceRow.sop_instance_uid).where(
+        RevisionInstanceRow.study_uid == study_uid, RevisionInstanceRow.number == number
+    )
+    # One that was sent again under another study, after its image was removed or because somebody
+    # decided so, is this study's no more.
+    return InstanceRow.sop_instance_uid.in_(members), InstanceRow.study_uid == study_uid
 
 
 def _by_series(session: Session, instances: Sequence[InstanceRow]) -> tuple[SeriesOfRevision, ...]:

@@ -1,64 +1,51 @@
 """Which model wants which series, and why: stages *select* and *gate*.
 
 Pure functions over headers. Every series of a revision gets a verdict for every model, or becomes
-an input of a job. The order of questions, the first answer counts:
-
-1. Did Axial make it?                        not_wanted / own_result
-2. Does it hold images?                      not_wanted / not_an_image
-3. Is it a localizer?                        refused / localizer
-4. Do the selector's conditions hold?        not_wanted / attribute_mismatch
-5. Has every image a UID of its own?         refused / conflicting_images
-6. Is it clear which of its volumes is meant? refused / several_volumes_fit, incomplete_volume
-7. Does its geometry pass the gate?          refused / ...
-8. Is it the best of those that are left?    not_wanted / better_series_chosen
-
-A series that holds several volumes is split, and the conditions are put to each of them.
+an input of a job. Each series is considered for each role (`considering`); of those that fit, the
+joint choice over all roles is made (`joining`). What fits and is not chosen is told by what it
+was left behind: a better series, or a role for which the study holds nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
+from typing import Any
 
-from pydicom.uid import UID
-
-from models.manifest import Choose, Manifest, Role, evaluate, rank
-from models.manifest.attributes import SELECTOR_ATTRIBUTES
-from services.common.fates import Fate, Refusal, Value, Verdict
-from services.common.headers import AttributeValue, InstanceHeader
-from services.common.identity import hashed, sha256_hex
-from services.imaging import (
-    SeriesGeometry,
-    SourceVolume,
-    SplitSeries,
-    examine_series,
-    images_of,
-    is_localizer,
-    limits_of,
-    split_volumes,
+from models.manifest import Choose, Manifest, Role, rank
+from services.common.fates import Fate, Verdict
+from services.common.identity import sha256_hex
+from services.orchestrator.considering import Chosen, OpenImages, as_single_planes, consider
+from services.orchestrator.joining import (
+    Candidate,
+    Joint,
+    RoleCandidates,
+    distinct,
+    join,
+    same_frame_of_reference,
 )
-from services.orchestrator.errors import OrchestratorError
 from services.orchestrator.revision import SeriesOfRevision
 
-# Makes single planes of a series' instances: `open_stored_images` of the study store.
-OpenImages = Callable[[Sequence[InstanceHeader]], Sequence[InstanceHeader] | Verdict]
+# What a role of a selection is made of: SOP instance UID and frame (0 where the instance is one
+# slice), in slice order.
+Places = Sequence[tuple[str, int]]
+# SOP instance UID -> digest of its data.
+Digests = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """A series (or one volume of it) that a model reads in a role, with its proven geometry.
+class Selection:
+    """The volumes chosen for the roles of one job.
 
     Attributes:
-        attributes: of the volume, by which series are compared.
-        left_out: a sentence about images of the series that are no slices; empty without any.
+        inputs: role -> what is read in it, in the order of the manifest.
     """
 
-    role: str
-    series: SeriesOfRevision
-    geometry: SeriesGeometry
-    attributes: Mapping[str, AttributeValue]
-    left_out: str = ""
+    inputs: Mapping[str, Chosen]
+
+    def series_uids(self) -> tuple[str, ...]:
+        """The series, each once, in the order of the roles."""
+        return tuple(dict.fromkeys(chosen.series.series_uid for chosen in self.inputs.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +53,16 @@ class ModelSelection:
     """What one model makes of a revision.
 
     Attributes:
+        model_name: the model.
+        manifest: of the build that is to work; None where there is none, and no selections.
         selections: one job's inputs each.
         verdicts: series UID -> why it is no input; together with the selections, every series.
     """
 
-    model: Manifest
-    selections: tuple[Chosen, ...]
+    model_name: str
+    manifest: Manifest | None
+    selections: tuple[Selection, ...]
     verdicts: Mapping[str, Verdict]
-
-
-def as_single_planes(headers: Sequence[InstanceHeader]) -> Sequence[InstanceHeader]:
-    """The `OpenImages` of series in which every instance is one plane."""
-    return headers
 
 
 def select_series(
@@ -88,173 +73,164 @@ def select_series(
     """Decides for one model what becomes of every series.
 
     Args:
+        manifest: the model.
+        series: all of a revision.
         open_images: is asked for a series that passed what its headers alone can tell.
-
-    Raises:
-        OrchestratorError: the model has several roles, which this version does not join.
     """
-    if len(manifest.roles) != 1:
-        raise OrchestratorError(
-            f"{manifest.identity.name} has {len(manifest.roles)} roles; this version joins one."
-        )
-    (role_name, role), *_ = manifest.roles.items()
+    fitting: dict[str, list[Chosen]] = {role: [] for role in manifest.roles}
     verdicts: dict[str, Verdict] = {}
-    fitting: list[Chosen] = []
     for candidate in series:
-        answer = _consider(manifest, role_name, candidate, open_images)
-        if isinstance(answer, Verdict):
-            verdicts[candidate.series_uid] = answer
-        else:
-            fitting.append(answer)
-    chosen = _choose(manifest, role, fitting, verdicts)
-    return ModelSelection(manifest, tuple(chosen), verdicts)
+        for role in manifest.roles:
+            answer = consider(manifest, role, candidate, open_images)
+            if isinstance(answer, Verdict):
+                _keep_nearest(verdicts, candidate.series_uid, answer)
+            else:
+                fitting[role].append(answer)
+    ordered = {
+        role: sorted(found, key=_order_of(manifest.roles[role])) for role, found in fitting.items()
+    }
+    joint = _join(manifest, ordered)
+    selections = tuple(_selection(manifest, each) for each in joint.assignments)
+    for chosen in (one for selection in selections for one in selection.inputs.values()):
+        verdicts.pop(chosen.series.series_uid, None)
+    taken = {uid for selection in selections for uid in selection.series_uids()}
+    for role, found in ordered.items():
+        for left in found:
+            if left.series.series_uid not in taken:
+                verdicts[left.series.series_uid] = _left(manifest, role, left, selections, joint)
+    return ModelSelection(manifest.identity.name, manifest, selections, verdicts)
 
 
-def selection_digest(chosen: Chosen) -> str:
-    """SHA-256 over a job's inputs: role, instances in slice order and their bytes."""
-    places = [(plane.sop_instance_uid, plane.frame or 0) for plane in chosen.geometry.planes]
-    return digest_of(chosen.role, chosen.series, places)
+def selection_digest(selection: Selection) -> str:
+    """SHA-256 over a job's inputs: roles, instances in slice order and their bytes."""
+    return digest_of(
+        {
+            role: (
+                chosen.series.series_uid,
+                [(plane.sop_instance_uid, plane.frame or 0) for plane in chosen.geometry.planes],
+            )
+            for role, chosen in selection.inputs.items()
+        },
+        {
+            uid: digest
+            for chosen in selection.inputs.values()
+            for uid, digest in chosen.series.data_digests.items()
+        },
+    )
 
 
-def digest_of(role: str, series: SeriesOfRevision, places: Sequence[tuple[str, int]]) -> str:
+def digest_of(inputs: Mapping[str, tuple[str, Places]], digests: Digests) -> str:
     """The same of a selection as it is written down.
 
+    A mapping: in which order the roles are given decides nothing.
+
     Args:
-        places: SOP instance UID and frame (0 where the instance is one slice), in slice order.
+        inputs: role -> its series and places.
+        digests: of every instance among the places.
     """
-    lines = [role, series.series_uid]
-    for uid, frame in places:
-        lines.append(f"{uid} {series.data_digests[uid]}{f' {frame}' if frame else ''}")
+    lines: list[str] = []
+    for role, (series_uid, places) in sorted(inputs.items()):
+        lines += [role, series_uid]
+        lines += [f"{uid} {digests[uid]}{f' {frame}' if frame else ''}" for uid, frame in places]
     return sha256_hex("\n".join(lines).encode())
 
 
-def _consider(
-    manifest: Manifest, role_name: str, candidate: SeriesOfRevision, open_images: OpenImages
-) -> Chosen | Verdict:
-    if candidate.made_by_axial:
-        return Verdict("own_result")
-    modality = candidate.headers[0].text("Modality") or "no modality"
-    if not any(header.is_image for header in candidate.headers) or modality == "SEG":
-        return Verdict("not_an_image", {"content": _objects(candidate.headers)})
-    found = images_of(candidate.headers)
-    if is_localizer(found.headers):
-        return Refusal("localizer")
-    model, role = manifest.identity.title, manifest.roles[role_name]
-    images = open_images(found.headers)
-    if isinstance(images, Verdict):
-        return _mismatch(model, role, candidate.attributes) or images
-    split = split_volumes(images)
-    volume = _wanted_volume(model, role, candidate, split)
-    if candidate.doubled_uids and not _is_not_wanted(volume):
-        return _conflicting(candidate)
-    if isinstance(volume, Verdict):
-        return volume
-    geometry = examine_series(volume.images, limits_of(role, model))
-    if isinstance(geometry, Refusal):
-        return geometry
-    attributes = _attributes_of(candidate, volume)
-    return Chosen(role_name, candidate, geometry, attributes, found.left_out)
+def _keep_nearest(verdicts: dict[str, Verdict], series_uid: str, verdict: Verdict) -> None:
+    """Of several roles' verdicts about a series, the one that says most is kept.
+
+    A refusal came further than what a role does not want; else the first role's counts.
+    """
+    kept = verdicts.get(series_uid)
+    if kept is None or (kept.fate is Fate.NOT_WANTED and verdict.fate is not Fate.NOT_WANTED):
+        verdicts[series_uid] = verdict
 
 
-def _objects(headers: Sequence[InstanceHeader]) -> str:
-    """The kinds of objects by the names of their SOP classes (PS3.6 A): "Raw Data objects"."""
-    names = sorted({UID(header.sop_class_uid).name for header in headers})
-    return f"{' and '.join(name.removesuffix(' Storage') for name in names)} objects"
-
-
-def _is_not_wanted(answer: SourceVolume | Verdict) -> bool:
-    return isinstance(answer, Verdict) and answer.fate is Fate.NOT_WANTED
-
-
-def _conflicting(candidate: SeriesOfRevision) -> Refusal:
-    doubled = candidate.doubled_uids
-    numbers = [
-        each.text("InstanceNumber")
-        for each in candidate.headers
-        if each.sop_instance_uid == doubled[0]
-    ]
-    image = next(filter(None, numbers), hashed(doubled[0]))
-    return Refusal("conflicting_images", {"count": len(doubled), "instance": image})
-
-
-def _wanted_volume(
-    model: str, role: Role, candidate: SeriesOfRevision, split: SplitSeries
-) -> SourceVolume | Verdict:
-    """The one volume of a series that the role wants."""
-    attributes = [_attributes_of(candidate, volume) for volume in split.volumes]
-    mismatches = [
-        _mismatch(model, role, each, volume.varying)
-        for each, volume in zip(attributes, split.volumes, strict=True)
-    ]
-    fitting = [n for n, mismatch in enumerate(mismatches) if mismatch is None]
-    if not fitting:
-        return next(mismatch for mismatch in mismatches if mismatch is not None)
-    volumes = len(split.volumes)
-    best_rank = min(rank(role.prefer, attributes[n]) for n in fitting)
-    best = [n for n in fitting if rank(role.prefer, attributes[n]) == best_rank]
-    if len(best) > 1 and role.gate.accepts.several_volumes == "refuse":
-        values: dict[str, Value] = {"model": model, "volumes": volumes, "fitting": len(best)}
-        return Refusal("several_volumes_fit", {**values, "attribute": split.told_by})
-    chosen = split.volumes[best[0]]
-    if not chosen.whole:
-        slices = len(chosen.images)
-        values = {"volumes": volumes, "slices": slices, "expected": chosen.positions}
-        return Refusal("incomplete_volume", values)
-    return chosen
-
-
-def _attributes_of(
-    candidate: SeriesOfRevision, volume: SourceVolume
-) -> Mapping[str, AttributeValue]:
-    """What a volume says of itself; of the series only what no selector asks about."""
-    of_series = {k: v for k, v in candidate.attributes.items() if k not in SELECTOR_ATTRIBUTES}
-    return {**of_series, **volume.attributes}
-
-
-def _mismatch(
-    model: str,
-    role: Role,
-    attributes: Mapping[str, AttributeValue],
-    varying: Mapping[str, Sequence[AttributeValue]] = MappingProxyType({}),
-) -> Verdict | None:
-    """The first condition that does not hold; of what differs within a volume, for each value."""
-    for condition in role.selector:
-        name = condition.attribute
-        for value in varying.get(name, [attributes.get(name)]):
-            (outcome,) = evaluate([condition], {name: value})
-            if not outcome.passed:
-                values: dict[str, Value] = {
-                    "model": model,
-                    "because": outcome.sentence.rstrip("."),
-                    "attribute": outcome.attribute,
-                    "found": outcome.found,
-                    "expectation": outcome.expectation,
-                }
-                return Verdict("attribute_mismatch", values)
-    return None
-
-
-def _choose(
-    manifest: Manifest, role: Role, fitting: list[Chosen], verdicts: dict[str, Verdict]
-) -> list[Chosen]:
-    if role.choose is Choose.EVERY or len(fitting) <= 1:
-        return fitting
-    # The series UID as the last key makes the choice the same at every repetition.
-    ordered = sorted(fitting, key=lambda item: item.series.series_uid)
-    ordered.sort(key=_later, reverse=True)
-    ordered.sort(key=lambda item: (rank(role.prefer, item.attributes), not _is_normalised(item)))
-    best = ordered[0]
-    for other in ordered[1:]:
-        verdicts[other.series.series_uid] = Verdict(
-            "better_series_chosen",
-            {
-                "model": manifest.identity.title,
-                "chosen_series": str(best.series.attributes.get("SeriesNumber") or "?"),
-                "chosen_series_uid": best.series.series_uid,
-                "why": _why_better(role, best, other),
-            },
+def _join(manifest: Manifest, ordered: Mapping[str, Sequence[Chosen]]) -> Joint[Chosen]:
+    # The grid's role first: the labels lie on what it reads.
+    names = sorted(manifest.roles, key=lambda role: role != manifest.grid_role)
+    roles = [
+        RoleCandidates(
+            role,
+            [_candidate(chosen) for chosen in ordered[role]],
+            every=manifest.roles[role].choose is Choose.EVERY,
         )
-    return [best]
+        for role in names
+    ]
+    return join(roles, [distinct, same_frame_of_reference])
+
+
+def _candidate(chosen: Chosen) -> Candidate[Chosen]:
+    date, time = (
+        str(chosen.attributes.get(keyword) or chosen.series.attributes.get(keyword) or "")
+        for keyword in ("SeriesDate", "SeriesTime")
+    )
+    return Candidate(
+        chosen.series.series_uid,
+        chosen.volume,
+        chosen.geometry.frame_of_reference_uid,
+        (date, time) if date else None,
+        chosen,
+    )
+
+
+def _selection(manifest: Manifest, assignment: Mapping[str, Candidate[Chosen]]) -> Selection:
+    return Selection({role: assignment[role].item for role in manifest.roles})
+
+
+def _order_of(role: Role) -> Callable[[Chosen], tuple[Any, ...]]:
+    """A role's order of preference as a key to sort by; the smallest is the best."""
+
+    def key(item: Chosen) -> tuple[Any, ...]:
+        # The series UID as the last key makes the choice the same at every repetition.
+        return (
+            rank(role.prefer, item.attributes),
+            not _is_normalised(item),
+            _Descending(_later(item)),
+            item.series.series_uid,
+        )
+
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class _Descending:
+    """Turns an order around where a sign cannot: of text."""
+
+    value: tuple[str, str, float]
+
+    def __lt__(self, other: _Descending) -> bool:
+        return other.value < self.value
+
+
+def _left(
+    manifest: Manifest,
+    role: str,
+    left: Chosen,
+    selections: Sequence[Selection],
+    joint: Joint[Chosen],
+) -> Verdict:
+    """Why a volume that fits a role is no input."""
+    model, wanted = manifest.identity.title, manifest.roles[role]
+    if joint.lacking is not None or wanted.choose is Choose.EVERY:
+        others = [name for name in manifest.roles if name != role]
+        lacking = [joint.lacking] if joint.lacking not in (None, role) else others
+        titles = " and ".join(manifest.roles[each].title for each in lacking)
+        values = {"model": model, "role": wanted.title, "lacking": titles}
+        return Verdict("role_without_series", values)
+    best = selections[0].inputs[role]
+    order = _order_of(wanted)
+    fits_better_alone = order(left) < order(best)
+    return Verdict(
+        "better_series_chosen",
+        {
+            "model": model,
+            "chosen_series": str(best.series.attributes.get("SeriesNumber") or "?"),
+            "chosen_series_uid": best.series.series_uid,
+            "why": "it goes together with the series of the other inputs"
+            if fits_better_alone
+            else _why_better(wanted, best, left),
+        },
+    )
 
 
 def _why_better(role: Role, best: Chosen, other: Chosen) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 
@@ -12,19 +12,18 @@ from axial.v1 import orchestrator_pb2, orchestrator_pb2_grpc
 from dbos import DBOS, DBOSConfig
 from sqlalchemy import Engine
 
-from models.manifest import load_catalogue
 from services.common.database import database_problems
 from services.common.identity import hashed
+from services.common.manifests import StoredManifests
 from services.common.rpc import rpc_errors, serve_rpc
 from services.common.service import ServiceContext
-from services.common.settings import Settings
 from services.orchestrator.examining import examine_study
 from services.orchestrator.executors import Heartbeat
 from services.orchestrator.inference import InferenceClient
-from services.orchestrator.job_queue import JobQueue
-from services.orchestrator.model_watch import ModelWatch, Served
+from services.orchestrator.model_watch import ModelWatch
 from services.orchestrator.reporting_client import ReportingClient
-from services.orchestrator.stages import StageContext
+from services.orchestrator.stage_context import StageContext
+from services.orchestrator.work_queue import JOBS, REVISIONS, WorkQueue
 from services.orchestrator.workflow import Workflows
 
 
@@ -36,19 +35,19 @@ class Orchestrator:
         engine: Engine,
         inference: InferenceClient,
         watch: ModelWatch,
-        queue: JobQueue,
+        queues: Sequence[WorkQueue],
         heartbeat: Heartbeat,
     ) -> None:
         self._engine = engine
         self._inference = inference
         self._watch = watch
-        self._queue = queue
+        self._queues = queues
         self._heartbeat = heartbeat
 
     def dead(self) -> str | None:
         """A sentence when a thread that must run has ended; None while all live."""
-        if not self._queue.alive():
-            return "The job queue is no longer looked into."
+        if not all(queue.alive() for queue in self._queues):
+            return "A queue is no longer looked into."
         if not self._watch.alive():
             return "The models are no longer asked."
         return None if self._heartbeat.alive() else "The heartbeat has ended."
@@ -77,17 +76,24 @@ def open_orchestrator(context: ServiceContext) -> Generator[Orchestrator]:
         reporting = resources.enter_context(
             ReportingClient(settings.reporting.address, context.channel_to("reporting"))
         )
-        stages = StageContext(settings, context.engine, context.store, inference, reporting)
-        queue = JobQueue(settings.orchestrator.max_concurrent_jobs)
+        manifests = StoredManifests(context.store)
+        stages = StageContext(
+            settings, context.engine, context.store, inference, reporting, manifests
+        )
+        revisions = WorkQueue(REVISIONS, settings.orchestrator.max_concurrent_revisions)
+        jobs = WorkQueue(JOBS, settings.orchestrator.max_concurrent_jobs)
         _configure_dbos(context)
-        workflows = Workflows(stages, queue)
-        # Our own loop looks into the job queue, with a bell; DBOS listens to none of ours.
+        workflows = Workflows(stages, revisions, jobs)
+        # Our own loops look into the queues, with a bell; DBOS listens to none of ours.
         DBOS.listen_queues([])
         DBOS.launch()
         resources.callback(_stop_dbos, context)
         resources.callback(workflows.stop)
-        queue.open()
-        resources.callback(queue.close)
+        watch = ModelWatch(context.engine, inference, manifests, settings.triton)
+        resources.enter_context(watch)
+        for queue in (revisions, jobs):
+            queue.open()
+            resources.callback(queue.close)
         heartbeat = resources.enter_context(Heartbeat(context.engine, settings.orchestrator))
         resources.enter_context(
             serve_rpc(
@@ -96,35 +102,7 @@ def open_orchestrator(context: ServiceContext) -> Generator[Orchestrator]:
                 context.credentials,
             )
         )
-        watch = resources.enter_context(ModelWatch(inference, _ServedModels(settings)))
-        yield Orchestrator(context.engine, inference, watch, queue, heartbeat)
-
-
-class _ServedModels:
-    """The catalogue's models that were built for the target, with their roles.
-
-    Manifests are read again only when a file of them changed: it is asked every few seconds.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._catalogue = settings.catalogue_dir
-        self._repository = settings.triton.repository / settings.triton.target / "repository"
-        self._read: tuple[object, Served] | None = None
-
-    def __call__(self) -> Served:
-        files = sorted(self._catalogue.glob("*/model.yaml"))
-        state = [(file, file.stat().st_mtime_ns) for file in files]
-        if self._read is None or self._read[0] != state:
-            roles = {
-                manifest.identity.name: tuple(manifest.roles)
-                for manifest in load_catalogue(self._catalogue)
-            }
-            self._read = (state, roles)
-        return {
-            name: roles
-            for name, roles in self._read[1].items()
-            if (self._repository / name).is_dir()
-        }
+        yield Orchestrator(context.engine, inference, watch, (revisions, jobs), heartbeat)
 
 
 class _Door(orchestrator_pb2_grpc.OrchestratorServicer):

@@ -5,36 +5,19 @@ Each stage is a function that may run twice. Pixels stay inside a stage; stages 
 
 from __future__ import annotations
 
-import datetime as dt
-import threading
-import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from axial.v1 import inference_pb2, reporting_pb2
-from sqlalchemy import Engine
 
-from models.manifest import (
-    Manifest,
-    ModelError,
-    load_build_record,
-    load_catalogue,
-    load_manifest,
-)
+from models.manifest import triton_model_name
 from services.common.crashpoints import crashpoint
-from services.common.database import JobRow, utc_now
-from services.common.fates import Refusal, Value, Verdict
+from services.common.fates import Fate, Refusal, Value, Verdict, read_verdict
 from services.common.headers import InstanceHeader
-from services.common.incomplete import missing_in_short
 from services.common.lifecycle import JobState
-from services.common.settings import Settings
-from services.common.store import StoreError, StudyStore
 from services.common.telemetry import span
 from services.imaging import (
     SeriesGeometry,
-    Volume,
     examine_series,
     frame_of,
     labels_key,
@@ -45,141 +28,88 @@ from services.imaging import (
     write_labels,
 )
 from services.orchestrator import jobs
+from services.orchestrator.considering import OpenImages
 from services.orchestrator.errors import OrchestratorError
-from services.orchestrator.inference import InferenceClient, request_for
-from services.orchestrator.reporting_client import ReportingClient
-from services.orchestrator.retrying import with_retries
-from services.orchestrator.revision import Revision, SeriesOfRevision, read_revision
-from services.orchestrator.selection import ModelSelection, OpenImages, digest_of, select_series
-
-# A store that fails over is back within a minute or two.
-_STORE_ATTEMPTS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class StageContext:
-    """What stages work with.
-
-    Attributes:
-        stopping: is set when the process stops; waits end then.
-    """
-
-    settings: Settings
-    engine: Engine
-    store: StudyStore
-    inference: InferenceClient
-    reporting: ReportingClient
-    stopping: threading.Event = field(default_factory=threading.Event)
+from services.orchestrator.inference import Output, request_for
+from services.orchestrator.jobs import Job, JobOutput
+from services.orchestrator.offering import Offer, Unavailable, offers_for
+from services.orchestrator.recording import RecordedSelection, record_selection
+from services.orchestrator.reporting_messages import (
+    found_anything,
+    make_request,
+    measured,
+    with_searched,
+)
+from services.orchestrator.revision import (
+    Revision,
+    read_digests,
+    read_incomplete,
+    read_revision,
+    read_series,
+)
+from services.orchestrator.selection import ModelSelection, digest_of, select_series
+from services.orchestrator.sent_volumes import SentVolume, sent
+from services.orchestrator.stage_context import STORE_ATTEMPTS, StageContext, opened_once
+from services.orchestrator.stage_times import StageTimes
 
 
-def select_stage(context: StageContext, study_uid: str, number: int) -> jobs.RecordedSelection:
+def select_stage(context: StageContext, study_uid: str, number: int) -> RecordedSelection:
     """Stages *select* and *gate*: every series gets a verdict or becomes an input of a job."""
-    started = utc_now()
-    begun = time.monotonic()
     revision = read_revision(context.engine, study_uid, number)
+    times = StageTimes()
     with span("orchestrator.select", parent=revision.traceparent, series=len(revision.series)):
-        selections: list[tuple[ModelSelection, str]] = []
-        open_images = opened_once(context, _STORE_ATTEMPTS)
-        for manifest in load_catalogue(context.settings.catalogue_dir):
-            selections.append(_select(context, manifest, revision, open_images))
+        with times.timed("select"):
+            open_images = opened_once(context, STORE_ATTEMPTS)
+            offers = offers_for(context.engine, context.settings, context.manifests, study_uid)
+            selections = [_select(offer, revision, open_images) for offer in offers]
         crashpoint("orchestrator.select.begin")
-        recorded = jobs.record_selection(context.engine, revision, selections)
+        recorded = record_selection(context.engine, revision, selections, times.all())
         crashpoint("orchestrator.select.done")
-        seconds = time.monotonic() - begun
-        for uid, _ in recorded.to_run:
-            jobs.record_stage(context.engine, uid, "select", started, seconds)
     return recorded
 
 
-def opened_once(context: StageContext, attempts: int) -> OpenImages:
-    """Opens multi-frame objects and mosaics for the first model that asks, and for no other.
-
-    An object that cannot be read costs its own series only.
-
-    Args:
-        context: has the store.
-        attempts: how often the store is asked for a series while it says that waiting may help.
-    """
-    opened: dict[str, Sequence[InstanceHeader] | Verdict] = {}
-
-    def open_images(headers: Sequence[InstanceHeader]) -> Sequence[InstanceHeader] | Verdict:
-        nonlocal attempts
-        series_uid = headers[0].series_uid
-        if series_uid not in opened:
-            try:
-                opened[series_uid] = with_retries(
-                    lambda: open_stored_images(headers, context.store),
-                    attempts=attempts,
-                    stopping=context.stopping,
-                    what="open",
-                )
-            except (StoreError, OSError) as error:
-                opened[series_uid] = _unreadable(error)
-                if isinstance(error, StoreError) and error.retryable:
-                    # The store was waited for; the study's other series do not wait again.
-                    attempts = 1
-        return opened[series_uid]
-
-    return open_images
-
-
-def _unreadable(error: StoreError | OSError) -> Verdict:
-    # An operating system's message names the file; its kind is enough.
-    kind = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
-    problem = f"an object of the series cannot be read ({kind or type(error).__name__})"
-    return Verdict("internal_error", {"stage": "select", "problem": problem})
-
-
 def _select(
-    context: StageContext, manifest: Manifest, revision: Revision, open_images: OpenImages
+    offer: Offer | Unavailable, revision: Revision, open_images: OpenImages
 ) -> tuple[ModelSelection, str]:
-    """What one model chooses; one that is not built, or cannot choose, costs the others nothing."""
-    try:
-        digest = model_digest(context.settings, manifest)
-        return select_series(manifest, revision.series, open_images), digest
-    except (ModelError, OrchestratorError) as error:
-        values = {"model": manifest.identity.title, "problem": str(error).rstrip(".")}
-        verdict = Verdict("model_unavailable", values)
-        refused = {series.series_uid: verdict for series in revision.series}
-        return ModelSelection(manifest, (), refused), ""
-
-
-def model_digest(settings: Settings, manifest: Manifest) -> str:
-    """The digest of the build that is served.
-
-    Raises:
-        ModelError: the model was not built for the target.
-    """
-    name = manifest.identity.name
-    return load_build_record(_repository(settings) / name).digest
+    """What one model chooses; one that is not available costs the others nothing."""
+    if isinstance(offer, Offer):
+        return select_series(offer.manifest, revision.series, open_images), offer.digest
+    verdict = Verdict("model_unavailable", {"model": offer.title, "problem": offer.problem})
+    refused = {series.series_uid: verdict for series in revision.series}
+    return ModelSelection(offer.model, None, (), refused), ""
 
 
 def infer_stage(context: StageContext, job_uid: str) -> bool:
-    """Stages *load* and *infer*: the labels lie in the store; False when the job has ended."""
+    """Stages *load* and *infer*: the outputs lie in the store; False when the job has ended.
+
+    The model is loaded before the pixels are read: while it is away, nothing is decoded in vain.
+    """
     job = jobs.read_job(context.engine, job_uid)
     if job.state != JobState.SELECTED:
         return job.state in (JobState.INFERRED, JobState.REPORTED)
-    revision = read_revision(context.engine, job.study_uid, job.revision)
-    with span("orchestrator.infer", parent=revision.traceparent, model=job.model_name) as opened:
-        with _timed(context, job_uid, "load"):
-            inputs = _load_inputs(context, revision, job)
+    times = StageTimes()
+    triton_name = triton_model_name(job.model_name, job.model_digest)
+    with span("orchestrator.infer", parent=job.traceparent, model=job.model_name) as opened:
+        context.inference.ensure_loaded(triton_name)
+        with times.timed("load"):
+            inputs = _load_inputs(context, job)
         if isinstance(inputs, Verdict):
-            return _ended(context, job_uid, inputs)
-        volumes = {role: loaded.volume for role, loaded in inputs.items()}
+            return _ended(context, job_uid, inputs, times)
+        volumes = {role: each.sent for role, each in inputs.items()}
         crashpoint("orchestrator.infer.begin")
-        request = request_for(job_uid, job.model_digest, volumes, opened.traceparent)
-        with _timed(context, job_uid, "infer"):
-            result = context.inference.infer(job.model_name, request, volumes)
-        _record_answer(context, job_uid, result.answer)
+        request = request_for(job_uid, job.model_digest, job.grid_role, volumes, opened.traceparent)
+        with times.timed("infer"):
+            result = context.inference.infer(triton_name, request, volumes)
+        _take_times(times, result.answer)
         if result.answer.HasField("refusal"):
-            return _ended(context, job_uid, _refusal(job, result.answer.refusal))
-        with _timed(context, job_uid, "infer.labels"):
-            key = labels_key(job_uid)
-            # Labels lie on the grid of the first role.
-            source = next(iter(inputs.values())).geometry
-            write_labels(context.store, key, labels_on_source(result.labels, source))
+            refused = _refusal(job, result.answer.refusal)
+            return _ended(context, job_uid, refused, times)
+        with times.timed("infer.labels"):
+            outputs = [_store(context, job_uid, each, inputs) for each in result.outputs]
         crashpoint("orchestrator.infer.done")
-    state = jobs.advance_job(context.engine, job_uid, JobState.INFERRED, labels_key=key)
+    state = jobs.advance_job(
+        context.engine, job_uid, JobState.INFERRED, times=times.all(), outputs=outputs
+    )
     crashpoint("orchestrator.infer.recorded")
     return state == JobState.INFERRED
 
@@ -189,29 +119,27 @@ def report_stage(context: StageContext, job_uid: str) -> bool:
     job = jobs.read_job(context.engine, job_uid)
     if job.state != JobState.INFERRED:
         return job.state == JobState.REPORTED
-    revision = read_revision(context.engine, job.study_uid, job.revision)
-    with span("orchestrator.report", parent=revision.traceparent, model=job.model_name):
+    times = StageTimes()
+    with span("orchestrator.report", parent=job.traceparent, model=job.model_name):
         crashpoint("orchestrator.report.begin")
-        with _timed(context, job_uid, "report"):
-            response = context.reporting.make_results(_make_request(job, revision))
+        incomplete = read_incomplete(context.engine, job.study_uid, job.revision)
+        outputs = jobs.outputs_of(context.engine, job_uid)
+        with times.timed("report"):
+            response = context.reporting.make_results(make_request(job, outputs, incomplete))
         for part in response.times:
-            _record_part(context, job_uid, f"report.{part.stage}", part.seconds)
+            times.add(f"report.{part.stage}", part.seconds)
         crashpoint("orchestrator.report.done")
     if response.HasField("withholding"):
         held = response.withholding
-        return _ended(context, job_uid, Verdict(held.reason, dict(held.values)))
-    measurements = [
-        {
-            "segment_number": item.segment_number,
-            "segment_label": item.segment_label,
-            "name": item.name,
-            "value": item.value,
-            "unit": item.unit,
-            "remark": item.remark,
-        }
-        for item in response.measurements
-    ]
-    state = jobs.advance_job(context.engine, job_uid, JobState.REPORTED, measurements=measurements)
+        return _ended(context, job_uid, _sent_verdict(held, Fate.WITHHELD), times)
+    state = jobs.advance_job(
+        context.engine,
+        job_uid,
+        JobState.REPORTED,
+        times=times.all(),
+        outputs=[with_searched(each, response) for each in outputs],
+        measurements=[measured(each) for each in response.measurements],
+    )
     crashpoint("orchestrator.report.recorded")
     return state == JobState.REPORTED
 
@@ -221,166 +149,142 @@ def release_stage(context: StageContext, job_uid: str) -> None:
     job = jobs.read_job(context.engine, job_uid)
     if job.state != JobState.REPORTED:
         return
-    revision = read_revision(context.engine, job.study_uid, job.revision)
-    if _inputs_changed(revision, job):
+    if _inputs_changed(context, job):
         # Other images took the place of some: what was worked on may be of both.
-        values = {"newer_revision": revision.number + 1}
+        values = {"newer_revision": job.revision + 1}
         jobs.end_job(context.engine, job_uid, Verdict("newer_revision", values))
         return
-    with span("orchestrator.deliver", parent=revision.traceparent, model=job.model_name):
+    times = StageTimes()
+    with span("orchestrator.deliver", parent=job.traceparent, model=job.model_name):
         crashpoint("orchestrator.deliver.begin")
-        with _timed(context, job_uid, "deliver"):
+        with times.timed("deliver"):
             context.reporting.release(job_uid)
         crashpoint("orchestrator.deliver.done")
-        state = jobs.end_job(context.engine, job_uid, _processed(context, job))
+        state = jobs.end_job(context.engine, job_uid, _processed(context, job), times.all())
         crashpoint("orchestrator.job.ended")
     if state == JobState.SUPERSEDED:
         # A newer revision came between our question and our release.
         context.reporting.withdraw([job_uid])
 
 
-def _inputs_changed(revision: Revision, job: JobRow) -> bool:
+def _inputs_changed(context: StageContext, job: Job) -> bool:
     """Whether a job's images are others than those that were selected for it."""
-    by_uid = {series.series_uid: series for series in revision.series}
-    for role, selected in job.selection.items():
-        series = by_uid.get(selected["series_uid"])
-        places = list(zip(selected["sop_instance_uids"], selected["frames"], strict=True))
-        if series is None or any(uid not in series.data_digests for uid, _ in places):
+    by_series = read_digests(context.engine, job.study_uid, job.revision, job.series_uids())
+    digests = {uid: digest for each in by_series.values() for uid, digest in each.items()}
+    inputs = {role: (each.series_uid, each.places) for role, each in job.inputs.items()}
+    for series_uid, places in inputs.values():
+        of_series = by_series.get(series_uid, {})
+        if any(uid not in of_series for uid, _ in places):
             return True
-        if digest_of(role, series, places) != job.selection_digest:
-            return True
-    return False
-
-
-def _repository(settings: Settings) -> Path:
-    return settings.triton.repository / settings.triton.target / "repository"
+    return digest_of(inputs, digests) != job.selection_digest
 
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """The volume of a role, and the places of its slices."""
+    """The volume of a role as it is sent, and the places of its slices."""
 
-    volume: Volume
+    sent: SentVolume
     geometry: SeriesGeometry
 
 
-def _load_inputs(
-    context: StageContext, revision: Revision, job: JobRow
-) -> dict[str, _Input] | Verdict:
+def _load_inputs(context: StageContext, job: Job) -> dict[str, _Input] | Verdict:
     inputs: dict[str, _Input] = {}
-    manifest = load_manifest(context.settings.catalogue_dir / job.model_name)
-    for role, selected in job.selection.items():
-        series = _series(revision, selected["series_uid"])
-        places = list(zip(selected["sop_instance_uids"], selected["frames"], strict=True))
-        images = _selected_images(context, series, set(places))
+    manifest = context.manifests.of(job.model_digest)
+    headers = read_series(context.engine, job.study_uid, job.revision, job.series_uids())
+    for role, selected in job.inputs.items():
+        if selected.series_uid not in headers:
+            raise OrchestratorError(
+                f"Series {selected.series_uid} is not in revision {job.revision}."
+            )
+        images = _selected_images(context, headers[selected.series_uid], set(selected.places))
         if isinstance(images, Refusal):
             return images
         geometry = examine_series(images, limits_of(manifest.roles[role], manifest.identity.title))
         if isinstance(geometry, Refusal):
             raise OrchestratorError(
-                f"Series {series.series_uid} passed the gate and now fails it: {geometry.reason}."
+                f"Series {selected.series_uid} passed the gate and now fails it: {geometry.reason}."
             )
-        if [(plane.sop_instance_uid, plane.frame or 0) for plane in geometry.planes] != places:
-            raise OrchestratorError(f"The slices of series {series.series_uid} changed order.")
+        places = [(plane.sop_instance_uid, plane.frame or 0) for plane in geometry.planes]
+        if places != list(selected.places):
+            raise OrchestratorError(f"The slices of series {selected.series_uid} changed order.")
         volume = load_volume(geometry, images, context.store)
         if isinstance(volume, Refusal):
             return volume
-        inputs[role] = _Input(volume, geometry)
+        inputs[role] = _Input(sent(role, volume, geometry.frame_of_reference_uid), geometry)
     return inputs
 
 
 def _selected_images(
-    context: StageContext, series: SeriesOfRevision, places: set[tuple[str, int]]
+    context: StageContext, of_series: Sequence[InstanceHeader], places: set[tuple[str, int]]
 ) -> list[InstanceHeader] | Refusal:
     """The planes of a job's volume among those of its series."""
     uids = {uid for uid, _ in places}
-    headers = [header for header in series.headers if header.sop_instance_uid in uids]
+    headers = [header for header in of_series if header.sop_instance_uid in uids]
     images = open_stored_images(headers, context.store)
     if isinstance(images, Refusal):
         return images
     return [image for image in images if (image.sop_instance_uid, frame_of(image) or 0) in places]
 
 
-def _series(revision: Revision, series_uid: str) -> SeriesOfRevision:
-    for series in revision.series:
-        if series.series_uid == series_uid:
-            return series
-    raise OrchestratorError(f"Series {series_uid} is not in revision {revision.number}.")
+def _store(
+    context: StageContext, job_uid: str, output: Output, inputs: Mapping[str, _Input]
+) -> JobOutput:
+    """Puts an output into the store, on the slices of its role."""
+    key = labels_key(job_uid)
+    labels = labels_on_source(output.array, inputs[output.grid_role].geometry)
+    digest = write_labels(context.store, key, labels)
+    numbers = {"touching_unmeasured": list(output.touching_unmeasured)}
+    return JobOutput(output.name, output.kind, output.grid_role, key, digest, numbers)
 
 
-def _record_answer(
-    context: StageContext, job_uid: str, answer: inference_pb2.InferenceAnswer
-) -> None:
+def _take_times(times: StageTimes, answer: inference_pb2.InferenceAnswer) -> None:
     for number, network in enumerate(answer.networks, start=1):
-        _record_part(context, job_uid, f"infer.network:{number}:{network.network}", network.seconds)
+        times.add(f"infer.network:{number}:{network.network}", network.seconds)
     for part in answer.stages:
-        _record_part(context, job_uid, f"infer.{part.stage}", part.seconds)
+        times.add(f"infer.{part.stage}", part.seconds)
 
 
-def _record_part(context: StageContext, job_uid: str, stage: str, seconds: float) -> None:
-    jobs.record_stage(context.engine, job_uid, stage, utc_now(), seconds)
+def _refusal(job: Job, refusal: inference_pb2.PipelineRefusal) -> Verdict:
+    return _sent_verdict(refusal, Fate.REFUSED, model=job.model_name)
 
 
-def _refusal(job: JobRow, refusal: inference_pb2.PipelineRefusal) -> Verdict:
-    return Verdict(refusal.reason, {"model": job.model_name, **refusal.values})
+def _sent_verdict(
+    sent_by: inference_pb2.PipelineRefusal | reporting_pb2.Withholding, fate: Fate, **more: Value
+) -> Verdict:
+    """A refusal of another service as a verdict; one of a newer version is shown as it is.
+
+    A reason that is none of a refusal stays out: a job never ends well by being refused.
+    """
+    values: dict[str, Value] = {**more, **sent_by.values}
+    read = read_verdict(sent_by.reason, values, fate)
+    if read.fate in (Fate.REFUSED, Fate.WITHHELD, Fate.FAILED):
+        return read
+    problem = f"it was refused for the reason '{sent_by.reason}', which is none"
+    return Verdict("internal_error", {"stage": "infer", "problem": problem})
 
 
-def _ended(context: StageContext, job_uid: str, verdict: Verdict) -> bool:
-    jobs.end_job(context.engine, job_uid, verdict)
+def _ended(context: StageContext, job_uid: str, verdict: Verdict, times: StageTimes) -> bool:
+    jobs.end_job(context.engine, job_uid, verdict, times.all())
     return False
 
 
-def _make_request(job: JobRow, revision: Revision) -> reporting_pb2.MakeResultsRequest:
-    return reporting_pb2.MakeResultsRequest(
-        job_uid=job.job_uid,
-        study_uid=job.study_uid,
-        revision=job.revision,
-        model_name=job.model_name,
-        model_version=job.model_version,
-        model_digest=job.model_digest,
-        selection=[
-            reporting_pb2.RoleSelection(
-                role=role,
-                series_uid=selected["series_uid"],
-                sop_instance_uids=selected["sop_instance_uids"],
-                frames=selected["frames"],
-            )
-            for role, selected in job.selection.items()
-        ],
-        labels_key=job.labels_key or "",
-        analysis_started=_local(job.created_at),
-        supersedes_job_uid=job.supersedes_job_uid or "",
-        incomplete=missing_in_short(revision.incomplete),
-    )
-
-
-def _local(time_utc: dt.datetime) -> str:
-    return time_utc.astimezone().isoformat()
-
-
-def _processed(context: StageContext, job: JobRow) -> Verdict:
-    manifest = load_manifest(context.settings.catalogue_dir / job.model_name)
+def _processed(context: StageContext, job: Job) -> Verdict:
+    manifest = context.manifests.of(job.model_digest)
     model = manifest.identity.title
-    if not jobs.has_segmentation(context.engine, job.job_uid):
+    if not found_anything(jobs.outputs_of(context.engine, job.job_uid)):
         looked_for = ", ".join(segment.label for segment in manifest.segments)
         return Verdict("looked_for_not_found", {"model": model, "segments": looked_for})
-    measured = ", ".join(
-        f"{item['segment_label']} {item['value']:.1f} {item['unit']}"
-        for item in job.measurements or []
+    measurements = jobs.measurements_of(context.engine, job.job_uid)
+    numbers = ", ".join(
+        f"{item.segment_label} {item.value:.1f} {item.unit}"
+        for item in measurements
+        if item.value is not None
     )
-    values: dict[str, Value] = {"model": model, "found": measured or "see the overlay"}
-    # A segment with several measurements has one remark; of a job of before there is none.
-    remarks = dict.fromkeys(item.get("remark", "") for item in job.measurements or [])
-    remarks |= dict.fromkeys(selected.get("left_out", "") for selected in job.selection.values())
+    values: dict[str, Value] = {"model": model, "found": numbers or "see the overlay"}
+    # A segment with several measurements has one remark.
+    remarks = dict.fromkeys(item.remark for item in measurements)
+    remarks |= dict.fromkeys(selected.left_out for selected in job.inputs.values())
     remarks.pop("", None)
     if remarks:
         return Verdict("segmented_flagged", {**values, "remarks": " ".join(remarks)})
     return Verdict("segmented", values)
-
-
-@contextmanager
-def _timed(context: StageContext, job_uid: str, stage: str) -> Generator[None]:
-    started = utc_now()
-    begun = time.monotonic()
-    yield
-    jobs.record_stage(context.engine, job_uid, stage, started, time.monotonic() - begun)

@@ -7,14 +7,14 @@ ids derive from the revision and the job, so that nothing starts twice.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import TypeVar
 
 from dbos import DBOS, DBOSConfiguredInstance, SetEnqueueOptions, SetWorkflowID
 from sqlalchemy.exc import SQLAlchemyError
 
-from models.manifest import ModelError, load_catalogue
+from models.manifest import ModelError
 from services.common.crashpoints import crashpoint
 from services.common.database import utc_now
 from services.common.errors import AxialError
@@ -28,6 +28,7 @@ from services.orchestrator.asking_again import (
     revision_to_retry,
     undecided_revision,
 )
+from services.orchestrator.deployments import Deployment, given_to, read_deployments
 from services.orchestrator.errors import (
     InferenceFailed,
     ModelUnavailable,
@@ -35,17 +36,14 @@ from services.orchestrator.errors import (
     ReportingFailed,
     ReportingUnavailable,
 )
-from services.orchestrator.job_queue import JobQueue
+from services.orchestrator.offering import model_folders
 from services.orchestrator.ordering import place_in_queue
+from services.orchestrator.recording import record_failure_of_revision
 from services.orchestrator.retrying import Stopping, with_retries
 from services.orchestrator.revision import read_revision
-from services.orchestrator.stages import (
-    StageContext,
-    infer_stage,
-    release_stage,
-    report_stage,
-    select_stage,
-)
+from services.orchestrator.stage_context import StageContext
+from services.orchestrator.stages import infer_stage, release_stage, report_stage, select_stage
+from services.orchestrator.work_queue import WorkQueue
 
 _T = TypeVar("_T")
 # A database that fails over is back within a minute or two.
@@ -61,10 +59,11 @@ _log = get_logger("orchestrator")
 class Workflows(DBOSConfiguredInstance):
     """The workflows of one worker."""
 
-    def __init__(self, context: StageContext, queue: JobQueue) -> None:
+    def __init__(self, context: StageContext, revisions: WorkQueue, job_queue: WorkQueue) -> None:
         super().__init__("axial")
         self._context = context
-        self._queue = queue
+        self._revisions = revisions
+        self._jobs = job_queue
         self._stopping = context.stopping
 
     def stop(self) -> None:
@@ -74,22 +73,22 @@ class Workflows(DBOSConfiguredInstance):
     def begin(self, study_uid: str, number: int) -> str:
         """Starts the workflow of a revision, or finds it started; returns its id."""
         workflow_id = revision_workflow_id(study_uid, number)
-        with SetWorkflowID(workflow_id):
-            DBOS.start_workflow(self.revision, study_uid, number)
+        self._begin(workflow_id, study_uid, number)
         return workflow_id
 
     def retry(self, study_uid: str) -> int:
         """Starts what failed in a study's newest revision again; returns the number of works."""
         engine = self._context.engine
-        again = self._with_open_attempts(jobs_to_retry(engine, study_uid))
+        served = {each.digest for each in self._given_to(study_uid)}
+        again = self._with_open_attempts(jobs_to_retry(engine, study_uid, served))
         crashpoint("orchestrator.retry.recorded")
         self._enqueue(again)
-        number = revision_to_retry(engine, study_uid) or self._abandoned_revision(study_uid)
+        number = revision_to_retry(engine, study_uid, served) or self._abandoned_revision(study_uid)
         if number is None:
             return len(again)
         # The revision's own workflow id is spent; every request is a workflow of its own.
-        with SetWorkflowID(f"{revision_workflow_id(study_uid, number)}:{uuid.uuid4().hex[:8]}"):
-            DBOS.start_workflow(self.revision, study_uid, number)
+        again_id = f"{revision_workflow_id(study_uid, number)}:{uuid.uuid4().hex[:8]}"
+        self._begin(again_id, study_uid, number)
         return len(again) + 1
 
     @DBOS.workflow()
@@ -99,11 +98,13 @@ class Workflows(DBOSConfiguredInstance):
             to_run, superseded = self._select(study_uid, number)
         except Exception as error:  # noqa: BLE001 - whatever it is, every series gets a fate
             self._fail_revision(study_uid, number, _problem(error))
+            self._revisions.ring()
             return
         self._enqueue([(uid, attempt) for uid, attempt in to_run])
         crashpoint("orchestrator.jobs.enqueued")
         if superseded:
             self._withdraw(superseded)
+        self._revisions.ring()
 
     @DBOS.workflow()
     def job(self, job_uid: str) -> None:
@@ -114,7 +115,7 @@ class Workflows(DBOSConfiguredInstance):
         except Exception as error:  # noqa: BLE001 - whatever it is, the job gets a fate
             self._fail_job(job_uid, *_verdict(error))
         finally:
-            self._queue.ring()
+            self._jobs.ring()
 
     @DBOS.step()
     def _select(self, study_uid: str, number: int) -> tuple[list[tuple[str, int]], list[str]]:
@@ -126,7 +127,7 @@ class Workflows(DBOSConfiguredInstance):
     @DBOS.step()
     def _infer(self, job_uid: str) -> bool:
         starts = self._persist(
-            lambda: jobs.count_start(self._context.engine, job_uid), DATABASE_ATTEMPTS, "start"
+            lambda: jobs.begin_job(self._context.engine, job_uid), DATABASE_ATTEMPTS, "start"
         )
         if starts > MAX_STARTS:
             raise OrchestratorError(f"The worker died {starts - 1} times while working on it.")
@@ -178,12 +179,23 @@ class Workflows(DBOSConfiguredInstance):
 
         def end() -> None:
             revision = read_revision(self._context.engine, study_uid, number)
-            models = _model_names(self._context.settings.catalogue_dir)
-            jobs.record_failure_of_revision(self._context.engine, revision, models, verdict)
+            models = self._model_names(study_uid)
+            record_failure_of_revision(self._context.engine, revision, models, verdict)
 
         # Without these fates nobody could ask for the revision again.
         self._persist(end, None, "fail")
         _log.error("revision_failed", study=hashed(study_uid), problem=problem)
+
+    def _given_to(self, study_uid: str) -> Collection[Deployment]:
+        target = self._context.settings.triton.target
+        return given_to(study_uid, read_deployments(self._context.engine, target)).values()
+
+    def _model_names(self, study_uid: str) -> list[str]:
+        """Every model that a series needs a fate for, by what needs no manifest."""
+        names = {each.model for each in self._given_to(study_uid)}
+        with suppress(OrchestratorError):  # without a catalogue those that are served remain
+            names |= {each.name for each in model_folders(self._context.settings.catalogue_dir)}
+        return sorted(names)
 
     def _with_open_attempts(self, again: list[tuple[str, int]]) -> list[tuple[str, int]]:
         """The jobs with attempts whose workflows can start: one that has ended starts no more."""
@@ -203,6 +215,11 @@ class Workflows(DBOSConfiguredInstance):
             return None
         return number
 
+    def _begin(self, workflow_id: str, study_uid: str, number: int) -> None:
+        with SetWorkflowID(workflow_id):
+            self._revisions.queue.enqueue(self.revision, study_uid, number)
+        self._revisions.ring()
+
     def _enqueue(self, to_run: list[tuple[str, int]]) -> None:
         lead_s = self._context.settings.orchestrator.priority_lead_s
         for job_uid, attempt in to_run:
@@ -214,9 +231,9 @@ class Workflows(DBOSConfiguredInstance):
                 SetWorkflowID(_job_workflow_id(job_uid, attempt)),
                 SetEnqueueOptions(priority=place),
             ):
-                self._queue.queue.enqueue(self.job, job_uid)
+                self._jobs.queue.enqueue(self.job, job_uid)
         if to_run:
-            self._queue.ring()
+            self._jobs.ring()
 
     def _persist(self, call: Callable[[], _T], attempts: int | None, what: str) -> _T:
         return with_retries(call, attempts=attempts, stopping=self._stopping, what=what)
@@ -230,14 +247,6 @@ def _has_ended(workflow_id: str) -> bool:
     """Whether a workflow was begun and nothing works on it any more."""
     status = DBOS.get_workflow_status(workflow_id)
     return status is not None and status.status not in _AT_WORK
-
-
-def _model_names(catalogue: Path) -> list[str]:
-    """The catalogue's models; by their folders when a manifest itself is what is broken."""
-    try:
-        return [manifest.identity.name for manifest in load_catalogue(catalogue)]
-    except ModelError:
-        return sorted(folder.parent.name for folder in catalogue.glob("*/model.yaml"))
 
 
 def _problem(error: Exception) -> str:

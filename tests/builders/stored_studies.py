@@ -112,7 +112,6 @@ def job(engine: Engine, store: StudyStore, study_uid: str, state: JobState) -> s
                 model_name="brain-extraction",
                 model_version="1.0.0",
                 model_digest="0" * 64,
-                selection={"image": {"series_uid": f"{study_uid}.1", "sop_instance_uids": []}},
                 selection_digest="0" * 64,
                 state=state,
                 created_at=utc_now(),

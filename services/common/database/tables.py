@@ -425,7 +425,7 @@ class ResultRow(Base):
     # SEG, SR
     kind: Mapped[str] = mapped_column(String(16))
     # Variant of the kind for destinations that ask for it, e.g. keep_empty_frames; else "".
-    form: Mapped[str] = mapped_column(String(32), default="")
+    form: Mapped[str] = mapped_column(String(64), default="")
     # Order of sending within a job: what is referred to goes first.
     sequence: Mapped[int] = mapped_column(Integer)
     store_key: Mapped[str] = mapped_column(String(255))

@@ -130,6 +130,9 @@ class OrchestratorSettings(Group):
     """The workflow engine's database. None: next to database_url (SQLite) or the same server."""
     max_concurrent_jobs: Annotated[int, Field(ge=1)] = 1
     """Jobs at once in this worker: each holds one volume in memory."""
+    max_concurrent_revisions: Annotated[int, Field(ge=1)] = 2
+    """Revisions whose series are selected at once in this worker: each holds its headers in
+    memory. After an outage the others wait in their queue."""
     priority_lead_s: Annotated[float, Field(ge=0, le=86400 * 30)] = 600.0
     """A job of a higher priority (listener.peers[].priority) starts before those of the next lower
     one that came up to this long before it. What waits longer is overtaken no more."""

@@ -7,7 +7,14 @@ and findable when a put returns, and is replaced only as a whole. What needs a f
 """
 
 from services.common.store.errors import ObjectDiffers, ObjectMissing, StoreError
-from services.common.store.keys import conflict_key, instance_key, is_of_job, job_key, parent_of
+from services.common.store.keys import (
+    conflict_key,
+    instance_key,
+    is_of_job,
+    job_key,
+    manifest_key,
+    parent_of,
+)
 from services.common.store.letting_go import Copy, FileCopy, NoOtherCopy, let_go
 from services.common.store.objects import Objects, StoredObject
 from services.common.store.opening import open_store
@@ -28,6 +35,7 @@ __all__ = [
     "is_of_job",
     "job_key",
     "let_go",
+    "manifest_key",
     "open_store",
     "parent_of",
 ]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from services.common.identity import is_uid
 from services.common.store.errors import StoreError
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def instance_key(study_uid: str, series_uid: str, sop_instance_uid: str) -> str:
@@ -32,6 +36,20 @@ def is_of_job(key: str, job_uid: str) -> bool:
         return len(segments(key)) > len(segments(prefix[:-1]))
     except StoreError:
         return False
+
+
+def manifest_key(digest: str) -> str:
+    """The key of the manifest of a model's build.
+
+    Args:
+        digest: of the build, 64 hexadecimal digits.
+
+    Raises:
+        StoreError: it is no digest and must not become a path.
+    """
+    if _DIGEST.fullmatch(digest) is None:
+        raise StoreError(f"'{digest[:70]}' is no digest of a build (64 hexadecimal digits).")
+    return f"models/{digest}/manifest.yaml"
 
 
 def conflict_key(sop_instance_uid: str, data_digest: str) -> str:

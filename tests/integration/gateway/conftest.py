@@ -18,8 +18,10 @@ from services.common.lifecycle import JobState
 from services.common.settings import load_settings
 from services.gateway import make_app
 from services.orchestrator import jobs
+from services.orchestrator.recording import record_selection
 from services.orchestrator.revision import read_revision
 from services.orchestrator.selection import select_series
+from tests.builders.catalogue import measured
 from tests.builders.head_like import write_head_like
 from tests.builders.revisions import register_revision
 from tests.builders.trust import credentials
@@ -49,10 +51,7 @@ def gateway(tmp_path: Path) -> Generator[SeededGateway]:
     done = register_revision(engine, [*good, *torn])
     (uid,) = _select(engine, done)
     jobs.advance_job(engine, uid, JobState.INFERRED)
-    measured = {"segment_number": 1, "segment_label": "Brain", "name": "volume"}
-    jobs.advance_job(
-        engine, uid, JobState.REPORTED, measurements=[{**measured, "value": 1.5, "unit": "mL"}]
-    )
+    jobs.advance_job(engine, uid, JobState.REPORTED, measurements=[measured(1.5)])
     verdict = Verdict("segmented", {"model": "Brain extraction", "found": "Brain 1.5 mL"})
     jobs.end_job(engine, uid, verdict)
     working = register_revision(engine, write_head_like(tmp_path, study="working"))
@@ -75,5 +74,5 @@ def _select(engine: Engine, study_uid: str) -> list[str]:
     manifest = load_manifest(CATALOGUE / "brain-extraction")
     revision = read_revision(engine, study_uid, 1)
     selection = select_series(manifest, revision.series)
-    recorded = jobs.record_selection(engine, revision, [(selection, "d" * 64)])
+    recorded = record_selection(engine, revision, [(selection, "d" * 64)])
     return [uid for uid, _ in recorded.to_run]

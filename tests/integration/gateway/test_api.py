@@ -192,7 +192,7 @@ def test_every_route_is_described_with_examples(gateway: SeededGateway) -> None:
 def test_api_keeps_to_its_own_description(gateway: SeededGateway) -> None:
     schema = schemathesis.openapi.from_asgi("/openapi.json", gateway.app).include(method="GET")
     operations: list[Any] = [result.ok() for result in cast(Any, schema).get_all_operations()]
-    assert len(operations) == 8
+    assert len(operations) == 9
 
     for operation in operations:
 

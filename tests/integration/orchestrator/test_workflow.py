@@ -21,11 +21,12 @@ from services.common.identity import revision_workflow_id
 from services.common.lifecycle import JobState
 from services.orchestrator import jobs, retrying, workflow
 from services.orchestrator.errors import ModelUnavailable
-from services.orchestrator.job_queue import JobQueue
 from services.orchestrator.retrying import Stopping
-from services.orchestrator.stages import StageContext, select_stage
+from services.orchestrator.stage_context import StageContext
+from services.orchestrator.stages import select_stage
+from services.orchestrator.work_queue import WorkQueue
 from services.orchestrator.workflow import Workflows
-from tests.builders.catalogue import stage_context, write_build_record
+from tests.builders.catalogue import serve, stage_context
 from tests.builders.head_like import write_head_like
 from tests.builders.revisions import register_revision
 
@@ -63,7 +64,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Generator[Worker]:
     engine = open_database(f"sqlite:///{folder / 'axial.sqlite'}")
     migrate(engine)
     context = stage_context(engine, folder)
-    write_build_record(folder)
+    serve(context)
     DBOS(
         config={
             "name": "axial",
@@ -73,14 +74,16 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Generator[Worker]:
             "log_level": "CRITICAL",
         }
     )
-    queue = JobQueue(1)
-    workflows = Workflows(context, queue)
+    revisions, job_queue = WorkQueue("revisions", 2), WorkQueue("jobs", 1)
+    workflows = Workflows(context, revisions, job_queue)
     DBOS.listen_queues([])
     DBOS.launch()
-    queue.open()
+    for queue in (revisions, job_queue):
+        queue.open()
     yield Worker(context, workflows, folder)
     context.stopping.set()
-    queue.close()
+    for queue in (revisions, job_queue):
+        queue.close()
     DBOS.destroy()
     engine.dispose()
 
@@ -135,7 +138,7 @@ def test_job_gets_its_fate_however_long_the_database_was_away(
         _away()
 
     with monkeypatch.context() as outage:
-        outage.setattr(jobs, "count_start", _away)
+        outage.setattr(jobs, "begin_job", _away)
         outage.setattr(jobs, "read_job", refuse)
         worker.workflows.begin(study_uid, 1)
         _wait(lambda: len(asked) > 2 * workflow.DATABASE_ATTEMPTS)
@@ -192,7 +195,8 @@ def test_worker_that_is_stopped_politely_is_no_death(
                 infer(job_uid)
     finally:
         worker.context.stopping.clear()
-    assert jobs.read_job(worker.context.engine, job_uid).starts == 0
+    with Session(worker.context.engine) as session:
+        assert session.get_one(JobRow, job_uid).starts == 0
 
 
 @DBOS.workflow()

@@ -277,7 +277,6 @@ def _write_job(place: Workplace, job_uid: str, state: str) -> None:
                 model_name="brain-extraction",
                 model_version="1.0.0",
                 model_digest="0" * 64,
-                selection={},
                 selection_digest="0" * 64,
                 state=state,
                 created_at=utc_now(),

@@ -100,7 +100,6 @@ def test_what_a_newer_result_replaces_is_not_sent_again(
                     model_name="m",
                     model_version="1",
                     model_digest="0" * 64,
-                    selection={},
                     selection_digest="0" * 64,
                     state="superseded",
                     created_at=utc_now(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from services.orchestrator.job_queue import Bell
+from services.orchestrator.work_queue import Bell
 
 
 def test_ring_wakes_the_waiter_and_is_no_stop() -> None:

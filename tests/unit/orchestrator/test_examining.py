@@ -10,7 +10,7 @@ from sqlalchemy import Engine, delete, update
 from services.common.database import InstanceRow, JobRow, RevisionInstanceRow, utc_now
 from services.common.identity import derived_uid
 from services.orchestrator.examining import ReadySelection, examine_study
-from tests.builders.catalogue import MODEL, stage_context, write_build_record
+from tests.builders.catalogue import MODEL, serve, stage_context
 from tests.builders.head_like import write_head_like
 from tests.builders.revisions import register_revision
 
@@ -30,8 +30,8 @@ class Asked:
         self.revision = 0
 
     def build(self) -> None:
-        """Writes down that the model was built."""
-        write_build_record(self.folder)
+        """Has the model's build served."""
+        serve(self.context)
 
     def receive(self, files: list[Path]) -> str:
         """Registers files and leaves them unfrozen; returns the study's UID."""

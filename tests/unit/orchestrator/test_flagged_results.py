@@ -13,43 +13,29 @@ from pydicom.uid import UID
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from services.common.database import FateRow, ResultRow, utc_now
+from services.common.database import FateRow
 from services.common.fates import Verdict
 from services.common.lifecycle import JobState
 from services.orchestrator import jobs
+from services.orchestrator.jobs import JobOutput
 from services.orchestrator.stages import release_stage, report_stage, select_stage
-from tests.builders.catalogue import stage_context, write_build_record
+from tests.builders.catalogue import serve, stage_context
 from tests.builders.head_like import write_head_like
 from tests.builders.revisions import register_revision
 
+LABELS = JobOutput("labels", "layers", "image", "labels", "d", {})
 REMARK = "Brain measures 2256.0 mL, outside the expected 200 to 2100 mL."
 
 
 class Reporting:
     """Has a result of one brain, with or without a remark."""
 
-    def __init__(self, engine: Engine, remark: str) -> None:
-        self._engine, self._remark = engine, remark
+    def __init__(self, remark: str, voxels: int = 9) -> None:
+        self._remark, self._voxels = remark, voxels
 
     def make_results(
         self, request: reporting_pb2.MakeResultsRequest
     ) -> reporting_pb2.MakeResultsResponse:
-        with Session(self._engine) as session, session.begin():
-            session.add(
-                ResultRow(
-                    sop_instance_uid=f"{request.job_uid}.1",
-                    job_uid=request.job_uid,
-                    study_uid=request.study_uid,
-                    series_uid="2.25.9",
-                    sop_class_uid="1.2.840.10008.5.1.4.1.1.66.4",
-                    kind="SEG",
-                    sequence=0,
-                    store_key="x",
-                    digest="y",
-                    size_bytes=1,
-                    created_at=utc_now(),
-                )
-            )
         brain = reporting_pb2.Measurement(
             segment_number=1,
             segment_label="Brain",
@@ -58,7 +44,10 @@ class Reporting:
             unit="mL",
             remark=self._remark,
         )
-        return reporting_pb2.MakeResultsResponse(measurements=[brain])
+        found = reporting_pb2.SearchedSegment(
+            output="labels", number=1, label="Brain", voxels=self._voxels
+        )
+        return reporting_pb2.MakeResultsResponse(measurements=[brain], searched=[found])
 
     def release(self, job_uid: str) -> int:
         return 1
@@ -68,13 +57,13 @@ class Reporting:
 def test_a_remark_of_the_report_stands_in_the_fate(
     remark: str, reason: str, engine: Engine, tmp_path: Path
 ) -> None:
-    write_build_record(tmp_path)
     context = stage_context(engine, tmp_path)
-    context = replace(context, reporting=cast(Any, Reporting(engine, remark)))
+    serve(context)
+    context = replace(context, reporting=cast(Any, Reporting(remark)))
     files = write_head_like(tmp_path / "head")
     study_uid = register_revision(engine, files, store=context.store)
     ((job_uid, _),) = select_stage(context, study_uid, 1).to_run
-    jobs.advance_job(engine, job_uid, JobState.INFERRED, labels_key="labels")
+    jobs.advance_job(engine, job_uid, JobState.INFERRED, outputs=[LABELS])
     assert report_stage(context, job_uid)
     release_stage(context, job_uid)
     with Session(engine) as session:
@@ -86,9 +75,9 @@ def test_a_remark_of_the_report_stands_in_the_fate(
 
 
 def test_images_that_were_left_out_are_told_in_the_fate(engine: Engine, tmp_path: Path) -> None:
-    write_build_record(tmp_path)
     context = stage_context(engine, tmp_path)
-    context = replace(context, reporting=cast(Any, Reporting(engine, "")))
+    serve(context)
+    context = replace(context, reporting=cast(Any, Reporting("")))
     files = write_head_like(tmp_path / "head")
     data = pydicom.dcmread(files[0])
     data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = UID("2.25.900")
@@ -99,8 +88,9 @@ def test_images_that_were_left_out_are_told_in_the_fate(engine: Engine, tmp_path
     data.save_as(scout)
     study_uid = register_revision(engine, [*files, scout], store=context.store)
     ((job_uid, _),) = select_stage(context, study_uid, 1).to_run
-    assert "2.25.900" not in jobs.read_job(engine, job_uid).selection["image"]["sop_instance_uids"]
-    jobs.advance_job(engine, job_uid, JobState.INFERRED, labels_key="labels")
+    places = jobs.read_job(engine, job_uid).inputs["image"].places
+    assert "2.25.900" not in [uid for uid, _ in places]
+    jobs.advance_job(engine, job_uid, JobState.INFERRED, outputs=[LABELS])
     assert report_stage(context, job_uid)
     release_stage(context, job_uid)
     with Session(engine) as session:

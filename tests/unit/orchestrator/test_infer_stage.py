@@ -17,15 +17,19 @@ from axial.v1 import inference_pb2
 from sqlalchemy import Engine
 
 from models.manifest import Manifest, load_manifest
+from services.common.manifests import StoredManifests
 from services.common.settings import Settings
 from services.common.store import StudyStore
 from services.imaging import Volume, open_stored_images
 from services.imaging.labels import labels_key, read_labels
 from services.orchestrator import jobs
-from services.orchestrator.inference import Inference
+from services.orchestrator.inference import Inference, Output
+from services.orchestrator.recording import record_selection
 from services.orchestrator.revision import read_revision
 from services.orchestrator.selection import select_series
-from services.orchestrator.stages import StageContext, infer_stage
+from services.orchestrator.sent_volumes import SentVolume
+from services.orchestrator.stage_context import StageContext
+from services.orchestrator.stages import infer_stage
 from tests.builders.revisions import register_revision
 
 CATALOGUE = Path(__file__).parents[3] / "models" / "catalogue"
@@ -43,12 +47,17 @@ class Threshold:
         self,
         model: str,
         request: inference_pb2.InferenceRequest,
-        volumes: Mapping[str, Volume],
+        volumes: Mapping[str, SentVolume],
     ) -> Inference:
-        (volume,) = volumes.values()
-        self.seen.append(volume)
-        found = (volume.values() > self.above).astype(np.uint8)
-        return Inference(found, inference_pb2.InferenceAnswer(model_digest=DIGEST))
+        assert (model, request.grid_role) == (f"brain-extraction--{'d' * 12}", "image")
+        (sent,) = volumes.values()
+        self.seen.append(sent.volume)
+        found = (sent.volume.values() > self.above).astype(np.uint8)
+        output = Output("labels", "layers", "image", found)
+        return Inference((output,), inference_pb2.InferenceAnswer(model_digest=DIGEST))
+
+    def ensure_loaded(self, model: str) -> None:
+        """It is always there."""
 
 
 class Place:
@@ -67,7 +76,9 @@ class Place:
             manifest, revision.series, lambda headers: open_stored_images(headers, self.store)
         )
         assert selection.verdicts == {}
-        recorded = jobs.record_selection(self.engine, revision, [(selection, DIGEST)])
+        text = (self.catalogue / "brain-extraction" / "model.yaml").read_text()
+        StoredManifests(self.store).put(DIGEST, text)
+        recorded = record_selection(self.engine, revision, [(selection, DIGEST)])
         ((job_uid, _),) = recorded.to_run
         return job_uid
 
@@ -79,6 +90,7 @@ class Place:
             store=self.store,
             inference=cast(Any, self.network),
             reporting=cast(Any, None),
+            manifests=StoredManifests(self.store),
         )
         return infer_stage(context, job_uid)
 
@@ -136,7 +148,7 @@ def test_the_wanted_echo_of_an_enhanced_field_map_is_what_the_network_gets(
     labels = read_labels(place.store, labels_key(job_uid), truth.shape)
     np.testing.assert_array_equal(labels, truth)
     job = jobs.read_job(engine, job_uid)
-    assert job.selection["image"]["frames"] == [number + 1 for _, number, _ in wanted]
+    assert [frame for _, frame in job.inputs["image"].places] == [n + 1 for _, n, _ in wanted]
 
 
 def test_the_first_time_point_of_a_mosaic_series_is_read_where_a_model_says_so(

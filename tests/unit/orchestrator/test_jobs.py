@@ -22,10 +22,11 @@ from services.common.database import (
 from services.common.fates import Verdict
 from services.common.identity import derived_uid
 from services.common.lifecycle import JobState, LifecycleError
-from services.orchestrator import jobs
+from services.orchestrator import jobs, recording
 from services.orchestrator.asking_again import jobs_to_retry, revision_to_retry
 from services.orchestrator.revision import read_revision
 from services.orchestrator.selection import select_series
+from services.orchestrator.stage_times import StageTime
 from tests.builders.head_like import write_head_like
 from tests.builders.revisions import register_revision
 
@@ -35,10 +36,10 @@ DONE = Verdict("segmented", {"model": "Brain extraction", "found": "Brain 1.0 mL
 
 def _select(
     engine: Engine, manifest: Manifest, study_uid: str, number: int, digest: str = DIGEST
-) -> jobs.RecordedSelection:
+) -> recording.RecordedSelection:
     revision = read_revision(engine, study_uid, number)
     selection = select_series(manifest, revision.series)
-    return jobs.record_selection(engine, revision, [(selection, digest)])
+    return recording.record_selection(engine, revision, [(selection, digest)])
 
 
 def _finish(engine: Engine, job_uid: str) -> None:
@@ -115,7 +116,7 @@ def test_unchanged_inputs_keep_their_result(
     late = write_head_like(tmp_path, series="other", description="T2 FLAIR")
     register_revision(engine, [*files, *late], number=2)
     recorded = _select(engine, manifest, study_uid, 2)
-    assert recorded == jobs.RecordedSelection((), ())
+    assert recorded == recording.RecordedSelection((), ())
     assert sorted(_fates(engine, 2).values()) == ["attribute_mismatch", "unchanged"]
     assert _states(engine) == ["processed"]
 
@@ -179,9 +180,9 @@ def test_failed_job_can_be_asked_for_again(
     ((uid, attempt),) = _select(engine, manifest, study_uid, 1).to_run
     jobs.end_job(engine, uid, Verdict("inference_failed", {"model": "m", "problem": "p"}))
     assert set(_fates(engine, 1).values()) == {"inference_failed"}
-    assert jobs_to_retry(engine, study_uid) == [(uid, attempt + 1)]
+    assert jobs_to_retry(engine, study_uid, {DIGEST}) == [(uid, attempt + 1)]
     # Cut off before the queue had it, the next request finds it again.
-    assert jobs_to_retry(engine, study_uid) == [(uid, attempt + 1)]
+    assert jobs_to_retry(engine, study_uid, {DIGEST}) == [(uid, attempt + 1)]
     _finish(engine, uid)
     assert set(_fates(engine, 1).values()) == {"segmented"}
 
@@ -201,7 +202,7 @@ def test_broken_selection_gives_every_series_a_fate(
     study_uid = register_revision(engine, write_head_like(tmp_path))
     revision = read_revision(engine, study_uid, 1)
     verdict = Verdict("internal_error", {"stage": "select", "problem": "KeyError"})
-    jobs.record_failure_of_revision(engine, revision, [manifest.identity.name], verdict)
+    recording.record_failure_of_revision(engine, revision, [manifest.identity.name], verdict)
     assert set(_fates(engine, 1).values()) == {"internal_error"}
 
 
@@ -259,15 +260,15 @@ def test_revision_whose_selection_failed_can_be_asked_for_again(
     tmp_path: Path, engine: Engine, manifest: Manifest
 ) -> None:
     study_uid = register_revision(engine, write_head_like(tmp_path))
-    assert revision_to_retry(engine, study_uid) is None
+    assert revision_to_retry(engine, study_uid, {DIGEST}) is None
     revision = read_revision(engine, study_uid, 1)
     verdict = Verdict("internal_error", {"stage": "select", "problem": "KeyError"})
-    jobs.record_failure_of_revision(engine, revision, [manifest.identity.name], verdict)
-    assert revision_to_retry(engine, study_uid) == 1
+    recording.record_failure_of_revision(engine, revision, [manifest.identity.name], verdict)
+    assert revision_to_retry(engine, study_uid, {DIGEST}) == 1
     ((uid, _),) = _select(engine, manifest, study_uid, 1).to_run
     _finish(engine, uid)
     assert set(_fates(engine, 1).values()) == {"segmented"}
-    assert revision_to_retry(engine, study_uid) is None
+    assert revision_to_retry(engine, study_uid, {DIGEST}) is None
 
 
 def test_long_name_of_a_network_fits_its_column(
@@ -275,8 +276,8 @@ def test_long_name_of_a_network_fits_its_column(
 ) -> None:
     study_uid = register_revision(engine, write_head_like(tmp_path))
     ((uid, _),) = _select(engine, manifest, study_uid, 1).to_run
-    for number in (1, 2):
-        jobs.record_stage(engine, uid, f"infer.network:{number}:{'n' * 60}", utc_now(), 1.0)
+    times = [StageTime(f"infer.network:{number}:{'n' * 60}", utc_now(), 1.0) for number in (1, 2)]
+    jobs.advance_job(engine, uid, JobState.INFERRED, times=times)
     with Session(engine) as session:
         stages = list(session.scalars(select(JobStageRow.stage)))
     assert [len(stage) for stage in stages] == [64, 64]
@@ -289,6 +290,6 @@ def test_open_end_of_a_range_is_stored_as_a_word(
     revision = read_revision(engine, study_uid, 1)
     values = {"spacing_mm": 9.0, "model": "m", "minimum_mm": 0.0, "maximum_mm": float("inf")}
     verdict = Verdict("spacing_out_of_range", values)
-    jobs.record_failure_of_revision(engine, revision, [manifest.identity.name], verdict)
+    recording.record_failure_of_revision(engine, revision, [manifest.identity.name], verdict)
     with Session(engine) as session:
         assert session.scalars(select(FateRow)).one().reason_values["maximum_mm"] == "no limit"

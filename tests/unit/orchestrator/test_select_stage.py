@@ -22,11 +22,20 @@ from services.common.identity import derived_uid
 from services.common.lifecycle import JobState
 from services.common.store import StoreError, StudyStore
 from services.imaging import open_stored_images
-from services.orchestrator import jobs, retrying, stages
+from services.orchestrator import jobs, retrying
+from services.orchestrator import stage_context as stage_contexts
 from services.orchestrator.asking_again import revision_to_retry
 from services.orchestrator.examining import ReadySelection, examine_study
+from services.orchestrator.recording import RecordedSelection
 from services.orchestrator.stages import select_stage
-from tests.builders.catalogue import CATALOGUE, MODEL, stage_context, write_build_record
+from tests.builders.catalogue import (
+    CATALOGUE,
+    DIGEST,
+    MODEL,
+    serve,
+    stage_context,
+    stop_serving,
+)
 from tests.builders.enhanced import enhanced_of
 from tests.builders.head_like import write_head_like
 from tests.builders.revisions import register_revision
@@ -43,26 +52,31 @@ class Place:
         self.store = self.context.store
         self.build(MODEL)
 
-    def build(self, model: str) -> Path:
-        """Writes down that a model was built; returns the record."""
-        return write_build_record(self.folder, model)
+    def build(self, model: str, digest: str = DIGEST) -> None:
+        """Has a model's build served."""
+        serve(self.context, model, digest)
 
     def add_model_with_two_roles(self) -> None:
-        """Puts a valid model beside the usual one, of a kind that this version does not run."""
+        """Serves a model that reads a T1 and a T2 FLAIR of one frame of reference."""
         manifest = yaml.safe_load((CATALOGUE / MODEL / "model.yaml").read_text())
         manifest["identity"]["name"] = "two-roles"
-        ((_, role),) = manifest["roles"].items()
-        manifest["roles"]["other"] = copy.deepcopy(role)
+        ((name, role),) = manifest["roles"].items()
+        other = copy.deepcopy(role)
+        named = {"attribute": "SeriesDescription", "words_match": "flair", "why": "test"}
+        other["title"], other["selector"] = "T2 FLAIR of the head", [named]
+        manifest["roles"] = {name: role, "other": other}
+        for network in manifest["networks"].values():
+            network["inputs"] = [name, "other"]
         folder = self.folder / "catalogue" / "two-roles"
         folder.mkdir()
         (folder / "model.yaml").write_text(yaml.safe_dump(manifest))
-        self.build("two-roles")
+        self.build("two-roles", "e" * 64)
 
     def receive(self, files: Sequence[Path], number: int = 1) -> str:
         """Freezes files as a revision; returns the study's UID."""
         return register_revision(self.engine, list(files), number, store=self.store)
 
-    def select(self, study_uid: str, number: int = 1) -> jobs.RecordedSelection:
+    def select(self, study_uid: str, number: int = 1) -> RecordedSelection:
         """Runs the stage."""
         return select_stage(self.context, study_uid, number)
 
@@ -110,13 +124,13 @@ def test_result_of_an_earlier_revision_stands_while_its_model_is_not_built(
         tmp_path / "b", series="scout", image_type=("ORIGINAL", "PRIMARY", "LOCALIZER")
     )
     place.receive([*t1, *scout], 2)
-    place.build(MODEL).unlink()
-    assert place.select(study_uid, 2) == jobs.RecordedSelection((), ())
+    stop_serving(place.context)
+    assert place.select(study_uid, 2) == RecordedSelection((), ())
     assert place.states() == ["processed"]
     assert set(place.fates(2).values()) == {"model_unavailable"}
     place.build(MODEL)
-    assert revision_to_retry(place.engine, study_uid) == 2
-    assert place.select(study_uid, 2) == jobs.RecordedSelection((), ())
+    assert revision_to_retry(place.engine, study_uid, {DIGEST}) == 2
+    assert place.select(study_uid, 2) == RecordedSelection((), ())
     assert place.states() == ["processed"]
     assert sorted(place.fates(2).values()) == ["localizer", "unchanged"]
 
@@ -129,19 +143,44 @@ def test_job_under_way_goes_on_while_its_model_is_not_built_and_is_found_again(
     to_run = place.select(study_uid).to_run
     other = write_head_like(tmp_path / "b", series="other", description="T2 FLAIR")
     place.receive([*t1, *other], 2)
-    place.build(MODEL).unlink()
-    assert place.select(study_uid, 2) == jobs.RecordedSelection((), ())
+    stop_serving(place.context)
+    assert place.select(study_uid, 2) == RecordedSelection((), ())
     place.build(MODEL)
-    assert place.select(study_uid, 2) == jobs.RecordedSelection(to_run, ())
+    assert place.select(study_uid, 2) == RecordedSelection(to_run, ())
     place.finish(to_run[0][0])
     assert sorted(place.fates(2).values()) == ["attribute_mismatch", "unchanged"]
 
 
-def test_model_with_two_roles_costs_the_other_models_nothing(place: Place, tmp_path: Path) -> None:
+def test_a_model_with_two_roles_takes_one_series_for_each(place: Place, tmp_path: Path) -> None:
     place.add_model_with_two_roles()
-    study_uid = place.receive(write_head_like(tmp_path, series="t1"))
+    t1 = write_head_like(tmp_path / "a", series="t1")
+    study_uid = place.receive(t1)
     assert len(place.select(study_uid).to_run) == 1
-    assert place.fates(1, "two-roles") == {T1: "model_unavailable"}
+    assert place.fates(1, "two-roles") == {T1: "role_without_series"}
+    flair = write_head_like(tmp_path / "b", series="t2", description="T2 FLAIR")
+    place.receive([*t1, *flair], 2)
+    to_run = [uid for uid, _ in place.select(study_uid, 2).to_run]
+    (joint,) = (
+        job
+        for job in (jobs.read_job(place.engine, uid) for uid in to_run)
+        if job.model_name == "two-roles"
+    )
+    assert {role: each.series_uid for role, each in joint.inputs.items()} == {
+        "image": T1,
+        "other": T2,
+    }
+    assert joint.grid_role == "image"
+    # The end of the job is told for each series that it read.
+    place.finish(joint.job_uid)
+    assert place.fates(2, "two-roles") == {T1: "segmented", T2: "segmented"}
+    # Nothing changed for it in the next revision: both series carry it on.
+    scout = write_head_like(
+        tmp_path / "c", series="scout", image_type=("ORIGINAL", "PRIMARY", "LOCALIZER")
+    )
+    place.receive([*t1, *flair, *scout], 3)
+    assert joint.job_uid not in place.select(study_uid, 3).superseded
+    carried = place.fates(3, "two-roles")
+    assert (carried[T1], carried[T2]) == ("unchanged", "unchanged")
 
 
 def test_object_that_the_disk_does_not_give_costs_its_own_series_only(
@@ -167,7 +206,7 @@ def test_object_that_the_disk_does_not_give_costs_its_own_series_only(
         assert len(place.select(study_uid).to_run) == 1
         assert examine_study(place.context, study_uid) == [ReadySelection(MODEL, (T1,), (T2,))]
     assert place.fates(1) == {unreadable: "internal_error"}
-    assert revision_to_retry(place.engine, study_uid) == 1
+    assert revision_to_retry(place.engine, study_uid, {DIGEST}) == 1
 
 
 def test_store_that_is_away_is_asked_again_and_then_costs_its_own_series_only(
@@ -183,7 +222,7 @@ def test_store_that_is_away_is_asked_again_and_then_costs_its_own_series_only(
         asked.append(unreadable)
         raise StoreError("The store does not answer.", retryable=True)
 
-    monkeypatch.setattr(stages, "open_stored_images", away)
+    monkeypatch.setattr(stage_contexts, "open_stored_images", away)
     monkeypatch.setattr(retrying, "LONGEST_WAIT_S", 0.001)
     assert len(place.select(study_uid).to_run) == 1
     assert place.fates(1) == {unreadable: "internal_error"}

@@ -14,6 +14,7 @@ from services.common.headers import InstanceHeader
 from services.orchestrator.selection import select_series, selection_digest
 from tests.builders.head_like import write_head_like
 from tests.builders.revisions import series_of
+from tests.builders.selections import chosen_in
 from tests.builders.series import edit
 
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient")
@@ -25,7 +26,7 @@ def test_wanted_series_is_chosen_with_its_slices_in_order(
     series = series_of(reversed(write_head_like(tmp_path)))
     selection = select_series(manifest, [series])
     assert selection.verdicts == {}
-    (chosen,) = selection.selections
+    (chosen,) = chosen_in(selection)
     heights = [plane.position_mm[2] for plane in chosen.geometry.planes]
     assert heights == sorted(heights)
 
@@ -38,7 +39,7 @@ def test_every_series_is_chosen_or_has_a_verdict(tmp_path: Path, manifest: Manif
     )
     short = series_of(write_head_like(tmp_path, series="short")[:5])
     selection = select_series(manifest, [good, ct, scout, short])
-    assert [c.series.series_uid for c in selection.selections] == [good.series_uid]
+    assert [each.series.series_uid for each in chosen_in(selection)] == [good.series_uid]
     reasons = {uid: verdict.reason for uid, verdict in selection.verdicts.items()}
     assert reasons == {
         ct.series_uid: "attribute_mismatch",
@@ -60,7 +61,7 @@ def test_better_series_wins_and_the_other_learns_which(tmp_path: Path, manifest:
     fine = series_of(write_head_like(tmp_path, series="fine", slices=40, number=7))
     coarse = series_of(write_head_like(tmp_path, series="coarse", slices=24, number=3))
     selection = select_series(manifest, [coarse, fine])
-    assert [c.series.series_uid for c in selection.selections] == [fine.series_uid]
+    assert [each.series.series_uid for each in chosen_in(selection)] == [fine.series_uid]
     verdict = selection.verdicts[coarse.series_uid]
     assert verdict.reason == "better_series_chosen"
     assert verdict.values["chosen_series"] == "7"
@@ -76,7 +77,7 @@ def test_of_equals_the_normalised_series_is_taken_and_then_the_later(
         for n, kinds in ((2, normalised), (9, plain), (10, normalised), (4, normalised))
     )
     selection = select_series(manifest, [second, third, first, fourth])
-    assert [c.series.series_uid for c in selection.selections] == [third.series_uid]
+    assert [each.series.series_uid for each in chosen_in(selection)] == [third.series_uid]
     assert "normalised" in selection.verdicts[second.series_uid].sentence
     assert "later one" in selection.verdicts[first.series_uid].sentence
     assert selection.verdicts[fourth.series_uid].values["chosen_series"] == "10"
@@ -87,7 +88,7 @@ def test_more_slices_weigh_more_than_normalisation(tmp_path: Path, manifest: Man
     kinds = ("ORIGINAL", "PRIMARY", "M", "NORM")
     coarse = series_of(write_head_like(tmp_path, series="coarse", image_type=kinds, number=9))
     selection = select_series(manifest, [coarse, fine])
-    assert [c.series.series_uid for c in selection.selections] == [fine.series_uid]
+    assert [each.series.series_uid for each in chosen_in(selection)] == [fine.series_uid]
 
 
 def test_series_that_fails_the_gate_leaves_the_place_to_the_next(
@@ -97,7 +98,7 @@ def test_series_that_fails_the_gate_leaves_the_place_to_the_next(
     del torn[20]
     whole = series_of(write_head_like(tmp_path, series="whole", slices=24))
     selection = select_series(manifest, [series_of(torn), whole])
-    assert [c.series.series_uid for c in selection.selections] == [whole.series_uid]
+    assert [each.series.series_uid for each in chosen_in(selection)] == [whole.series_uid]
     assert selection.verdicts[series_of(torn).series_uid].reason == "missing_slice"
 
 
@@ -117,7 +118,7 @@ def test_an_object_without_an_image_does_not_spoil_its_series(
     tmp_path: Path, manifest: Manifest
 ) -> None:
     files = write_head_like(tmp_path)
-    expected = select_series(manifest, [series_of(files)]).selections
+    (expected,) = chosen_in(select_series(manifest, [series_of(files)]))
     raw = raw_data_of(files[0], tmp_path / "raw.dcm")
     asked: list[InstanceHeader] = []
 
@@ -128,7 +129,8 @@ def test_an_object_without_an_image_does_not_spoil_its_series(
     for series in ([raw, *files], [*files, raw]):
         selection = select_series(manifest, [series_of(series)], open_images)
         assert selection.verdicts == {}
-        assert selection.selections[0].geometry.planes == expected[0].geometry.planes
+        (chosen,) = chosen_in(selection)
+        assert chosen.geometry.planes == expected.geometry.planes
     assert "2.25.77" not in {header.sop_instance_uid for header in asked}
     alone = series_of([raw])
     assert select_series(manifest, [alone]).verdicts[alone.series_uid].reason == "not_an_image"
@@ -146,7 +148,7 @@ def test_order_of_series_does_not_matter(tmp_path: Path, manifest: Manifest) -> 
     twins = [series_of(write_head_like(tmp_path, series=name)) for name in ("a", "b")]
     first = select_series(manifest, twins)
     second = select_series(manifest, twins[::-1])
-    (one,), (other,) = first.selections, second.selections
+    (one,), (other,) = chosen_in(first), chosen_in(second)
     assert one.series == other.series
     assert first.verdicts == second.verdicts
 

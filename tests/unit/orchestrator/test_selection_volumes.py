@@ -13,6 +13,7 @@ from services.orchestrator.revision import SeriesOfRevision
 from services.orchestrator.selection import select_series, selection_digest
 from tests.builders import broken_series
 from tests.builders.revisions import series_of
+from tests.builders.selections import chosen_in
 from tests.builders.series import edit, sound_series
 
 ANY_MR = Condition(attribute="Modality", any_of=("MR",), why="test")
@@ -35,7 +36,7 @@ def echoes(tmp_path: Path) -> SeriesOfRevision:
 def test_the_volume_that_passes_the_selector_is_taken(
     manifest: Manifest, echoes: SeriesOfRevision
 ) -> None:
-    (chosen,) = select_series(wanting(manifest, FIRST_ECHO), [echoes]).selections
+    (chosen,) = chosen_in(select_series(wanting(manifest, FIRST_ECHO), [echoes]))
     assert chosen.attributes["EchoTime"] == "4.6"
     assert chosen.geometry.shape == (7, 12, 10)
 
@@ -52,7 +53,7 @@ def test_no_volume_inherits_what_another_says(
     strong = Condition(
         attribute="DiffusionBValue", at_least=500.0, absent_ok=absent_ok, why="diffusion only"
     )
-    (chosen,) = select_series(wanting(manifest, strong), [series]).selections
+    (chosen,) = chosen_in(select_series(wanting(manifest, strong), [series]))
     assert chosen.attributes["DiffusionBValue"] == "1500.0"
     assert {p.sop_instance_uid for p in chosen.geometry.planes} == {
         f"2.25.{n}" for n in range(8, 15)
@@ -84,7 +85,7 @@ def test_a_preference_decides_between_volumes(manifest: Manifest, echoes: Series
     wants = wants.model_copy(
         update={"roles": {name: role.model_copy(update={"prefer": (longest,)})}}
     )
-    (chosen,) = select_series(wants, [echoes]).selections
+    (chosen,) = chosen_in(select_series(wants, [echoes]))
     assert chosen.attributes["EchoTime"] == "9.2"
 
 
@@ -92,7 +93,7 @@ def test_a_model_that_accepts_it_takes_the_first_volume(manifest: Manifest, tmp_
     series = series_of(broken_series.time_series(tmp_path), Modality="MR")
     (role,) = manifest.roles.values()
     accepts = role.gate.accepts.model_copy(update={"several_volumes": "first"})
-    (chosen,) = select_series(wanting(manifest, accepts=accepts), [series]).selections
+    (chosen,) = chosen_in(select_series(wanting(manifest, accepts=accepts), [series]))
     numbers = {
         header.text("InstanceNumber")
         for header in series.headers
@@ -130,7 +131,7 @@ def test_a_wanted_volume_that_lacks_half_of_its_slices_is_incomplete(
     assert verdict.reason == "incomplete_volume"
     assert (verdict.values["slices"], verdict.values["expected"]) == (left, 7)
     # The other echo is whole, and can be had.
-    (chosen,) = select_series(wanting(manifest, FIRST_ECHO), [series]).selections
+    (chosen,) = chosen_in(select_series(wanting(manifest, FIRST_ECHO), [series]))
     assert chosen.geometry.shape == (7, 12, 10)
 
 

@@ -16,6 +16,7 @@ from services.imaging import Volume
 from services.orchestrator import regions
 from services.orchestrator.errors import InferenceFailed
 from services.orchestrator.inference import InferenceClient, request_for
+from services.orchestrator.sent_volumes import sent
 from tests.builders.trust import credentials
 
 
@@ -69,9 +70,9 @@ def _client(server: BusyTriton, owner: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def _infer(client: InferenceClient) -> None:
-    volumes = {"image": Volume(np.zeros((2, 3, 4), np.float32), np.eye(4))}
+    volumes = {"image": sent("image", Volume(np.zeros((2, 3, 4), np.float32), np.eye(4)))}
     with pytest.raises(InferenceFailed):
-        client.infer("m", request_for("2.25.1", "d" * 64, volumes, ""), volumes)
+        client.infer("m", request_for("2.25.1", "d" * 64, "image", volumes, ""), volumes)
 
 
 def test_regions_of_a_request_past_its_deadline_are_let_go_of_before_the_next_job(

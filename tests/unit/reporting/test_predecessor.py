@@ -86,7 +86,6 @@ def made(
                 model_name=job.manifest.name,
                 model_version=job.manifest.version,
                 model_digest=job.model_digest,
-                selection={},
                 selection_digest="0" * 64,
                 state="inferred",
                 supersedes_job_uid=before or None,

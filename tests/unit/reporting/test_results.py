@@ -315,7 +315,6 @@ def test_r41_jobs_of_a_study_do_not_share_series_numbers(place: Workplace) -> No
                     model_name=job.manifest.name,
                     model_version=job.manifest.version,
                     model_digest=job.model_digest,
-                    selection={},
                     selection_digest="0" * 64,
                     state="inferred",
                     created_at=utc_now(),

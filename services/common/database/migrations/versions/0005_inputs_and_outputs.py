@@ -47,6 +47,11 @@ def upgrade() -> None:
         for column in ("selection", "labels_key", "measurements"):
             job.drop_column(column)
     _give_fates_their_job()
+    # The name of a form may hold more than one thing.
+    with op.batch_alter_table("result") as result:
+        result.alter_column(
+            "form", existing_type=sa.String(32), type_=sa.String(64), existing_nullable=False
+        )
 
 
 def _make_deployment() -> None:

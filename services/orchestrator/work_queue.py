@@ -1,9 +1,11 @@
-"""The durable queue of jobs, with a bell.
+"""A durable queue of work, with a bound and a bell: one of revisions, one of jobs.
 
 DBOS looks into a queue at fixed intervals. A study must not wait for that, and looking often
 costs a core what it should have for inference. So the loop that looks is DBOS's own, but it waits
-on a bell instead of the clock: rung when a job is put in or a worker becomes free, and by itself
-every `FALLBACK_S`, which is what another worker's jobs wait for at most.
+on a bell instead of the clock: rung when work is put in or a worker becomes free, and by itself
+every `FALLBACK_S`, which is what another worker's work waits for at most. Without a bound DBOS
+would begin everything at once: after an outage thousands of revisions, each with all of its
+headers.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dbos import DBOS
 from dbos._dbos import _get_dbos_instance  # pyright: ignore[reportPrivateUsage]
 from dbos._queue import Queue, queue_worker_thread
 
-QUEUE_NAME = "jobs"
+REVISIONS, JOBS = "revisions", "jobs"
 FALLBACK_S = 1.0
 
 
@@ -47,34 +49,40 @@ class Bell(threading.Event):
         return self.is_set()
 
 
-class JobQueue:
-    """The queue of one worker, open between `open` and `close`."""
+class WorkQueue:
+    """A queue of one worker, open between `open` and `close`.
 
-    def __init__(self, max_concurrent_jobs: int) -> None:
-        self._limit = max_concurrent_jobs
+    Args:
+        name: of the queue; all workers of one database share what is in it.
+        at_once: how much of it this worker works on at a time.
+    """
+
+    def __init__(self, name: str, at_once: int) -> None:
+        self._name = name
+        self._limit = at_once
         self._bell = Bell()
         self._thread: threading.Thread | None = None
 
     @property
     def queue(self) -> Queue:
-        """DBOS's queue; put jobs in with ``queue.enqueue`` and `ring`."""
+        """DBOS's queue; put work in with ``queue.enqueue`` and `ring`."""
         return self._queue
 
     def open(self) -> None:
-        """Registers the queue (after DBOS's launch) and begins to take jobs from it."""
+        """Registers the queue (after DBOS's launch) and begins to take work from it."""
         self._queue = DBOS.register_queue(
-            QUEUE_NAME, worker_concurrency=self._limit, polling_interval_sec=FALLBACK_S
+            self._name, worker_concurrency=self._limit, polling_interval_sec=FALLBACK_S
         )
         self._thread = threading.Thread(
             target=queue_worker_thread,
             args=(self._bell, _get_dbos_instance(), self._queue),
-            name="job-queue",
+            name=f"queue-{self._name}",
             daemon=True,
         )
         self._thread.start()
 
     def alive(self) -> bool:
-        """Whether jobs are being taken."""
+        """Whether work is being taken."""
         return self._thread is not None and self._thread.is_alive()
 
     def ring(self) -> None:
@@ -82,7 +90,7 @@ class JobQueue:
         self._bell.ring()
 
     def close(self) -> None:
-        """Takes no further jobs."""
+        """Takes no further work."""
         self._bell.set()
         if self._thread is not None:
             self._thread.join(5.0)

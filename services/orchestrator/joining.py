@@ -1,0 +1,185 @@
+"""The joint choice: which series fills which role of a model.
+
+Pure functions over candidates. Every role has its candidates, the best first; rules say which of
+them go together. Of all assignments that hold, the one that is best for the first role counts,
+among those the one that is best for the second, and so on: roles are given in the order in which
+they matter. A role that reads every series makes an assignment for each of its candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Generic, TypeVar
+
+_T = TypeVar("_T")
+
+# A study in which more volumes than this fit roles that read every one is no study of a patient.
+MAX_ASSIGNMENTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate(Generic[_T]):
+    """A volume that fits a role, with what the rules ask of it.
+
+    Attributes:
+        series_uid: the series.
+        volume: which of the series' volumes, from 1.
+        frame_of_reference_uid: PS3.3 C.7.4.1; empty when it has none.
+        acquired_at: date and time (DA, TM) as text that compares; None when it does not say.
+        item: what the caller keeps about it.
+    """
+
+    series_uid: str
+    volume: int
+    frame_of_reference_uid: str
+    acquired_at: tuple[str, str] | None
+    item: _T
+
+
+@dataclass(frozen=True, slots=True)
+class RoleCandidates(Generic[_T]):
+    """What fits one role.
+
+    Attributes:
+        role: its name.
+        candidates: best first; the order is total.
+        every: whether each of them is read, instead of the best.
+    """
+
+    role: str
+    candidates: Sequence[Candidate[_T]]
+    every: bool = False
+
+
+# Whether a candidate of one role goes together with a candidate of another role.
+GoTogether = Callable[[str, Candidate[_T], str, Candidate[_T]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Joint(Generic[_T]):
+    """The outcome.
+
+    Attributes:
+        assignments: role -> candidate, for one job each; in the order of the candidates.
+        lacking: the role for which nothing was left; None when there are assignments.
+    """
+
+    assignments: tuple[Mapping[str, Candidate[_T]], ...]
+    lacking: str | None = None
+
+
+def distinct(
+    one_role: str,  # noqa: ARG001 - a rule
+    one: Candidate[_T],
+    other_role: str,  # noqa: ARG001 - a rule
+    other: Candidate[_T],
+) -> bool:
+    """Two roles never read the same volume; two volumes of one series may fill two roles."""
+    return (one.series_uid, one.volume) != (other.series_uid, other.volume)
+
+
+def same_frame_of_reference(
+    one_role: str,  # noqa: ARG001 - a rule
+    one: Candidate[_T],
+    other_role: str,  # noqa: ARG001 - a rule
+    other: Candidate[_T],
+) -> bool:
+    """Voxels of both lie in one coordinate system; without a frame of reference none is shared."""
+    uid = one.frame_of_reference_uid
+    return bool(uid) and uid == other.frame_of_reference_uid
+
+
+def in_time_order(*roles: str) -> GoTogether[_T]:
+    """A rule: what fills an earlier role of these was acquired before what fills a later one.
+
+    Candidates that do not say when they were acquired do not go together with any.
+    """
+    place = {role: number for number, role in enumerate(roles)}
+
+    def holds(one_role: str, one: Candidate[_T], other_role: str, other: Candidate[_T]) -> bool:
+        if one_role not in place or other_role not in place:
+            return True
+        if one.acquired_at is None or other.acquired_at is None:
+            return False
+        if place[one_role] < place[other_role]:
+            return one.acquired_at < other.acquired_at
+        return other.acquired_at < one.acquired_at
+
+    return holds
+
+
+def join(roles: Sequence[RoleCandidates[_T]], rules: Sequence[GoTogether[_T]]) -> Joint[_T]:
+    """The best assignment of candidates to roles; one for each candidate of roles that read all.
+
+    Args:
+        roles: in the order in which they matter; at least one.
+        rules: each is asked about every pair of roles.
+
+    Returns:
+        The assignments. When there is none, the role that lacked a series: the first without
+        candidates, else the furthest at which every way to fill the roles ended.
+    """
+    empty = next((each.role for each in roles if not each.candidates), None)
+    if empty is not None:
+        return Joint((), empty)
+    reading_all = [each for each in roles if each.every]
+    assignments: list[Mapping[str, Candidate[_T]]] = []
+    furthest = 0
+    for fixed in product(*(each.candidates for each in reading_all)):
+        if len(assignments) == MAX_ASSIGNMENTS:
+            break
+        choice = {each.role: one for each, one in zip(reading_all, fixed, strict=True)}
+        searched = _Search(roles, rules, choice)
+        found = next(searched.assignments(), None)
+        furthest = max(furthest, searched.furthest)
+        if found is not None:
+            assignments.append(found)
+    if not assignments:
+        return Joint((), roles[furthest].role)
+    return Joint(tuple(assignments))
+
+
+class _Search(Generic[_T]):
+    """Fills role after role, the best candidate first, and goes back where nothing is left.
+
+    Attributes:
+        furthest: the place of the furthest role that was tried to be filled.
+    """
+
+    def __init__(
+        self,
+        roles: Sequence[RoleCandidates[_T]],
+        rules: Sequence[GoTogether[_T]],
+        fixed: Mapping[str, Candidate[_T]],
+    ) -> None:
+        self._roles = roles
+        self._rules = rules
+        self._fixed = fixed
+        self.furthest = 0
+
+    def assignments(self) -> Iterator[Mapping[str, Candidate[_T]]]:
+        """All that hold, best first."""
+        return self._fill({})
+
+    def _fill(self, so_far: Mapping[str, Candidate[_T]]) -> Iterator[Mapping[str, Candidate[_T]]]:
+        place = len(so_far)
+        if place == len(self._roles):
+            yield so_far
+            return
+        self.furthest = max(self.furthest, place)
+        role = self._roles[place]
+        candidates = [self._fixed[role.role]] if role.every else role.candidates
+        for candidate in candidates:
+            if self._goes(role.role, candidate, so_far):
+                yield from self._fill({**so_far, role.role: candidate})
+
+    def _goes(
+        self, role: str, candidate: Candidate[_T], so_far: Mapping[str, Candidate[_T]]
+    ) -> bool:
+        return all(
+            rule(other_role, other, role, candidate)
+            for other_role, other in so_far.items()
+            for rule in self._rules
+        )
