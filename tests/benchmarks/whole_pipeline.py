@@ -20,13 +20,13 @@ import tritonclient.grpc as triton
 import tritonclient.utils.shared_memory as shm
 from axial.v1 import inference_pb2 as pb
 
-from models.build import (
+from models.building import (
     TargetMissingError,
     build_model,
     fetch_demo_head,
     repository_folder,
 )
-from models.build.heads import HeadVolume, read_head
+from models.building.heads import HeadVolume, read_head
 from models.evaluate import dice
 from models.manifest import BuildRecord, Precision, Target
 from models.runtime.assembly import assemble

@@ -15,7 +15,7 @@ import tritonclient.grpc as triton
 from pydantic import SecretStr
 from tritonclient.utils import InferenceServerException
 
-from models.build import TritonDoor, tritonserver_command
+from models.building import TritonDoor, tritonserver_command
 from services.common.rpc import channel_credentials
 from services.common.settings import TritonSettings
 from services.orchestrator.inference import CHANNEL_OPTIONS, ControlKey

@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from models.build.triton_server import TritonDoor, tritonserver_command
+from models.building.triton_server import TritonDoor, tritonserver_command
 from services.common.settings import load_settings
 from services.common.trust import COMPONENTS, Credentials, host_name
 from tests.cluster.test_chart import CHART, KUBERNETES, SECRET_VALUES, render, run_helm, workloads

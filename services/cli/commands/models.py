@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from models.build import ListedModel, build_model, list_models, verify_model
+from models.building import ListedModel, build_model, list_models, verify_model
 from models.manifest import BuildRecord
 from services.cli.output import CommandError, console, errors, print_json, reports_errors
 from services.common.settings import Settings, load_settings

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models.build import fetch_demo_head
-from models.build.heads import read_head
+from models.building import fetch_demo_head
+from models.building.heads import read_head
 from services.common.identity import derived_uid
 from services.imaging import SeriesAttributes, Volume, stored_values, write_mr_series
 

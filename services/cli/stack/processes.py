@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.build import TritonDoor, tritonserver_command
+from models.building import TritonDoor, tritonserver_command
 from models.manifest import load_catalogue
 from services.cli.output import CommandError
 from services.common.settings import Destination, Settings

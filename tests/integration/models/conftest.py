@@ -14,8 +14,8 @@ import pytest
 import tritonclient.grpc as triton
 from axial.v1 import inference_pb2 as pb
 
-from models.build import build_model, fetch_demo_head, repository_folder
-from models.build.heads import HeadVolume, read_head
+from models.building import build_model, fetch_demo_head, repository_folder
+from models.building.heads import HeadVolume, read_head
 from models.manifest import BuildRecord, Target
 from tests.builders.triton import running_triton
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.build import BuildError, build_model, list_models, repository_folder, verify_model
+from models.building import BuildError, build_model, list_models, repository_folder, verify_model
 from models.manifest import BuildRecord, Precision, Target, load_build_record, load_manifest
 from tests.integration.models.conftest import CACHE, CATALOGUE, CHECKOUT
 
@@ -42,7 +42,7 @@ def test_a_second_build_does_nothing_and_loads_nothing(
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from models.build import build_model\n"
+        "from models.building import build_model\n"
         "steps = []\n"
         f"build_model(Path({str(FOLDER)!r}), 'cpu', Path({str(build_root)!r}),"
         " report=lambda step, detail: steps.append(step))\n"

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
-from models.build.heads import HeadVolume
+from models.building.heads import HeadVolume
 from models.evaluate import dice
 from services.imaging import Volume, read_series
 from tests.integration.models.conftest import RunningTriton

@@ -9,10 +9,10 @@ import onnx
 import openvino as ov
 import pytest
 
-from models.build.foreground import save_foreground_module
-from models.build.openvino_ir import save_openvino_ir
-from models.build.tensorrt_plan import export_onnx
-from models.build.wheels import extract, fetch_wheel
+from models.building.foreground import save_foreground_module
+from models.building.openvino_ir import save_openvino_ir
+from models.building.tensorrt_plan import export_onnx
+from models.building.wheels import extract, fetch_wheel
 from models.evaluate import differing_voxels
 from models.manifest import load_manifest
 from models.runtime.openvino_network import OpenVinoNetwork

@@ -13,7 +13,7 @@ import tritonclient.utils.shared_memory as shm
 from axial.v1 import inference_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
-from models.build.heads import HeadVolume
+from models.building.heads import HeadVolume
 from models.evaluate import dice
 from models.manifest import Precision
 from models.runtime.orientation import closest_canonical

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.build import BuildError, ParityError, TargetMissingError, build_model, list_models
-from models.build.heads import HeadVolume
-from models.build.parity import ParityReference, compare, require_accepted
-from models.build.repository import (
+from models.building import BuildError, ParityError, TargetMissingError, build_model, list_models
+from models.building.heads import HeadVolume
+from models.building.parity import ParityReference, compare, require_accepted
+from models.building.repository import (
     altered_files,
     current_record,
     list_built_files,
     publish,
     staging,
 )
-from models.build.tensorrt_plan import require_tensorrt
+from models.building.tensorrt_plan import require_tensorrt
 from models.manifest import BuildRecord, Manifest, Precision, Target, load_manifest
 from models.manifest.record import BUILD_RECORD_FILE
 

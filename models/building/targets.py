@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.build.errors import TargetMissingError
-from models.build.foreground import save_foreground_module
-from models.build.heads import HeadVolume, fetch_parity_case, read_head
-from models.build.parity import (
+from models.building.errors import TargetMissingError
+from models.building.foreground import save_foreground_module
+from models.building.heads import HeadVolume, fetch_parity_case, read_head
+from models.building.parity import (
     ParityReference,
     compare,
     known_answer_of,
     require_accepted,
     segment_head,
 )
-from models.build.triton_config import plan_config
-from models.build.wheels import extract, fetch_wheel, file_sha256
+from models.building.triton_config import plan_config
+from models.building.wheels import extract, fetch_wheel, file_sha256
 from models.manifest import Manifest, Precision, Target
 from models.manifest.networks import BoxStage, SegmentStage
 from models.manifest.record import Parity
@@ -105,7 +105,7 @@ def build_networks(
 
 def _require(target: Target) -> None:
     if target is Target.TENSORRT:
-        from models.build.tensorrt_plan import require_tensorrt
+        from models.building.tensorrt_plan import require_tensorrt
 
         require_tensorrt()
     if target in (Target.TENSORRT, Target.TORCH):
@@ -168,7 +168,7 @@ def _converted(
 def _openvino(
     name: str, module: Path, shape: tuple[int, int, int], precision: Precision
 ) -> tuple[Network, tuple[Path, ...]]:
-    from models.build.openvino_ir import save_openvino_ir
+    from models.building.openvino_ir import save_openvino_ir
     from models.runtime.openvino_network import OpenVinoNetwork
 
     xml = module.with_suffix(".xml")
@@ -181,7 +181,7 @@ def _openvino(
 def _plan(
     name: str, module: Path, shape: tuple[int, int, int], precision: Precision
 ) -> tuple[Network, tuple[Path, ...]]:
-    from models.build.tensorrt_plan import PlanNetwork, export_onnx, save_plan
+    from models.building.tensorrt_plan import PlanNetwork, export_onnx, save_plan
 
     onnx = module.with_suffix(".onnx")
     if not onnx.exists():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from models.build.errors import BuildError
+from models.building.errors import BuildError
 
 __all__ = ["save_foreground_module"]
 

@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.build.wheels import file_sha256
+from models.building.wheels import file_sha256
 from models.manifest import BuildRecord, ModelError, Target, load_build_record
 from models.manifest.record import BUILD_RECORD_FILE, BuiltFile
 

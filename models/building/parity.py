@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.build.errors import ParityError
-from models.build.heads import HeadVolume
+from models.building.errors import ParityError
+from models.building.heads import HeadVolume
 from models.evaluate import dice, differing_voxels
 from models.manifest import Manifest, Precision
 from models.manifest.record import Parity

@@ -16,21 +16,21 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from models.build.errors import BuildError
-from models.build.repository import (
+from models.building.errors import BuildError
+from models.building.repository import (
     current_record,
     list_built_files,
     publish,
     repository_folder,
     staging,
 )
-from models.build.triton_config import MODEL_PY, pipeline_config
+from models.building.triton_config import MODEL_PY, pipeline_config
 from models.manifest import BuildRecord, Manifest, Precision, Target, load_manifest
 from models.manifest.loading import MANIFEST_FILE
 from models.manifest.record import BUILD_RECORD_FILE
 
 if TYPE_CHECKING:
-    from models.build.targets import Built
+    from models.building.targets import Built
 
 __all__ = ["Report", "build_model"]
 
@@ -81,7 +81,7 @@ def build_model(
         if current is not None:
             report("cached", f"{manifest.name} was built by another process meanwhile")
             return current
-        from models.build.targets import build_networks
+        from models.building.targets import build_networks
 
         cache = cache or output_root.parent / "cache"
         built = build_networks(manifest, target, wanted, cache, work / "networks", report)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.build.errors import BuildError, TargetMissingError
+from models.building.errors import BuildError, TargetMissingError
 
 __all__ = ["PlanNetwork", "export_onnx", "require_tensorrt", "save_plan"]
 

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.build.errors import FetchError
-from models.build.wheels import extract, fetch_wheel
+from models.building.errors import FetchError
+from models.building.wheels import extract, fetch_wheel
 from models.manifest import Manifest
 from models.manifest.networks import Source, SourceFile
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import openvino as ov
 import torch
 
-from models.build.errors import BuildError
+from models.building.errors import BuildError
 
 __all__ = ["save_openvino_ir"]
 

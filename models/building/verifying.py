@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.build.errors import BuildError
-from models.build.repository import altered_files, repository_folder
+from models.building.errors import BuildError
+from models.building.repository import altered_files, repository_folder
 from models.manifest import BuildRecord, Target, load_build_record, load_catalogue
 from models.manifest.record import BUILD_RECORD_FILE
 

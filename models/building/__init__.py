@@ -6,12 +6,12 @@ trained networks on a whole head before anything is published. A build appears c
 at all, with a record of what it was made from; a second build does nothing.
 """
 
-from models.build.building import Report, build_model
-from models.build.errors import BuildError, FetchError, ParityError, TargetMissingError
-from models.build.heads import fetch_demo_head
-from models.build.repository import repository_folder
-from models.build.triton_server import TritonDoor, tritonserver_command
-from models.build.verifying import ListedModel, Verification, list_models, verify_model
+from models.building.building import Report, build_model
+from models.building.errors import BuildError, FetchError, ParityError, TargetMissingError
+from models.building.heads import fetch_demo_head
+from models.building.repository import repository_folder
+from models.building.triton_server import TritonDoor, tritonserver_command
+from models.building.verifying import ListedModel, Verification, list_models, verify_model
 
 __all__ = [
     "BuildError",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from models.build.errors import FetchError, TargetMissingError
+from models.building.errors import FetchError, TargetMissingError
 from models.manifest import CONTROL_HEADER
 
 __all__ = ["TritonDoor", "python_library_folder", "tritonserver_command"]

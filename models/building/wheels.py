@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from models.build.errors import FetchError
+from models.building.errors import FetchError
 from models.manifest.networks import Source, SourceFile
 
 __all__ = ["extract", "fetch_wheel", "file_sha256"]
