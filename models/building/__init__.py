@@ -3,19 +3,30 @@
 Weights come from a package index with pinned hashes, become OpenVINO IR (target `cpu`),
 TorchScript for a GPU (`torch`) or TensorRT plans (`tensorrt`), and are compared with the
 trained networks on a whole head before anything is published. A build appears complete or not
-at all, with a record of what it was made from; a second build does nothing.
+at all, under its digest and beside others, with a record of what it was made from; a second build
+does nothing but say that it is to be served.
 """
 
 from models.building.building import Report, build_model
 from models.building.errors import BuildError, FetchError, ParityError, TargetMissingError
 from models.building.heads import fetch_demo_head
-from models.building.repository import repository_folder
+from models.building.pruning import prune_builds
 from models.building.triton_server import TritonDoor, tritonserver_command
-from models.building.verifying import ListedModel, Verification, list_models, verify_model
+from models.building.verifying import (
+    ListedBuild,
+    ListedModel,
+    Verification,
+    find_builds,
+    list_builds,
+    list_models,
+    verify_build,
+)
+from models.manifest import repository_folder
 
 __all__ = [
     "BuildError",
     "FetchError",
+    "ListedBuild",
     "ListedModel",
     "ParityError",
     "Report",
@@ -24,8 +35,11 @@ __all__ = [
     "Verification",
     "build_model",
     "fetch_demo_head",
+    "find_builds",
+    "list_builds",
     "list_models",
+    "prune_builds",
     "repository_folder",
     "tritonserver_command",
-    "verify_model",
+    "verify_build",
 ]

@@ -18,14 +18,24 @@ from typing import TYPE_CHECKING, Final
 
 from models.building.errors import BuildError
 from models.building.repository import (
+    clear_old_layout,
     current_record,
     list_built_files,
     publish,
-    repository_folder,
+    say_served,
     staging,
 )
 from models.building.triton_config import MODEL_PY, pipeline_config
-from models.manifest import BuildRecord, Manifest, Precision, Target, load_manifest
+from models.manifest import (
+    BuildRecord,
+    Manifest,
+    Precision,
+    Target,
+    build_folder,
+    load_manifest,
+    repository_folder,
+    triton_model_name,
+)
 from models.manifest.loading import MANIFEST_FILE
 from models.manifest.record import BUILD_RECORD_FILE
 
@@ -38,7 +48,7 @@ __all__ = ["Report", "build_model"]
 Report = Callable[[str, str], None]
 
 # Raised when the same manifest would be built into other files.
-_BUILD_VERSION: Final = "axial-build/1"
+_BUILD_VERSION: Final = "axial-build/2"
 _TOOLS: Final = {
     Target.CPU: ("openvino", "torch", "numpy"),
     Target.TORCH: ("torch", "numpy"),
@@ -57,39 +67,88 @@ def build_model(
     *,
     precision: Precision | str | None = None,
     cache: Path | None = None,
+    serve: bool = True,
     report: Report = _silent,
 ) -> BuildRecord:
     """Build one model of the catalogue for one target; returns at once when it is built already.
 
     `precision` None takes the first of the manifest's that the device confirms; another must be
     among the manifest's. `cache` (default: `cache` beside `output_root`) keeps wheels and their
-    files. The Triton repository is `<output_root>/<target>/repository`. Raises BuildError: the
-    device lacks the target, a file is not the one pinned, or parity is outside its bounds.
+    files. The build lies beside others of the model in `<output_root>/<target>/repository`; with
+    `serve` it is the one to be served from now on (`models.manifest.served`). Raises BuildError:
+    the device lacks the target, a file is not the one pinned, or parity is outside its bounds.
     """
     target = Target(target)
     manifest = load_manifest(manifest_folder)
     wanted = _wanted(manifest, target, precision)
-    key = _build_key(manifest, target, wanted)
-    repository = repository_folder(output_root, target)
-    current = current_record(repository / manifest.name, key)
-    if current is not None:
-        report("cached", f"{manifest.name} {current.precision.value} {current.digest[:12]}")
-        return current
+    record = _current(manifest, target, wanted, output_root)
+    if record is None:
+        record = _made(manifest_folder, manifest, target, wanted, output_root, cache, report)
+    else:
+        report("cached", _named(record))
+    if serve and say_served(output_root, record):
+        report("serves", _named(record))
+    return record
+
+
+def _made(
+    manifest_folder: Path,
+    manifest: Manifest,
+    target: Target,
+    wanted: tuple[Precision, ...],
+    output_root: Path,
+    cache: Path | None,
+    report: Report,
+) -> BuildRecord:
     started = time.monotonic()
+    repository = repository_folder(output_root, target)
     with staging(output_root, target) as work:
-        current = current_record(repository / manifest.name, key)
-        if current is not None:
-            report("cached", f"{manifest.name} was built by another process meanwhile")
-            return current
+        record = _current(manifest, target, wanted, output_root)
+        if record is not None:
+            report("cached", f"{_named(record)} was built by another process meanwhile")
+            return record
         from models.building.targets import build_networks
 
         cache = cache or output_root.parent / "cache"
         built = build_networks(manifest, target, wanted, cache, work / "networks", report)
         staged = work / "models"
-        record = _stage(manifest_folder, manifest, target, built, staged, key, started)
-        publish(staged, repository)
-    report("built", f"{manifest.name} {record.precision.value} {record.digest[:12]}")
+        record = _stage(manifest_folder, manifest, built, staged, started)
+        if not publish(staged, repository):
+            report(
+                "exchanged",
+                "this file system cannot exchange folders: an earlier build of the same digest "
+                "was missing for a moment",
+            )
+        for name in clear_old_layout(manifest, repository, work):
+            report("cleared", f"{name}, a build as earlier versions kept them")
+    report("built", _named(record))
     return record
+
+
+def _named(record: BuildRecord) -> str:
+    return f"{record.model} {record.precision.value} {record.digest[:12]}"
+
+
+def _current(
+    manifest: Manifest, target: Target, wanted: tuple[Precision, ...], output_root: Path
+) -> BuildRecord | None:
+    """Return the build that would be made, when it is there; without loading anything heavy.
+
+    The most wanted precision decides, and the next where an earlier build of the same tools found
+    that this device does not compute in it.
+    """
+    found: dict[Precision, BuildRecord] = {}
+    for one in wanted:
+        folder = build_folder(output_root, target, manifest.name, manifest.digest_for(one, target))
+        record = current_record(folder, _build_key(manifest, target, one))
+        if record is not None:
+            found[one] = record
+    for one in wanted:
+        if one in found:
+            return found[one]
+        if not any(one in record.unconfirmed for record in found.values()):
+            return None
+    return None
 
 
 def _wanted(
@@ -110,13 +169,15 @@ def _wanted(
     return (chosen,)
 
 
-def _build_key(manifest: Manifest, target: Target, wanted: tuple[Precision, ...]) -> str:
+def _build_key(manifest: Manifest, target: Target, precision: Precision) -> str:
     """Return a hash over everything that a build depends on, without loading any of it."""
     parity = manifest.acceptance.parity.model_dump(mode="json")
+    digest = manifest.digest_for(precision, target)
     parts = {
         "build": _BUILD_VERSION,
         "model_py": MODEL_PY,
-        "digests": [manifest.digest_for(one, target) for one in wanted],
+        "config": pipeline_config(manifest, digest, precision.value, target),
+        "digest": digest,
         "parity": parity,
         "tools": _versions(target),
         "processor": _processor() if target is Target.CPU else "",
@@ -144,33 +205,29 @@ def _processor() -> str:
 
 
 def _stage(
-    manifest_folder: Path,
-    manifest: Manifest,
-    target: Target,
-    built: Built,
-    staged: Path,
-    key: str,
-    started: float,
+    manifest_folder: Path, manifest: Manifest, built: Built, staged: Path, started: float
 ) -> BuildRecord:
     """Write the Triton models of a build and its record into an empty folder."""
-    folder = staged / manifest.name
+    target = built.target
+    digest = manifest.digest_for(built.precision, target)
+    folder = staged / triton_model_name(manifest.name, digest)
     inner = folder / "1"
     inner.mkdir(parents=True)
-    digest = manifest.digest_for(built.precision, target)
     config = pipeline_config(manifest, digest, built.precision.value, target)
     (folder / "config.pbtxt").write_text(config)
     (inner / "model.py").write_text(MODEL_PY)
     shutil.copyfile(manifest_folder / MANIFEST_FILE, inner / "manifest.yaml")
     built.known_answer.save(inner / "known-answer.npz")
-    built.place(manifest, staged)
+    built.place(manifest, digest, staged)
     record = BuildRecord(
         model=manifest.name,
         version=manifest.version,
         digest=digest,
         target=target,
         precision=built.precision,
-        build_key=key,
+        build_key=_build_key(manifest, target, built.precision),
         parity=built.parity,
+        unconfirmed=built.unconfirmed,
         versions=_versions(target),
         built_at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - started, 3),

@@ -16,6 +16,7 @@ from models.manifest.record import Parity
 from models.runtime.known_answer import KnownAnswer
 from models.runtime.networks import Network
 from models.runtime.pipeline import Pipeline
+from models.runtime.source_volume import SourceVolume
 
 __all__ = ["ParityReference", "compare", "known_answer_of", "require_accepted", "segment_head"]
 
@@ -36,8 +37,8 @@ def segment_head(
     manifest: Manifest, networks: Mapping[str, Network], head: HeadVolume
 ) -> NDArray[np.uint8]:
     """Run the whole pipeline on a head; ParityError when it refuses or finds nothing."""
-    role = manifest.acceptance.parity.case.role
-    result = Pipeline(manifest, networks).run({role: head.pixels}, {role: head.affine_lps})
+    volume = SourceVolume(head.pixels, head.affine_lps)
+    result = Pipeline(manifest, networks).run({manifest.grid_role: volume})
     if result.labels is None or not result.labels.any():
         raise ParityError(
             f"{manifest.name}: the networks find nothing in the head of acceptance.parity.case "
@@ -81,11 +82,10 @@ def known_answer_of(
     manifest: Manifest, networks: Mapping[str, Network], head: HeadVolume
 ) -> KnownAnswer:
     """Shrink a head and record what the built networks make of it."""
-    role = manifest.acceptance.parity.case.role
     small = head.pixels[::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP]
     low, high = float(small.min()), float(small.max())
     image = np.round((small - low) * (255.0 / (high - low))).astype(np.uint8)
     affine = head.affine_lps.copy()
     affine[:3, :3] *= _KNOWN_ANSWER_STEP
     labels = segment_head(manifest, networks, HeadVolume(image.astype(np.float32), affine))
-    return KnownAnswer(role, image, affine, labels)
+    return KnownAnswer(manifest.grid_role, image, affine, labels)

@@ -19,10 +19,9 @@ from models.building.parity import (
 )
 from models.building.triton_config import plan_config
 from models.building.wheels import extract, fetch_wheel, file_sha256
-from models.manifest import Manifest, Precision, Target
+from models.manifest import Manifest, Precision, Target, plan_model_name, triton_model_name
 from models.manifest.networks import BoxStage, SegmentStage
 from models.manifest.record import Parity
-from models.runtime.bls_network import plan_model_name
 from models.runtime.errors import NetworkUnavailableError
 from models.runtime.known_answer import KnownAnswer
 from models.runtime.networks import Network
@@ -38,25 +37,30 @@ _BUILD_THREADS = 2
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A target's networks: the chosen precision, all comparisons, and the files by network."""
+    """A target's networks: the chosen precision, all comparisons, and the files by network.
+
+    `unconfirmed`: what was wanted more, and the device does not compute in.
+    """
 
     target: Target
     precision: Precision
+    unconfirmed: tuple[Precision, ...]
     parity: tuple[Parity, ...]
     known_answer: KnownAnswer
     files: Mapping[str, tuple[Path, ...]]
 
-    def place(self, manifest: Manifest, staged: Path) -> None:
+    def place(self, manifest: Manifest, digest: str, staged: Path) -> None:
         """Move the files to where the target's Triton models have them."""
         for network, files in self.files.items():
             if self.target is Target.TENSORRT:
-                folder = staged / plan_model_name(manifest.name, network)
+                folder = staged / plan_model_name(manifest.name, digest, network)
                 (folder / "1").mkdir(parents=True)
-                (folder / "config.pbtxt").write_text(plan_config(manifest, network))
+                (folder / "config.pbtxt").write_text(plan_config(manifest, digest, network))
                 shutil.move(files[0], folder / "1" / "model.plan")
                 continue
             for file in files:
-                shutil.move(file, staged / manifest.name / "1" / file.name)
+                name = triton_model_name(manifest.name, digest)
+                shutil.move(file, staged / name / "1" / file.name)
 
 
 def build_networks(
@@ -79,6 +83,7 @@ def build_networks(
     head = read_head(nifti)
     reference = _reference(manifest, head, file_sha256(nifti), work, report)
     files: dict[Precision, dict[str, tuple[Path, ...]]] = {}
+    unconfirmed: list[Precision] = []
     parity: list[Parity] = []
     known: KnownAnswer | None = None
     for precision in wanted:
@@ -86,6 +91,8 @@ def build_networks(
             networks, files[precision] = _converted(manifest, target, precision, work, report)
         except NetworkUnavailableError as error:
             report("skip", str(error))
+            if not parity:
+                unconfirmed.append(precision)
             continue
         labels = segment_head(manifest, networks, head)
         parity.append(compare(manifest, precision, labels, reference))
@@ -100,7 +107,14 @@ def build_networks(
         )
     chosen = parity[0]
     require_accepted(manifest, chosen)
-    return Built(target, chosen.precision, tuple(parity), known, files[chosen.precision])
+    return Built(
+        target,
+        chosen.precision,
+        tuple(unconfirmed),
+        tuple(parity),
+        known,
+        files[chosen.precision],
+    )
 
 
 def _require(target: Target) -> None:

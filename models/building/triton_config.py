@@ -9,11 +9,13 @@ from models.manifest import (
     ANSWER_TENSOR,
     LABELS_TENSOR,
     REQUEST_TENSOR,
+    TRITON_DATATYPES,
     Manifest,
     Target,
+    plan_model_name,
+    triton_model_name,
     volume_tensor_name,
 )
-from models.runtime.bls_network import plan_model_name
 
 __all__ = ["MODEL_PY", "pipeline_config", "plan_config"]
 
@@ -28,13 +30,20 @@ __all__ = ["TritonPythonModel"]
 def pipeline_config(manifest: Manifest, digest: str, precision: str, target: Target) -> str:
     """Return `config.pbtxt` of a model's pipeline (Python backend).
 
-    On a GPU node the torch target holds its networks itself (KIND_GPU); for tensorrt the
-    pipeline stays on the CPU and calls the plans, which are models of their own.
+    A role's volume comes in one of three inputs, as its voxels are stored. On a GPU node the torch
+    target holds its networks itself (KIND_GPU); for tensorrt the pipeline stays on the CPU and
+    calls the plans, which are models of their own.
     """
-    inputs = [(REQUEST_TENSOR, "TYPE_UINT8", [-1])] + [
-        (volume_tensor_name(role), "TYPE_FP32", [-1, -1, -1]) for role in manifest.roles
+    inputs = [_tensor("input", REQUEST_TENSOR, "UINT8", [-1])]
+    inputs += [
+        _tensor("input", volume_tensor_name(role, dtype), datatype, [-1, -1, -1], optional=True)
+        for role in manifest.roles
+        for dtype, datatype in TRITON_DATATYPES.items()
     ]
-    outputs = [(LABELS_TENSOR, "TYPE_UINT8", [-1, -1, -1]), (ANSWER_TENSOR, "TYPE_UINT8", [-1])]
+    outputs = [
+        _tensor("output", LABELS_TENSOR, "UINT8", [-1, -1, -1]),
+        _tensor("output", ANSWER_TENSOR, "UINT8", [-1]),
+    ]
     kind = "KIND_GPU" if target is Target.TORCH else "KIND_CPU"
     parameters = {
         # Volumes are gathered by the CPU for every target.
@@ -44,36 +53,33 @@ def pipeline_config(manifest: Manifest, digest: str, precision: str, target: Tar
         "axial.target": target.value,
         "axial.precision": precision,
     }
-    return _config(manifest.name, 'backend: "python"', inputs, outputs, kind, parameters)
+    name = triton_model_name(manifest.name, digest)
+    return _config(name, 'backend: "python"', [*inputs, *outputs], kind, parameters)
 
 
-def plan_config(manifest: Manifest, network: str) -> str:
+def plan_config(manifest: Manifest, digest: str, network: str) -> str:
     """Return `config.pbtxt` of one network's TensorRT plan."""
     shape = [1, 1, *manifest.networks[network].shape]
     return _config(
-        plan_model_name(manifest.name, network),
+        plan_model_name(manifest.name, digest, network),
         'platform: "tensorrt_plan"',
-        [("image", "TYPE_FP32", shape)],
-        [("foreground", "TYPE_UINT8", shape)],
+        [
+            _tensor("input", "image", "FP32", shape),
+            _tensor("output", "foreground", "UINT8", shape),
+        ],
         "KIND_GPU",
         {},
     )
 
 
-Tensor = tuple[str, str, Sequence[int]]
-
-
 def _config(
     name: str,
     runner: str,
-    inputs: Sequence[Tensor],
-    outputs: Sequence[Tensor],
+    tensors: Sequence[str],
     kind: str,
     parameters: Mapping[str, str],
 ) -> str:
-    lines = [f'name: "{name}"', runner, "max_batch_size: 0"]
-    lines += [_tensor("input", tensor) for tensor in inputs]
-    lines += [_tensor("output", tensor) for tensor in outputs]
+    lines = [f'name: "{name}"', runner, "max_batch_size: 0", *tensors]
     lines.append(f"instance_group [ {{ kind: {kind} count: 1 }} ]")
     lines += [
         f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}'
@@ -82,6 +88,8 @@ def _config(
     return "\n".join(lines) + "\n"
 
 
-def _tensor(side: str, tensor: Tensor) -> str:
-    name, data_type, dims = tensor
-    return f'{side} [ {{ name: "{name}" data_type: {data_type} dims: {list(dims)} }} ]'
+def _tensor(
+    side: str, name: str, datatype: str, dims: Sequence[int], *, optional: bool = False
+) -> str:
+    maybe = " optional: true" if optional else ""
+    return f'{side} [ {{ name: "{name}" data_type: TYPE_{datatype} dims: {list(dims)}{maybe} }} ]'

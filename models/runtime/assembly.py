@@ -8,8 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import BuildRecord, Manifest, Target, load_build_record, load_manifest
-from models.runtime.bls_network import BlsNetwork, plan_model_name
+from models.manifest import (
+    BuildRecord,
+    Manifest,
+    Target,
+    load_build_record,
+    load_manifest,
+    plan_model_name,
+)
+from models.runtime.bls_network import BlsNetwork
 from models.runtime.errors import NetworkUnavailableError
 from models.runtime.networks import Network
 from models.runtime.pipeline import Pipeline
@@ -22,7 +29,7 @@ BlsCall = Callable[[str, NDArray[np.float32]], NDArray[np.uint8]]
 def assemble(
     model_folder: Path, threads: int, bls_call: BlsCall | None = None
 ) -> tuple[Pipeline, BuildRecord]:
-    """Load the pipeline of a Triton model's folder (`<name>/`, with `1/` below it).
+    """Load the pipeline of a Triton model's folder (with `1/` below it).
 
     Raises NetworkUnavailableError when the folder was built by another version of the code than
     runs here: its digest would then promise results that this process does not give.
@@ -65,4 +72,5 @@ def _network(
         raise NetworkUnavailableError(
             f"Network {name} is a TensorRT plan, which only Triton can run. Load it there."
         )
-    return BlsNetwork(name, plan_model_name(manifest.name, name), shape, precision, bls_call)
+    plan = plan_model_name(manifest.name, record.digest, name)
+    return BlsNetwork(name, plan, shape, precision, bls_call)

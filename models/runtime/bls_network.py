@@ -8,12 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BlsNetwork", "plan_model_name"]
-
-
-def plan_model_name(model: str, network: str) -> str:
-    """Return the name of the Triton model that holds one network's plan."""
-    return f"{model}--{network}"
+__all__ = ["BlsNetwork"]
 
 
 class BlsNetwork:

@@ -22,6 +22,7 @@ from models.runtime.networks import Network
 from models.runtime.orientation import Orientation
 from models.runtime.record import PipelineRefusal, Stopwatch
 from models.runtime.resample import Axes, gather, nearest_exact_indices, repeat_into
+from models.runtime.source_volume import SourceVolume
 
 __all__ = ["Box", "Segmented", "box_around", "segment_coarse_to_fine"]
 
@@ -44,7 +45,7 @@ class Segmented:
 
 
 def segment_coarse_to_fine(
-    source: F32,
+    source: SourceVolume,
     orientation: Orientation,
     scheme: CoarseToFine,
     intensity: Intensity,
@@ -52,7 +53,7 @@ def segment_coarse_to_fine(
     crew: Crew,
     watch: Stopwatch,
 ) -> Segmented | PipelineRefusal | None:
-    """Segment float32 [k, j, i].
+    """Segment one volume.
 
     None when a network sees nothing; a refusal when the image has no contrast to scale.
     """
@@ -117,7 +118,7 @@ def box_around(seen: U8, shape: Shape, stage: BoxStage) -> Box | None:
 
 
 def _coarse_input(
-    source: F32,
+    source: SourceVolume,
     orientation: Orientation,
     shape: Shape,
     network: Network,
@@ -135,7 +136,7 @@ def _coarse_input(
 
 
 def _fine_input(
-    source: F32,
+    source: SourceVolume,
     orientation: Orientation,
     box: Box,
     network: Network,

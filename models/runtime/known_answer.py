@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.runtime.errors import PipelineError
 from models.runtime.pipeline import Pipeline
+from models.runtime.source_volume import SourceVolume
 
 __all__ = ["KNOWN_ANSWER_FILE", "KnownAnswer", "check_known_answer"]
 
@@ -63,8 +64,8 @@ def check_known_answer(pipeline: Pipeline, known: KnownAnswer) -> float:
 
     Raises PipelineError when they do not agree.
     """
-    image = known.image.astype(np.float32)
-    result = pipeline.run({known.role: image}, {known.role: known.affine_lps})
+    image = SourceVolume(known.image.astype(np.float32), known.affine_lps)
+    result = pipeline.run({known.role: image})
     labels = np.zeros_like(known.labels) if result.labels is None else result.labels
     shared = int(np.count_nonzero((labels == known.labels) & (labels != 0)))
     total = int(np.count_nonzero(labels)) + int(np.count_nonzero(known.labels))

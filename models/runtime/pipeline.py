@@ -17,10 +17,10 @@ from models.runtime.errors import RequestError
 from models.runtime.networks import Network
 from models.runtime.orientation import closest_canonical
 from models.runtime.record import PipelineRefusal, PipelineResult, Stopwatch
+from models.runtime.source_volume import SourceVolume
 
 __all__ = ["Pipeline"]
 
-F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
 
@@ -43,18 +43,15 @@ class Pipeline:
         self.networks: Final = dict(networks)
         self._crew: Final = Crew(threads)
 
-    def run(
-        self, volumes: Mapping[str, F32], affines_lps: Mapping[str, NDArray[np.float64]]
-    ) -> PipelineResult:
-        """Segment one selection.
+    def run(self, volumes: Mapping[str, SourceVolume]) -> PipelineResult:
+        """Segment one selection, given by role.
 
-        `volumes`: per role float32 [k, j, i]; `affines_lps`: per role float64 [4, 4], (i, j, k,
-        1) to LPS millimetres. The labels lie on the grid of the pipeline's role. Volumes are
-        only read. Raises RequestError for volumes or affines that cannot be used.
+        The labels lie on the grid of the manifest's `grid_role`. Volumes are only read. Raises
+        RequestError when that role is not given, or has an affine that cannot be used.
         """
-        source, affine = self._input(volumes, affines_lps)
+        source = self._grid_volume(volumes)
         watch = Stopwatch()
-        orientation = closest_canonical(affine)
+        orientation = closest_canonical(source.affine_lps)
         found = segment_coarse_to_fine(
             source,
             orientation,
@@ -78,20 +75,12 @@ class Pipeline:
         for network in self.networks.values():
             network.release()
 
-    def _input(
-        self, volumes: Mapping[str, F32], affines_lps: Mapping[str, NDArray[np.float64]]
-    ) -> tuple[F32, NDArray[np.float64]]:
-        role = self.manifest.networks[self.manifest.pipeline.fine.network].inputs[0]
-        if role not in volumes or role not in affines_lps:
+    def _grid_volume(self, volumes: Mapping[str, SourceVolume]) -> SourceVolume:
+        role = self.manifest.grid_role
+        if role not in volumes:
             given = ", ".join(sorted(volumes)) or "none"
             raise RequestError(f"The role {role} is wanted; given are: {given}.")
-        source = volumes[role]
-        if source.ndim != 3 or 0 in source.shape or source.dtype != np.float32:
-            raise RequestError(
-                f"Role {role} must be float32 [k, j, i] without an empty side, not "
-                f"{source.dtype} {list(source.shape)}."
-            )
-        return source, affines_lps[role]
+        return volumes[role]
 
     def _postprocess(self, found: Segmented, labels: U8) -> dict[int, int]:
         """Clean the mask in place and write it into `labels`' canonical view.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.runtime.crew import Crew
 from models.runtime.orientation import Orientation
+from models.runtime.source_volume import SourceVolume
 
 __all__ = ["Axes", "gather", "nearest_exact_indices", "repeat_into"]
 
@@ -29,14 +30,15 @@ def nearest_exact_indices(size_in: int, size_out: int) -> Indices:
     return np.minimum(np.floor(places).astype(np.intp), size_in - 1)
 
 
-def gather(source: F32, orientation: Orientation, axes: Axes, crew: Crew) -> F32:
-    """Pick canonical places out of a source float32 [k, j, i]; returns [x, y, z], contiguous.
+def gather(source: SourceVolume, orientation: Orientation, axes: Axes, crew: Crew) -> F32:
+    """Pick canonical places out of a source; returns their values [x, y, z], contiguous.
 
-    `axes` holds indices per canonical axis. One pass over what is picked, plane by plane.
+    `axes` holds indices per canonical axis. One pass over what is picked, plane by plane: only
+    voxels that are picked become values.
     """
     walk = _plane_walk(orientation)
-    by_plane = orientation.to_canonical(source).transpose(walk)
-    picked = np.empty([len(index) for index in axes], source.dtype)
+    by_plane = orientation.to_canonical(source.voxels).transpose(walk)
+    picked = np.empty([len(index) for index in axes], np.float32)
     into = picked.transpose(walk)
     across, rows, columns = (axes[axis] for axis in walk)
     rows_of = rows if _as_slice(rows) is None else _as_slice(rows)
@@ -49,7 +51,7 @@ def gather(source: F32, orientation: Orientation, axes: Axes, crew: Crew) -> F32
             # `take` would first copy a plane that does not lie together.
             plane = by_plane[across[place]][rows_of][:, columns_of]
             # Where nothing was picked out, a view of the source is turned from within the cache.
-            into[place] = plane.copy() if viewed else plane
+            source.write_values(plane.copy() if viewed else plane, into[place])
 
     crew.share(len(across), work)
     return picked

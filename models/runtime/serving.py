@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 from axial.v1 import inference_pb2 as pb
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from models.manifest import Manifest
+from models.manifest import LABELS_TENSOR, TRITON_DATATYPES, Manifest, volume_tensor_name
 from models.runtime.errors import RequestError
 from models.runtime.pipeline import Pipeline
 from models.runtime.record import PipelineRefusal, PipelineResult
+from models.runtime.source_volume import SourceVolume
 
 __all__ = ["answer_request"]
 
-F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
 
@@ -25,32 +26,34 @@ def answer_request(
     pipeline: Pipeline,
     digest: str,
     request: bytes,
-    volumes: Mapping[str, F32],
+    tensors: Mapping[str, NDArray[Any]],
     busy: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> tuple[U8, pb.InferenceAnswer]:
     """Answer one `InferenceRequest`.
 
-    `volumes`: per role float32 [k, j, i]. `busy` is held while the networks run; a request for
-    another build is declined without it, so that asking whether a model answers costs nothing and
-    keeps no memory from being given back. Returns labels uint8 [k, j, i] on the grid of the
-    first role and the answer; labels are all zero where the answer holds a refusal. Raises
-    RequestError for a request that cannot be understood.
+    `tensors`: what came beside it, by name: of each role's three, the one that the request names.
+    `busy` is held while the networks run; a request for another build is declined without it, so
+    that asking whether a model answers costs nothing, needs no volume, and keeps no memory from
+    being given back. Returns labels uint8 [k, j, i] on the grid of the manifest's `grid_role` (of
+    one voxel where its volume is not there) and the answer; labels are all zero where the answer
+    holds a refusal. Raises RequestError for a request that cannot be understood.
     """
     message = _parsed(request)
     answer = pb.InferenceAnswer(model_digest=digest)
-    shape = volumes[next(iter(pipeline.manifest.roles))].shape
     if message.model_digest != digest:
         refusal = PipelineRefusal(
             "model_digest_mismatch", {"wanted": message.model_digest, "served": digest}
         )
         _set_refusal(answer, refusal)
-        return np.zeros(shape, np.uint8), answer
-    affines = {volume.role: _affine(volume) for volume in message.roles}
+        return np.zeros(_grid_shape(pipeline.manifest, tensors), np.uint8), answer
+    _require_grid_role(pipeline.manifest, message.grid_role)
+    volumes = _volumes(pipeline.manifest, message.roles, tensors)
     with busy():
-        result = pipeline.run(volumes, affines)
+        result = pipeline.run(volumes)
     _fill(answer, result, pipeline.manifest)
-    labels = np.zeros(shape, np.uint8) if result.labels is None else result.labels
-    return labels, answer
+    if result.labels is not None:
+        return result.labels, answer
+    return np.zeros(volumes[pipeline.manifest.grid_role].shape, np.uint8), answer
 
 
 def _parsed(request: bytes) -> pb.InferenceRequest:
@@ -63,11 +66,59 @@ def _parsed(request: bytes) -> pb.InferenceRequest:
         ) from error
 
 
+def _grid_shape(manifest: Manifest, tensors: Mapping[str, NDArray[Any]]) -> tuple[int, ...]:
+    names = (volume_tensor_name(manifest.grid_role, dtype) for dtype in TRITON_DATATYPES)
+    return next((tensors[name].shape for name in names if name in tensors), (1, 1, 1))
+
+
+def _require_grid_role(manifest: Manifest, asked: str) -> None:
+    if asked == manifest.grid_role:
+        return
+    known = f"{manifest.name} answers on the grid of {manifest.grid_role}"
+    if asked in manifest.roles:
+        raise RequestError(f"grid_role is {asked}, but {known}. Ask for that, and resample.")
+    raise RequestError(
+        f"grid_role is {asked!r}, which is none of the roles {', '.join(manifest.roles)}; {known}."
+    )
+
+
+def _volumes(
+    manifest: Manifest, described: Iterable[pb.RoleVolume], tensors: Mapping[str, NDArray[Any]]
+) -> dict[str, SourceVolume]:
+    """Join what the request says of each role with the tensor that it names."""
+    volumes: dict[str, SourceVolume] = {}
+    for volume in described:
+        if volume.role not in manifest.roles or volume.role in volumes:
+            how = "stands twice" if volume.role in volumes else "is none of the model's"
+            raise RequestError(f"The role {volume.role!r} {how}. Send {', '.join(manifest.roles)}.")
+        try:
+            volumes[volume.role] = SourceVolume(
+                _voxels(volume, tensors), _affine(volume), volume.slope, volume.intercept
+            )
+        except RequestError as error:
+            raise RequestError(f"Role {volume.role}: {error}") from error
+    missing = [role for role in manifest.roles if role not in volumes]
+    if missing:
+        raise RequestError(f"The roles {', '.join(missing)} are missing. Send them.")
+    return volumes
+
+
+def _voxels(volume: pb.RoleVolume, tensors: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    known = {volume_tensor_name(volume.role, dtype): dtype for dtype in TRITON_DATATYPES}
+    if known.get(volume.tensor) != volume.dtype:
+        raise RequestError(
+            f"the tensor {volume.tensor!r} of {volume.dtype!r} voxels is none of "
+            f"{', '.join(known)}."
+        )
+    if volume.tensor not in tensors:
+        raise RequestError(f"the tensor {volume.tensor} is missing. Send it with the request.")
+    return tensors[volume.tensor]
+
+
 def _affine(volume: pb.RoleVolume) -> NDArray[np.float64]:
     if len(volume.affine_lps) != 16:
         raise RequestError(
-            f"Role {volume.role}: the affine has {len(volume.affine_lps)} numbers, not 16. "
-            "Send it row by row, 4 x 4."
+            f"the affine has {len(volume.affine_lps)} numbers, not 16. Send it row by row, 4 x 4."
         )
     return np.array(volume.affine_lps, np.float64).reshape(4, 4)
 
@@ -85,6 +136,13 @@ def _fill(answer: pb.InferenceAnswer, result: PipelineResult, manifest: Manifest
     if result.refusal is not None:
         _set_refusal(answer, result.refusal)
         return
+    answer.outputs.add(
+        name="labels",
+        kind="layers",
+        tensor=LABELS_TENSOR,
+        dtype="uint8",
+        grid_role=manifest.grid_role,
+    )
     for segment in manifest.segments:
         answer.segments.add(number=segment.number, voxels=result.voxels[segment.number])
 

@@ -20,6 +20,7 @@ from models.manifest import (
     ANSWER_TENSOR,
     LABELS_TENSOR,
     REQUEST_TENSOR,
+    TRITON_DATATYPES,
     ModelError,
     volume_tensor_name,
 )
@@ -53,6 +54,11 @@ class TritonPythonModel:
         name = json.loads(args["model_config"])["name"]
         self._pipeline, record = assemble(folder, threads, _call_plan)
         self._digest = record.digest
+        self._volume_tensors = [
+            volume_tensor_name(role, dtype)
+            for role in self._pipeline.manifest.roles
+            for dtype in TRITON_DATATYPES
+        ]
         self._idle = IdleRelease(self._pipeline.release, _IDLE_RELEASE_S)
         if record.target.value != "tensorrt":
             # A plan model may still be loading; its own first request proves it.
@@ -74,13 +80,13 @@ class TritonPythonModel:
 
     def _respond(self, request: Any) -> Any:
         try:
-            volumes = {
-                role: _input(request, volume_tensor_name(role))
-                for role in self._pipeline.manifest.roles
-            }
-            message = _input(request, REQUEST_TENSOR).tobytes()
+            message = _input(request, REQUEST_TENSOR)
+            if message is None:
+                raise RequestError(f"The input {REQUEST_TENSOR} is missing. Send it.")
+            found = {name: _input(request, name) for name in self._volume_tensors}
+            tensors = {name: array for name, array in found.items() if array is not None}
             labels, answer = answer_request(
-                self._pipeline, self._digest, message, volumes, self._idle.busy
+                self._pipeline, self._digest, message.tobytes(), tensors, self._idle.busy
             )
             encoded = np.frombuffer(bytearray(answer.SerializeToString()), np.uint8)
             return pb_utils.InferenceResponse(
@@ -113,12 +119,10 @@ def _tensor(name: str, array: NDArray[Any]) -> Any:
     return tensor
 
 
-def _input(request: Any, name: str) -> NDArray[Any]:
-    """Return an input in the backend's shared memory, without a copy."""
+def _input(request: Any, name: str) -> NDArray[Any] | None:
+    """Return an input in the backend's shared memory, without a copy; None when there is none."""
     tensor = pb_utils.get_input_tensor_by_name(request, name)
-    if tensor is None:
-        raise RequestError(f"The input {name} is missing. Send it with the request.")
-    return np.from_dlpack(tensor)
+    return None if tensor is None else np.from_dlpack(tensor)
 
 
 def _call_plan(model: str, image: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -28,8 +28,16 @@ from models.building import (
 )
 from models.building.heads import HeadVolume, read_head
 from models.evaluate import dice
-from models.manifest import BuildRecord, Precision, Target
+from models.manifest import (
+    BuildRecord,
+    Precision,
+    Target,
+    build_folder,
+    triton_model_name,
+    volume_tensor_name,
+)
 from models.runtime.assembly import assemble
+from models.runtime.source_volume import SourceVolume
 from tests.builders.triton import running_triton
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -92,15 +100,16 @@ def _masked_in(
     """Run the pipeline of a build in another precision in this process; empty where the
     processor does not have it.
     """
-    root = build_root.with_name(f"{build_root.name}-{precision.value}")
     try:
-        record = build_model(_FOLDER, "cpu", root, precision=precision, cache=cache)
+        record = build_model(
+            _FOLDER, "cpu", build_root, precision=precision, cache=cache, serve=False
+        )
     except TargetMissingError:
         return {}
     threads = len(os.sched_getaffinity(0))
-    folder = repository_folder(root, Target.CPU) / record.model
+    folder = build_folder(build_root, Target.CPU, record.model, record.digest)
     pipeline, _ = assemble(folder, threads)
-    labels = pipeline.run({"image": head.pixels}, {"image": head.affine_lps}).labels
+    labels = pipeline.run({"image": SourceVolume(head.pixels, head.affine_lps)}).labels
     return {} if labels is None else {precision: labels}
 
 
@@ -163,16 +172,26 @@ def _serving(record: BuildRecord, build_root: Path, cache: Path) -> Generator[tu
     """Run a Triton with the built model; gives a client and the server's process id."""
     log = cache / "benchmark-triton.log"
     repository = repository_folder(build_root, Target.CPU)
-    with running_triton(repository, [record.model], log) as running:
+    with running_triton(repository, [_name(record)], log) as running:
         yield running.client, running.process.pid
 
 
 @contextmanager
 def _asking(client: Any, record: BuildRecord, head: HeadVolume) -> Generator[Ask]:
     """Give a call that sends the head through system shared memory and reads the labels."""
+    tensor = volume_tensor_name("image", "float32")
     message = pb.InferenceRequest(
         model_digest=record.digest,
-        roles=[pb.RoleVolume(role="image", affine_lps=head.affine_lps.ravel().tolist())],
+        grid_role="image",
+        roles=[
+            pb.RoleVolume(
+                role="image",
+                affine_lps=head.affine_lps.ravel().tolist(),
+                dtype="float32",
+                slope=1.0,
+                tensor=tensor,
+            )
+        ],
     )
     encoded = np.frombuffer(message.SerializeToString(), np.uint8)
     sizes = {"in": head.pixels.nbytes, "out": head.pixels.size}
@@ -186,12 +205,12 @@ def _asking(client: Any, record: BuildRecord, head: HeadVolume) -> Generator[Ask
         shm.set_shared_memory_region(regions["in"], [head.pixels])
         request = triton.InferInput("REQUEST", list(encoded.shape), "UINT8")
         request.set_data_from_numpy(encoded)
-        volume = triton.InferInput("VOLUME_IMAGE", list(head.pixels.shape), "FP32")
+        volume = triton.InferInput(tensor, list(head.pixels.shape), "FP32")
         volume.set_shared_memory("in", sizes["in"])
         labels = triton.InferRequestedOutput("LABELS")
         labels.set_shared_memory("out", sizes["out"])
         outputs = [labels, triton.InferRequestedOutput("ANSWER")]
-        result = client.infer(record.model, [request, volume], outputs=outputs)
+        result = client.infer(_name(record), [request, volume], outputs=outputs)
         answer = pb.InferenceAnswer.FromString(result.as_numpy("ANSWER").tobytes())
         shape = head.pixels.shape
         return shm.get_contents_as_numpy(regions["out"], np.uint8, shape).copy(), answer
@@ -202,6 +221,10 @@ def _asking(client: Any, record: BuildRecord, head: HeadVolume) -> Generator[Ask
         client.unregister_system_shared_memory()
         for region in regions.values():
             shm.destroy_shared_memory_region(region)
+
+
+def _name(record: BuildRecord) -> str:
+    return triton_model_name(record.model, record.digest)
 
 
 def _children(pid: int) -> list[int]:

@@ -1,28 +1,47 @@
-"""``axial models``: build, list and verify what is served."""
+"""``axial models``: build, list, verify and prune what is served."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from models.building import ListedModel, build_model, list_models, verify_model
-from models.manifest import BuildRecord
+from models.building import (
+    ListedBuild,
+    ListedModel,
+    build_model,
+    find_builds,
+    list_builds,
+    list_models,
+    prune_builds,
+    verify_build,
+)
+from models.manifest import BuildRecord, UnreadableServed, served_builds, triton_model_name
 from services.cli.output import CommandError, console, errors, print_json, reports_errors
 from services.common.settings import Settings, load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Models: build, list, verify.",
+    help="Models: build, list, verify, prune.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Names = Annotated[list[str] | None, typer.Argument(help="Models (default: all).")]
 Target = Annotated[str, typer.Option(help="cpu, torch or tensorrt (default: the served target).")]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOutcome:
+    """A build that is there, and whether this run made it and has it served from now on."""
+
+    record: BuildRecord
+    made: bool
+    newly_served: bool
 
 
 @app.command(epilog="Examples: `axial models build`; `axial models build brain-extraction`")
@@ -33,87 +52,129 @@ def build(
     precision: Annotated[str, typer.Option(help="f32, bf16, f16 (default: the manifest's).")] = "",
     as_json: Json = False,
 ) -> None:
-    """Build models from their weights into Triton's repository; what is built is left alone."""
+    """Build models beside their other builds, and have them served; what is built is left alone."""
     settings = load_settings().settings
-    records: list[BuildRecord] = []
-    for listed in _chosen(settings, names, target):
-        records.append(build_one(settings, listed.name, target, precision or None, quiet=as_json))
+    outcomes = [
+        build_one(settings, listed.name, target, precision or None, quiet=as_json)
+        for listed in _chosen(settings, names, target)
+    ]
     if as_json:
-        print_json([record.model_dump(mode="json", by_alias=True) for record in records])
+        print_json(
+            [
+                _as_json(outcome.record)
+                | {"made": outcome.made, "served": True, "newly_served": outcome.newly_served}
+                for outcome in outcomes
+            ]
+        )
+        return
+    for outcome in outcomes:
+        console.print(_told(outcome), highlight=False, soft_wrap=True)
 
 
 @app.command("list", epilog="Example: `axial models list --json`")
 @reports_errors
 def list_(target: Target = "", as_json: Json = False) -> None:
-    """List the catalogue's models and what is built of them."""
+    """List the catalogue's models, what is built of each, and what is to be served."""
     settings = load_settings().settings
     listed = _listed(settings, target)
+    broken = [
+        one
+        for one in served_builds(settings.triton.repository, target or settings.triton.target)
+        if isinstance(one, UnreadableServed)
+    ]
     if as_json:
-        print_json(
-            [
-                {
-                    "name": item.name,
-                    "version": item.version,
-                    "title": item.title,
-                    "stale": item.stale,
-                    "build": item.record.model_dump(mode="json", by_alias=True)
-                    if item.record
-                    else None,
-                }
-                for item in listed
-            ]
-        )
+        print_json([_listed_as_json(item, broken) for item in listed])
         return
-    table = Table(
-        "model", "version", "title", "target", "precision", "digest", box=None, pad_edge=False
-    )
+    columns = ("model", "version", "target", "precision", "digest", "built", "served")
+    table = Table(*columns, box=None, pad_edge=False)
     for item in listed:
-        record = item.record
-        built = (
-            (record.target, record.precision, record.digest[:12])
-            if record
-            else ("[yellow]not built[/yellow]", "", "")
-        )
-        stale = " [yellow](stale)[/yellow]" if record and item.stale else ""
-        table.add_row(item.name, item.version, item.title, built[0] + stale, *built[1:])
+        if not item.builds:
+            table.add_row(item.name, item.manifest.version, "[yellow]not built[/yellow]")
+        for build in item.builds:
+            table.add_row(item.name, *_row(build))
     console.print(table)
+    for one in broken:
+        errors.print(f"[yellow]{one.file}[/yellow]: {one.problem}", highlight=False)
 
 
-@app.command(epilog="Example: `axial models verify brain-extraction`")
+@app.command(epilog="Examples: `axial models verify`; `axial models verify d1b01a5b6aca`")
 @reports_errors
-def verify(names: Names = None, target: Target = "", as_json: Json = False) -> None:
-    """Hash every built file again and run the networks on their known answer."""
+def verify(
+    builds: Annotated[
+        list[str] | None,
+        typer.Argument(help="Models (what is served of them) or digests (default: all served)."),
+    ] = None,
+    target: Target = "",
+    as_json: Json = False,
+) -> None:
+    """Hash every file of a build again and run the networks on their known answer."""
     settings = load_settings().settings
     rows: list[dict[str, object]] = []
-    for listed in _chosen(settings, names, target):
-        found = verify_model(
-            listed.name, target or settings.triton.target, settings.triton.repository
+    for record in _records(settings, builds, target):
+        found = verify_build(
+            record.model,
+            record.digest,
+            target or settings.triton.target,
+            settings.triton.repository,
         )
         rows.append(
             {
-                "model": listed.name,
+                "model": record.model,
+                "digest": record.digest,
+                "precision": record.precision.value,
                 "files": found.files,
                 "known_answer_dice": found.known_answer_dice,
-                "digest": found.record.digest,
             }
         )
         if not as_json:
             console.print(
-                f"{listed.name}: {found.files} files as built, "
-                f"known answer Dice {found.known_answer_dice}, digest {found.record.digest[:12]}",
+                f"{triton_model_name(record.model, record.digest)} ({record.precision}): "
+                f"{found.files} files as built, known answer Dice {found.known_answer_dice}",
                 highlight=False,
+                soft_wrap=True,
             )
     if as_json:
         print_json(rows)
 
 
+@app.command(epilog="Examples: `axial models prune`; `axial models prune d1b01a5b6aca --all`")
+@reports_errors
+def prune(
+    builds: Annotated[
+        list[str] | None, typer.Argument(help="Digests (default: all but the newest 3 of a model).")
+    ] = None,
+    target: Target = "",
+    younger_too: Annotated[
+        bool, typer.Option("--all", help="Those of the last 7 days too, which a job may want.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove builds that are neither served nor new. What is served is never removed."""
+    settings = load_settings().settings
+    removed = prune_builds(
+        target or settings.triton.target,
+        settings.triton.repository,
+        builds or (),
+        younger_too=younger_too,
+    )
+    if as_json:
+        print_json([_as_json(one.record) for one in removed])
+        return
+    for one in removed:
+        console.print(f"{one.triton_name}: removed", highlight=False, soft_wrap=True)
+    if not removed:
+        console.print("Nothing to remove.")
+
+
 def build_one(
     settings: Settings, name: str, target: str, precision: str | None, *, quiet: bool
-) -> BuildRecord:
+) -> BuildOutcome:
     """Builds one model and says what is done while it is done."""
     begun = time.monotonic()
+    steps: set[str] = set()
 
     def report(step: str, detail: str) -> None:
+        steps.add(step)
         if not quiet:
             errors.print(
                 f"  [dim]{time.monotonic() - begun:6.1f} s[/dim]  {step}: {detail}",
@@ -138,7 +199,62 @@ def build_one(
                 highlight=False,
                 soft_wrap=True,
             )
-    return record
+    return BuildOutcome(record, "built" in steps, "serves" in steps)
+
+
+def _told(outcome: BuildOutcome) -> str:
+    record = outcome.record
+    made = "made now" if outcome.made else f"built {record.built_at}"
+    served = "served from now on" if outcome.newly_served else "served as before"
+    return (
+        f"{triton_model_name(record.model, record.digest)} ({record.precision}): {made}, {served}"
+    )
+
+
+def _row(build: ListedBuild) -> tuple[str, ...]:
+    record = build.record
+    stale = " [yellow](stale)[/yellow]" if build.stale else ""
+    served = "[green]yes[/green]" if build.served else "no"
+    where = (record.target.value + stale, record.precision.value, record.digest[:12])
+    return (record.version, *where, record.built_at, served)
+
+
+def _listed_as_json(item: ListedModel, broken: list[UnreadableServed]) -> dict[str, object]:
+    return {
+        "name": item.name,
+        "version": item.manifest.version,
+        "title": item.manifest.identity.title,
+        "builds": [
+            _as_json(build.record) | {"served": build.served, "stale": build.stale}
+            for build in item.builds
+        ],
+        "problem": next((one.problem for one in broken if one.model == item.name), None),
+    }
+
+
+def _as_json(record: BuildRecord) -> dict[str, object]:
+    return {
+        **record.model_dump(mode="json", by_alias=True),
+        "triton_name": triton_model_name(record.model, record.digest),
+    }
+
+
+def _records(settings: Settings, wanted: list[str] | None, target: str) -> list[BuildRecord]:
+    """The builds that are meant: served ones of models, and any by their digests."""
+    listed = _listed(settings, target)
+    served = {item.name: item.served for item in listed}
+    manifests = [item.manifest for item in listed]
+    builds = list_builds(target or settings.triton.target, settings.triton.repository, manifests)
+    records: list[BuildRecord] = []
+    for one in wanted or list(served):
+        if one not in served:
+            records += [build.record for build in find_builds(builds, one)]
+            continue
+        record = served[one]
+        if record is None:
+            raise CommandError(f"No build of {one} is served. Run: axial models build {one}")
+        records.append(record)
+    return records
 
 
 def _listed(settings: Settings, target: str) -> list[ListedModel]:

@@ -62,7 +62,7 @@ def run_demo(study: Path | None, *, keep: bool, folder: Path = DEFAULT_FOLDER) -
     demo = _prepare(folder, keep=keep)
     for name in _catalogue(demo.settings):
         with _step(f"model {name}") as step:
-            record = build_one(demo.settings, name, "", None, quiet=False)
+            record = build_one(demo.settings, name, "", None, quiet=False).record
             step.say(f"{record.target}, {record.precision}, digest {record.digest[:12]}")
     source = study or demo.folder / "study"
     with _step("study") as step:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.building import TritonDoor, tritonserver_command
-from models.manifest import load_catalogue
+from models.manifest import ServedBuild, load_catalogue, repository_folder, served_builds
 from services.cli.output import CommandError
 from services.common.settings import Destination, Settings
 from services.common.stub_regions import close_to_others, sweep_after_server
@@ -93,18 +93,11 @@ def _python(service: str) -> list[str]:
 
 def _triton(settings: Settings, control_key: str) -> ManagedProcess:
     triton = settings.triton
-    repository = triton.repository / triton.target / "repository"
-    names = [manifest.identity.name for manifest in load_catalogue(settings.catalogue_dir)]
-    missing = [name for name in names if not (repository / name).is_dir()]
-    if missing:
-        raise CommandError(
-            f"Not built for {triton.target}: {', '.join(missing)}. Run: axial models build"
-        )
     grpc_port = int(triton.grpc_address.rpartition(":")[2])
     own = Credentials("triton", settings.certificates_dir / "triton")
     argv, environment = tritonserver_command(
-        repository,
-        names,
+        repository_folder(triton.repository, triton.target),
+        _builds_to_load(settings),
         TritonDoor(own.certificate, own.key, own.authority, control_key),
         http_port=triton.http_port,
         grpc_port=grpc_port,
@@ -123,6 +116,23 @@ def _triton(settings: Settings, control_key: str) -> ManagedProcess:
         tidy=sweep_after_server,
         guard=close_to_others,
     )
+
+
+def _builds_to_load(settings: Settings) -> list[str]:
+    """Names in Triton of the builds that are to be served; every model of the catalogue has one."""
+    triton = settings.triton
+    served = served_builds(triton.repository, triton.target)
+    broken = [one for one in served if not isinstance(one, ServedBuild)]
+    if broken:
+        raise CommandError(f"{broken[0].file}: {broken[0].problem}")
+    builds = {one.model: one.triton_name for one in served if isinstance(one, ServedBuild)}
+    names = [manifest.identity.name for manifest in load_catalogue(settings.catalogue_dir)]
+    missing = [name for name in names if name not in builds]
+    if missing:
+        raise CommandError(
+            f"Not built for {triton.target}: {', '.join(missing)}. Run: axial models build"
+        )
+    return [builds[name] for name in names]
 
 
 def _pacs(destination: Destination, folder: Path) -> ManagedProcess:

@@ -13,10 +13,18 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from axial.v1 import inference_pb2 as pb
+from numpy.typing import NDArray
 
 from models.building import build_model, fetch_demo_head, repository_folder
 from models.building.heads import HeadVolume, read_head
-from models.manifest import BuildRecord, Target
+from models.manifest import (
+    TRITON_DATATYPES,
+    BuildRecord,
+    Target,
+    triton_model_name,
+    volume_tensor_name,
+)
+from models.runtime.source_volume import SourceVolume
 from tests.builders.triton import running_triton
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -34,6 +42,11 @@ class RunningTriton:
     stub_pid: int
     record: BuildRecord
 
+    @property
+    def name(self) -> str:
+        """The model's name in Triton."""
+        return triton_model_name(self.record.model, self.record.digest)
+
     def ask(
         self,
         head: HeadVolume,
@@ -42,20 +55,54 @@ class RunningTriton:
         affine: list[float] | None = None,
     ) -> tuple[np.ndarray, pb.InferenceAnswer]:
         """Send one volume over gRPC; labels uint8 [k, j, i] and the answer."""
-        numbers = head.affine_lps.ravel().tolist() if affine is None else affine
-        message = pb.InferenceRequest(
-            job_uid="2.25.1",
-            model_digest=digest or self.record.digest,
-            roles=[pb.RoleVolume(role="image", affine_lps=numbers)],
-        )
-        encoded = np.frombuffer(message.SerializeToString(), np.uint8)
-        request = triton.InferInput("REQUEST", list(encoded.shape), "UINT8")
-        request.set_data_from_numpy(encoded)
-        volume = triton.InferInput("VOLUME_IMAGE", list(head.pixels.shape), "FP32")
-        volume.set_data_from_numpy(head.pixels)
-        result = self.client.infer(self.record.model, [request, volume], client_timeout=60)
+        volume = SourceVolume(head.pixels, head.affine_lps)
+        message = request_of(volume, digest or self.record.digest)
+        if affine is not None:
+            message.roles[0].affine_lps[:] = affine
+        return self.send(message, volume.voxels)
+
+    def send(
+        self, message: pb.InferenceRequest, voxels: NDArray[Any]
+    ) -> tuple[np.ndarray, pb.InferenceAnswer]:
+        """Send a request beside voxels, as the type they have."""
+        volume = triton.InferInput(*described(voxels))
+        volume.set_data_from_numpy(voxels)
+        result = self.client.infer(self.name, [encoded(message), volume], client_timeout=60)
         answer = pb.InferenceAnswer.FromString(result.as_numpy("ANSWER").tobytes())
         return result.as_numpy("LABELS"), answer
+
+
+def request_of(volume: SourceVolume, digest: str) -> pb.InferenceRequest:
+    """The request for the labels of one volume."""
+    return pb.InferenceRequest(
+        job_uid="2.25.1",
+        model_digest=digest,
+        grid_role="image",
+        roles=[
+            pb.RoleVolume(
+                role="image",
+                affine_lps=volume.affine_lps.ravel().tolist(),
+                dtype=volume.voxels.dtype.name,
+                slope=volume.slope,
+                intercept=volume.intercept,
+                tensor=described(volume.voxels)[0],
+            )
+        ],
+    )
+
+
+def described(voxels: NDArray[Any]) -> tuple[str, list[int], str]:
+    """Name, shape and type of the input that carries voxels."""
+    dtype: Any = voxels.dtype.name
+    return volume_tensor_name("image", dtype), list(voxels.shape), TRITON_DATATYPES[dtype]
+
+
+def encoded(message: pb.InferenceRequest) -> Any:
+    """A request as the input that carries it."""
+    content = np.frombuffer(message.SerializeToString(), np.uint8)
+    tensor = triton.InferInput("REQUEST", list(content.shape), "UINT8")
+    tensor.set_data_from_numpy(content)
+    return tensor
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +132,8 @@ def triton_server(
 ) -> Generator[RunningTriton]:
     log = tmp_path_factory.mktemp("triton") / "triton.log"
     repository = repository_folder(build_root, Target.CPU)
-    with running_triton(repository, [built.model], log) as running:
+    name = triton_model_name(built.model, built.digest)
+    with running_triton(repository, [name], log) as running:
         pid = running.process.pid
         yield RunningTriton(running.client, pid, _child_of(pid), built)
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from models.building import BuildError, build_model, list_models, repository_folder, verify_model
-from models.manifest import BuildRecord, Precision, Target, load_build_record, load_manifest
+from models.building import BuildError, build_model, list_models, verify_build
+from models.manifest import (
+    BuildRecord,
+    Precision,
+    ServedBuild,
+    Target,
+    build_folder,
+    load_build_record,
+    load_manifest,
+    served_builds,
+)
 from tests.integration.models.conftest import CACHE, CATALOGUE, CHECKOUT
 
 FOLDER = CATALOGUE / "brain-extraction"
@@ -29,9 +39,9 @@ def test_a_build_is_accepted_in_every_precision_it_compared(built: BuildRecord) 
 
 def test_a_built_model_is_listed_and_verified(built: BuildRecord, build_root: Path) -> None:
     listed = {one.name: one for one in list_models(CATALOGUE, "cpu", build_root)}
-    assert listed[built.model].record == built
-    assert not listed[built.model].stale
-    verification = verify_model(built.model, "cpu", build_root)
+    assert listed[built.model].served == built
+    assert not any(one.stale for one in listed[built.model].builds if one.served)
+    verification = verify_build(built.model, built.digest, "cpu", build_root)
     assert verification.files == len(built.files)
     assert verification.known_answer_dice == pytest.approx(1.0, abs=1e-3)
 
@@ -59,12 +69,46 @@ def test_another_precision_is_another_build_with_another_digest(
     assert record.precision is Precision.F32
     assert [parity.precision for parity in record.parity] == [Precision.F32]
     assert record.digest == load_manifest(FOLDER).digest_for("f32")
-    folder = repository_folder(tmp_path / "models", Target.CPU) / record.model
+    folder = build_folder(tmp_path / "models", Target.CPU, record.model, record.digest)
     assert load_build_record(folder) == record
     weights = folder / "1" / "fine.bin"
     weights.write_bytes(b"\0" * weights.stat().st_size)
     with pytest.raises(BuildError, match=r"fine\.bin"):
-        verify_model(record.model, "cpu", tmp_path / "models")
+        verify_build(record.model, record.digest, "cpu", tmp_path / "models")
+
+
+def test_going_back_to_an_earlier_precision_builds_nothing(
+    built: BuildRecord, build_root: Path, tmp_path: Path
+) -> None:
+    """A build in two precisions: each stays, and the one asked for last is served."""
+    root = tmp_path / "models"
+    place = build_folder(root, Target.CPU, built.model, built.digest)
+    shutil.copytree(build_folder(build_root, Target.CPU, built.model, built.digest), place)
+
+    def served_after(precision: str | None) -> tuple[list[str], str]:
+        steps: list[str] = []
+        build_model(
+            FOLDER,
+            "cpu",
+            root,
+            precision=precision,
+            cache=CACHE,
+            report=lambda step, _: steps.append(step),
+        )
+        (one,) = served_builds(root, "cpu")
+        assert isinstance(one, ServedBuild)
+        return steps, one.precision
+
+    first = built.precision.value
+    if first == "f32":
+        pytest.skip("needs a processor that computes in bf16")
+    assert served_after(first) == (["cached", "serves"], first)
+    steps, precision = served_after("f32")
+    assert "built" in steps
+    assert precision == "f32"
+    assert served_after(first) == (["cached", "serves"], first)
+    assert served_after(None) == (["cached"], first)
+    assert served_after("f32") == (["cached", "serves"], "f32")
 
 
 def test_progress_is_reported_step_by_step(built: BuildRecord, build_root: Path) -> None:

@@ -17,7 +17,9 @@ from models.building.heads import HeadVolume
 from models.evaluate import dice
 from models.manifest import Precision
 from models.runtime.orientation import closest_canonical
-from tests.integration.models.conftest import RunningTriton
+from models.runtime.source_volume import SourceVolume
+from services.imaging.volume import Rescale, Volume
+from tests.integration.models.conftest import RunningTriton, described, encoded, request_of
 
 LEAST_DICE = {Precision.F32: 0.999, Precision.BF16: 0.995}
 
@@ -116,19 +118,14 @@ def _let_go(client: triton.InferenceServerClient) -> None:
 def _ask_shared(
     server: RunningTriton, head: HeadVolume, sizes: dict[str, int], region: Any
 ) -> np.ndarray:
-    message = pb.InferenceRequest(
-        model_digest=server.record.digest,
-        roles=[pb.RoleVolume(role="image", affine_lps=head.affine_lps.ravel().tolist())],
-    )
-    encoded = np.frombuffer(message.SerializeToString(), np.uint8)
-    request = triton.InferInput("REQUEST", list(encoded.shape), "UINT8")
-    request.set_data_from_numpy(encoded)
-    volume = triton.InferInput("VOLUME_IMAGE", list(head.pixels.shape), "FP32")
+    message = request_of(SourceVolume(head.pixels, head.affine_lps), server.record.digest)
+    request = encoded(message)
+    volume = triton.InferInput(*described(head.pixels))
     volume.set_shared_memory("in", sizes["in"])
     labels = triton.InferRequestedOutput("LABELS")
     labels.set_shared_memory("out", sizes["out"])
     outputs = [labels, triton.InferRequestedOutput("ANSWER")]
-    result = server.client.infer(server.record.model, [request, volume], outputs=outputs)
+    result = server.client.infer(server.name, [request, volume], outputs=outputs)
     answer = pb.InferenceAnswer.FromString(result.as_numpy("ANSWER").tobytes())
     assert not answer.HasField("refusal")
     return shm.get_contents_as_numpy(region, np.uint8, head.pixels.shape).copy()
@@ -153,6 +150,35 @@ def test_a_wrong_request_is_answered_by_an_error_and_the_next_is_served(
     assert labels.any()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "slope", "intercept"),
+    [("int16", 1.0, 0.0), ("int16", 0.37, -1024.5), ("uint16", 1.0, 0.0), ("uint16", 2.5, 3.0)],
+)
+def test_voxels_as_they_are_stored_have_the_mask_of_their_values(
+    triton_server: RunningTriton, head: HeadVolume, dtype: str, slope: float, intercept: float
+) -> None:
+    stored = SourceVolume(np.round(head.pixels).astype(dtype), head.affine_lps, slope, intercept)
+    rescale = Rescale(slope, intercept)
+    values = Volume(stored.voxels.astype(np.int16), head.affine_lps, rescale=rescale).values()
+    expected, _ = triton_server.ask(HeadVolume(values, head.affine_lps))
+    labels, answer = triton_server.send(
+        request_of(stored, triton_server.record.digest), stored.voxels
+    )
+    assert expected.any()
+    assert np.array_equal(labels, expected)
+    (output,) = answer.outputs
+    assert (output.name, output.kind, output.tensor) == ("labels", "layers", "LABELS")
+    assert (output.dtype, output.grid_role) == ("uint8", "image")
+
+
+def test_a_model_can_be_asked_without_a_volume(triton_server: RunningTriton) -> None:
+    question = pb.InferenceRequest(model_digest="")
+    result = triton_server.client.infer(triton_server.name, [encoded(question)], client_timeout=5)
+    answer = pb.InferenceAnswer.FromString(result.as_numpy("ANSWER").tobytes())
+    assert answer.refusal.reason == "model_digest_mismatch"
+    assert result.as_numpy("LABELS").shape == (1, 1, 1)
+
+
 def test_a_blank_image_is_refused_and_a_tiny_one_is_served(triton_server: RunningTriton) -> None:
     blank = HeadVolume(np.zeros((20, 30, 40), np.float32), np.eye(4))
     labels, answer = triton_server.ask(blank)
@@ -164,7 +190,7 @@ def test_a_blank_image_is_refused_and_a_tiny_one_is_served(triton_server: Runnin
 
 
 def test_the_model_tells_its_digest(triton_server: RunningTriton) -> None:
-    config = triton_server.client.get_model_config(triton_server.record.model).config
+    config = triton_server.client.get_model_config(triton_server.name).config
     assert config.parameters["axial.digest"].string_value == triton_server.record.digest
 
 

@@ -14,7 +14,7 @@ backend: "python"
 max_batch_size: 0
 input [
   { name: "REQUEST" data_type: TYPE_UINT8 dims: [-1] },
-  { name: "VOLUME_IMAGE" data_type: TYPE_FP32 dims: [-1, -1, -1] }
+  { name: "VOLUME.image.float32" data_type: TYPE_FP32 dims: [-1, -1, -1] }
 ]
 output [
   { name: "LABELS" data_type: TYPE_UINT8 dims: [-1, -1, -1] },
@@ -38,7 +38,7 @@ class TritonPythonModel:
         tensor = pb_utils.get_input_tensor_by_name
         message = np.from_dlpack(tensor(request, "REQUEST"))
         asked = pb.InferenceRequest.FromString(message.tobytes())
-        volume = np.from_dlpack(tensor(request, "VOLUME_IMAGE"))
+        volume = np.from_dlpack(tensor(request, "VOLUME.image.float32"))
         labels = np.ascontiguousarray(volume > 0.5).astype(np.uint8)
         answer = pb.InferenceAnswer(model_digest=asked.model_digest)
         {behaviour}

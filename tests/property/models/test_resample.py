@@ -11,6 +11,7 @@ from torch.nn import functional
 from models.runtime.crew import Crew
 from models.runtime.orientation import Orientation
 from models.runtime.resample import gather, nearest_exact_indices, repeat_into
+from models.runtime.source_volume import SourceVolume
 
 SIZES = st.integers(1, 700)
 SMALL = st.tuples(*[st.integers(1, 40)] * 3)
@@ -54,7 +55,8 @@ def test_gathering_equals_turning_then_torch(
     source = np.random.default_rng(0).random(sizes, dtype=np.float32)
     orientation = Orientation((axes[0], axes[1], axes[2]), flips)
     canonical = orientation.to_canonical(source)
-    picked = gather(source, orientation, onto(canonical.shape, shape), CREW)  # type: ignore[arg-type]
+    volume = SourceVolume(source, np.eye(4))
+    picked = gather(volume, orientation, onto(canonical.shape, shape), CREW)  # type: ignore[arg-type]
     assert picked.flags.c_contiguous
     assert np.array_equal(picked, by_torch(canonical, shape))
 

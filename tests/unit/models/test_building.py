@@ -8,22 +8,41 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.building import BuildError, ParityError, TargetMissingError, build_model, list_models
+from models.building import (
+    BuildError,
+    ListedBuild,
+    ParityError,
+    TargetMissingError,
+    build_model,
+    list_builds,
+    list_models,
+)
 from models.building.heads import HeadVolume
 from models.building.parity import ParityReference, compare, require_accepted
 from models.building.repository import (
     altered_files,
+    clear_old_layout,
     current_record,
     list_built_files,
     publish,
+    say_served,
     staging,
 )
 from models.building.tensorrt_plan import require_tensorrt
-from models.manifest import BuildRecord, Manifest, Precision, Target, load_manifest
+from models.manifest import (
+    BuildRecord,
+    Manifest,
+    Precision,
+    Target,
+    build_folder,
+    load_manifest,
+    triton_model_name,
+)
 from models.manifest.record import BUILD_RECORD_FILE
 
 CATALOGUE = Path(__file__).resolve().parents[3] / "models" / "catalogue"
 FOLDER = CATALOGUE / "brain-extraction"
+NAME = triton_model_name("brain-extraction", load_manifest(FOLDER).digest)
 
 
 def has_gpu() -> bool:
@@ -91,8 +110,8 @@ def test_an_equal_mask_is_accepted() -> None:
 
 
 def written(folder: Path, content: str, manifest: Manifest) -> BuildRecord:
-    """Write a small model folder with its record below `folder`."""
-    model = folder / manifest.name
+    """Write a small build's folder with its record below `folder`."""
+    model = folder / triton_model_name(manifest.name, manifest.digest)
     (model / "1").mkdir(parents=True)
     (model / "1" / "network.bin").write_text(content)
     record = BuildRecord(
@@ -119,8 +138,8 @@ def test_a_new_build_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:
         with staging(tmp_path, Target.CPU) as work:
             record = written(work / "models", content, manifest)
             publish(work / "models", repository)
-        assert current_record(repository / manifest.name, "a" * 64) == record
-        assert (repository / manifest.name / "1" / "network.bin").read_text() == content
+        assert current_record(repository / NAME, "a" * 64) == record
+        assert (repository / NAME / "1" / "network.bin").read_text() == content
     assert sorted(one.name for one in (tmp_path / "cpu").iterdir()) == [".lock", "repository"]
 
 
@@ -138,7 +157,7 @@ def test_a_build_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
         publish(work / "models", repository)
     with pytest.raises(RuntimeError, match="torn"):
         build_half(tmp_path, manifest)
-    assert current_record(repository / manifest.name, "a" * 64) == record
+    assert current_record(repository / NAME, "a" * 64) == record
     assert sorted(one.name for one in (tmp_path / "cpu").iterdir()) == [".lock", "repository"]
 
 
@@ -169,7 +188,7 @@ def test_builds_of_one_target_take_turns(tmp_path: Path) -> None:
 def test_a_build_from_something_else_or_with_a_missing_file_is_stale(tmp_path: Path) -> None:
     manifest = load_manifest(FOLDER)
     written(tmp_path, "content", manifest)
-    folder = tmp_path / manifest.name
+    folder = tmp_path / NAME
     assert current_record(folder, "b" * 64) is None
     assert current_record(tmp_path / "nothing", "a" * 64) is None
     (folder / "1" / "network.bin").unlink()
@@ -180,25 +199,64 @@ def test_an_altered_file_is_found_by_its_hash(tmp_path: Path) -> None:
     manifest = load_manifest(FOLDER)
     record = written(tmp_path, "content", manifest)
     assert altered_files(record, tmp_path) == []
-    (tmp_path / manifest.name / "1" / "network.bin").write_text("CONTENT")
-    assert altered_files(record, tmp_path) == [f"{manifest.name}/1/network.bin"]
+    (tmp_path / NAME / "1" / "network.bin").write_text("CONTENT")
+    assert altered_files(record, tmp_path) == [f"{NAME}/1/network.bin"]
 
 
 def test_models_are_listed_with_their_builds(tmp_path: Path) -> None:
     manifest = load_manifest(FOLDER)
-    assert [(one.name, one.record) for one in list_models(CATALOGUE, "cpu", tmp_path)] == [
-        (manifest.name, None)
+    assert [(one.name, one.builds) for one in list_models(CATALOGUE, "cpu", tmp_path)] == [
+        (manifest.name, ())
     ]
     record = written(tmp_path / "cpu" / "repository", "content", manifest)
-    listed = list_models(CATALOGUE, "cpu", tmp_path)[0]
-    assert listed.record == record
-    assert not listed.stale
+    (listed,) = list_models(CATALOGUE, "cpu", tmp_path)
+    assert listed.builds == (ListedBuild(record, served=False, stale=False),)
+    assert listed.served is None
+    say_served(tmp_path, record)
+    (listed,) = list_models(CATALOGUE, "cpu", tmp_path)
+    assert listed.served == record
 
 
 def test_a_build_of_an_older_manifest_is_listed_as_stale(tmp_path: Path) -> None:
     manifest = load_manifest(FOLDER)
     record = written(tmp_path / "cpu" / "repository", "content", manifest)
     older = record.model_copy(update={"digest": "0" * 64})
-    file = tmp_path / "cpu" / "repository" / manifest.name / BUILD_RECORD_FILE
+    repository = tmp_path / "cpu" / "repository"
+    (repository / NAME).rename(repository / triton_model_name(manifest.name, older.digest))
+    file = build_folder(tmp_path, "cpu", manifest.name, older.digest) / BUILD_RECORD_FILE
     file.write_text(older.model_dump_json(by_alias=True))
-    assert list_models(CATALOGUE, "cpu", tmp_path)[0].stale
+    (build,) = list_models(CATALOGUE, "cpu", tmp_path)[0].builds
+    assert build.stale
+
+
+def test_builds_of_a_model_stand_side_by_side(tmp_path: Path) -> None:
+    manifest = load_manifest(FOLDER)
+    other = manifest.model_copy(
+        update={"identity": manifest.identity.model_copy(update={"version": "2.0.0"})}
+    )
+    repository = tmp_path / "cpu" / "repository"
+    for one in (manifest, other):
+        with staging(tmp_path, Target.CPU) as work:
+            written(work / "models", one.version, one)
+            publish(work / "models", repository)
+    assert len(list(repository.iterdir())) == 2
+    builds = list_builds("cpu", tmp_path, [manifest])
+    assert {build.record.version: build.stale for build in builds} == {
+        "1.0.0": False,
+        "2.0.0": True,
+    }
+
+
+def test_what_earlier_versions_left_of_a_model_is_cleared(tmp_path: Path) -> None:
+    manifest = load_manifest(FOLDER)
+    repository = tmp_path / "repository"
+    written(repository, "today", manifest)
+    (repository / NAME / "config.pbtxt").write_text("today")
+    for old in (manifest.name, f"{manifest.name}--fine", "another-model"):
+        (repository / old).mkdir()
+        (repository / old / "config.pbtxt").write_text("old")
+    away = tmp_path / "away"
+    away.mkdir()
+    cleared = clear_old_layout(manifest, repository, away)
+    assert cleared == [manifest.name, f"{manifest.name}--fine"]
+    assert sorted(one.name for one in repository.iterdir()) == ["another-model", NAME]

@@ -18,14 +18,18 @@ def parsed(text: str) -> Any:
     return text_format.Parse(text, triton.ModelConfig())
 
 
-def test_a_pipeline_takes_a_request_and_a_volume_per_role(small_manifest: Manifest) -> None:
+def test_a_pipeline_takes_each_volume_as_it_is_stored(
+    small_manifest: Manifest,
+) -> None:
     config = parsed(pipeline_config(small_manifest, "d" * 64, "bf16", Target.CPU))
-    assert config.name == small_manifest.name
+    assert config.name == f"{small_manifest.name}--dddddddddddd"
     assert config.backend == "python"
     assert config.max_batch_size == 0
-    assert [(one.name, one.data_type, list(one.dims)) for one in config.input] == [
-        ("REQUEST", triton.TYPE_UINT8, [-1]),
-        ("VOLUME_IMAGE", triton.TYPE_FP32, [-1, -1, -1]),
+    assert [(one.name, one.data_type, list(one.dims), one.optional) for one in config.input] == [
+        ("REQUEST", triton.TYPE_UINT8, [-1], False),
+        ("VOLUME.image.int16", triton.TYPE_INT16, [-1, -1, -1], True),
+        ("VOLUME.image.uint16", triton.TYPE_UINT16, [-1, -1, -1], True),
+        ("VOLUME.image.float32", triton.TYPE_FP32, [-1, -1, -1], True),
     ]
     assert [(one.name, one.data_type, list(one.dims)) for one in config.output] == [
         ("LABELS", triton.TYPE_UINT8, [-1, -1, -1]),
@@ -56,8 +60,8 @@ def test_the_pipeline_around_plans_stays_on_the_cpu(small_manifest: Manifest) ->
 
 
 def test_a_plan_is_a_gpu_model_of_its_own(small_manifest: Manifest) -> None:
-    config = parsed(plan_config(small_manifest, "fine"))
-    assert config.name == "brain-extraction--fine"
+    config = parsed(plan_config(small_manifest, "d" * 64, "fine"))
+    assert config.name == "brain-extraction--dddddddddddd--fine"
     assert config.platform == "tensorrt_plan"
     assert config.instance_group[0].kind == triton.ModelInstanceGroup.KIND_GPU
     assert [(one.name, one.data_type, list(one.dims)) for one in config.input] == [
