@@ -49,6 +49,7 @@ class Deployment:
     share: int
     problem: str | None
     requested_at: dt.datetime
+    changed_at: dt.datetime
 
     @property
     def triton_name(self) -> str:
@@ -146,13 +147,14 @@ def note_trouble(engine: Engine, deployment: Deployment, problem: str, *, failed
         problem: why, as a sentence.
         failed: whether it cannot be loaded, as opposed to not being reached.
     """
-    if deployment.problem == problem:
+    if deployment.problem == problem and deployment.state is not _S.FAILED:
         return
     with Session(engine) as session, session.begin():
         row = _rows(session, deployment.target)[deployment.model, deployment.digest]
-        row.problem = problem
         if failed and row.state == _S.LOADING:
             _move(row, _S.FAILED)
+        row.problem = problem
+        row.changed_at = utc_now()
 
 
 def drained(engine: Engine, target: str) -> list[Deployment]:
@@ -217,8 +219,7 @@ def _move(row: DeploymentRow, state: DeploymentState) -> None:
     require(DEPLOYMENT_TRANSITIONS, DeploymentState(row.state), state, subject)
     row.state = state
     row.changed_at = utc_now()
-    if state is not _S.FAILED:
-        row.problem = None
+    row.problem = None
     digest = row.model_digest[:12]
     _log.info("deployment_changed", model=row.model_name, digest=digest, state=state.value)
 
@@ -256,6 +257,7 @@ def _deployment(row: DeploymentRow) -> Deployment:
         share=row.share,
         problem=row.problem,
         requested_at=row.requested_at,
+        changed_at=row.changed_at,
     )
 
 

@@ -7,6 +7,7 @@ answers is given studies, what the builder wants no more is drained and unloaded
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from types import TracebackType
 from sqlalchemy import Engine
 
 from models.manifest import ModelError, ServedBuild, UnreadableServed, served_builds
+from services.common.database import utc_now
 from services.common.errors import AxialError
 from services.common.lifecycle import DeploymentState
 from services.common.manifests import StoredManifests
@@ -38,6 +40,9 @@ _log = get_logger("orchestrator")
 LOOK_EVERY_S = 10.0
 # Builds appear now and then; a look for them costs a few files' heads.
 REGISTER_EVERY_S = 1.0
+# A build that could not be loaded while another one serves is tried again after this long: what
+# was missing (memory, a file) may be there.
+FAILED_RESTS = dt.timedelta(minutes=10)
 _MANIFEST = "1/manifest.yaml"
 
 
@@ -179,7 +184,7 @@ class _Counting:
     """A deployment by which a model is judged.
 
     Attributes:
-        set_aside: it failed while another build serves the model, and is not asked again.
+        set_aside: it failed while another build serves the model, and is not asked for now.
     """
 
     deployment: Deployment
@@ -196,8 +201,14 @@ class _Counting:
 
 def _counting(deployments: Sequence[Deployment]) -> list[_Counting]:
     served = {each.model for each in deployments if each.state is DeploymentState.SERVING}
+    lately = utc_now() - FAILED_RESTS
     return [
-        _Counting(each, each.state is DeploymentState.FAILED and each.model in served)
+        _Counting(
+            each,
+            each.state is DeploymentState.FAILED
+            and each.model in served
+            and each.changed_at > lately,
+        )
         for each in deployments
         if each.state is not DeploymentState.DRAINING
     ]

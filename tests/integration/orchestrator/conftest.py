@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
+from models.building.repository import say_served
+from models.manifest import build_folder, triton_model_name
+from tests.builders.builds import write_build
+from tests.builders.catalogue import CATALOGUE, MODEL
 from tests.builders.triton import TritonUnderTest, running_triton
 
 _CONFIG = """
@@ -14,7 +19,9 @@ backend: "python"
 max_batch_size: 0
 input [
   { name: "REQUEST" data_type: TYPE_UINT8 dims: [-1] },
-  { name: "VOLUME.image.float32" data_type: TYPE_FP32 dims: [-1, -1, -1] }
+  { name: "VOLUME.image.int16" data_type: TYPE_INT16 dims: [-1, -1, -1] optional: true },
+  { name: "VOLUME.image.uint16" data_type: TYPE_UINT16 dims: [-1, -1, -1] optional: true },
+  { name: "VOLUME.image.float32" data_type: TYPE_FP32 dims: [-1, -1, -1] optional: true }
 ]
 output [
   { name: "LABELS" data_type: TYPE_UINT8 dims: [-1, -1, -1] },
@@ -38,9 +45,13 @@ class TritonPythonModel:
         tensor = pb_utils.get_input_tensor_by_name
         message = np.from_dlpack(tensor(request, "REQUEST"))
         asked = pb.InferenceRequest.FromString(message.tobytes())
-        volume = np.from_dlpack(tensor(request, "VOLUME.image.float32"))
+        (sent,) = asked.roles or [pb.RoleVolume(tensor="VOLUME.image.float32", slope=1)]
+        volume = np.from_dlpack(tensor(request, sent.tensor)) * sent.slope + sent.intercept
         labels = np.ascontiguousarray(volume > 0.5).astype(np.uint8)
         answer = pb.InferenceAnswer(model_digest=asked.model_digest)
+        answer.outputs.add(
+            name="labels", kind="layers", tensor="LABELS", dtype="uint8", grid_role="image"
+        )
         {behaviour}
         encoded = np.frombuffer(answer.SerializeToString() or b"\\0", np.uint8).copy()
         return pb_utils.InferenceResponse([
@@ -56,6 +67,9 @@ _BEHAVIOURS = {
     "broken": 'raise ValueError("Doe^John")',
     "slow": "time.sleep(30)",
     "late": "time.sleep(1.5)",
+    "silent": "del answer.outputs[:]",
+    "elsewhere": 'answer.outputs[0].grid_role = "other"',
+    "newer": 'answer.outputs[0].kind = "surface"',
     "refusing": 'answer.refusal.reason = "blank_image"; labels[:] = 0',
 }
 
@@ -63,11 +77,33 @@ _BEHAVIOURS = {
 def write_small_models(repository: Path, *names: str) -> Path:
     """Writes small models into a repository, all by default; returns it."""
     for name in names or _BEHAVIOURS:
-        version = repository / name / "1"
-        version.mkdir(parents=True)
-        (version / "model.py").write_text(_MODEL.replace("{behaviour}", _BEHAVIOURS[name]))
-        (repository / name / "config.pbtxt").write_text(f'name: "{name}"\n{_CONFIG}')
+        _write(repository / name, name)
     return repository
+
+
+def digest_of(name: str) -> str:
+    """The digest under which a small model is said to be built."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def write_served_models(output_root: Path, *names: str) -> list[str]:
+    """Writes small models as builds that are to be served; returns their names in Triton."""
+    text = (CATALOGUE / MODEL / "model.yaml").read_text(encoding="utf-8")
+    for name in names:
+        record = write_build(output_root, name, digest_of(name))
+        folder = build_folder(output_root, "cpu", name, record.digest)
+        _write(folder, name)
+        manifest = text.replace(f"name: {MODEL}", f"name: {name}", 1)
+        (folder / "1" / "manifest.yaml").write_text(manifest, encoding="utf-8")
+        say_served(output_root, record)
+    return [triton_model_name(name, digest_of(name)) for name in names]
+
+
+def _write(folder: Path, behaviour: str) -> None:
+    (folder / "1").mkdir(parents=True)
+    program = _MODEL.replace("{behaviour}", _BEHAVIOURS[behaviour])
+    (folder / "1" / "model.py").write_text(program)
+    (folder / "config.pbtxt").write_text(f'name: "{folder.name}"\n{_CONFIG}')
 
 
 @pytest.fixture(scope="session")

@@ -2,33 +2,75 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from sqlalchemy import Engine
 
+from models.building.repository import say_served
+from models.manifest import repository_folder, served_file, triton_model_name
 from services.common import stub_regions
+from services.common.database import migrate, open_database
+from services.common.manifests import StoredManifests
+from services.common.settings import TritonSettings
+from services.common.store import StudyStore
 from services.imaging import Volume
+from services.orchestrator.deployments import given_to, read_deployments
 from services.orchestrator.errors import InferenceFailed, ModelUnavailable
 from services.orchestrator.inference import InferenceClient, request_for
 from services.orchestrator.model_watch import ModelWatch
+from services.orchestrator.sent_volumes import sent
+from tests.builders.builds import record_of, write_build
 from tests.builders.triton import TritonUnderTest, running_triton
 from tests.builders.trust import credentials
-from tests.integration.orchestrator.conftest import write_small_models
+from tests.integration.orchestrator.conftest import digest_of, write_served_models
 
 DIGEST = "d" * 64
+RIGHT, LATE = (triton_model_name(name, digest_of(name)) for name in ("right", "late"))
 OWNER = f"deadmodel{os.getpid()}"
 SHM = Path("/dev/shm")
 # Grows the region that Triton shares with the model's process well beyond what it begins with.
 LARGE = Volume(np.ones((64, 128, 128), np.float32), np.eye(4))
 WITHIN_S = 60.0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a watch works with."""
+
+    client: InferenceClient
+    engine: Engine
+    manifests: StoredManifests
+    folder: Path
+
+    def watch(self) -> ModelWatch:
+        """A watch whose rounds the test makes."""
+        settings = TritonSettings(repository=self.folder / "models")
+        return ModelWatch(self.engine, self.client, self.manifests, settings)
+
+    def states(self) -> dict[str, str]:
+        """Model -> state of its build."""
+        return {each.model: each.state.value for each in read_deployments(self.engine, "cpu")}
+
+    def given(self, model: str) -> str:
+        """The digest of the build that a study is given to."""
+        return given_to("1.2", read_deployments(self.engine, "cpu"))[model].digest
+
+
+def server_folder(opened: Opened) -> Path:
+    """The repository of the server."""
+    return repository_folder(opened.folder / "models", "cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +82,21 @@ def regions_need_not_be_old(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def server(tmp_path: Path) -> Generator[TritonUnderTest]:
     """A Triton of the test's own: it is done harm."""
-    repository = write_small_models(tmp_path / "repository", "right", "late")
-    with running_triton(repository, ["right", "late"], tmp_path / "log") as running:
+    names = write_served_models(tmp_path / "models", "right", "late")
+    assert names == [RIGHT, LATE]
+    repository = repository_folder(tmp_path / "models", "cpu")
+    with running_triton(repository, names, tmp_path / "log") as running:
         yield running
+
+
+@pytest.fixture
+def opened(server: TritonUnderTest, tmp_path: Path) -> Generator[Opened]:
+    """What a watch works with: a database, a store, and the server."""
+    engine = open_database(f"sqlite:///{tmp_path / 'axial.sqlite'}")
+    migrate(engine)
+    with _client(server) as client:
+        yield Opened(client, engine, StoredManifests(StudyStore(tmp_path / "store")), tmp_path)
+    engine.dispose()
 
 
 def _stub(server: TritonUnderTest, model: str) -> psutil.Process:
@@ -58,9 +112,10 @@ def _client(server: TritonUnderTest, transport: str = "shared_memory", deadline_
 
 
 def _infer(client: InferenceClient, model: str, volume: Volume = LARGE) -> None:
-    volumes = {"image": volume}
-    labels = client.infer(model, request_for("2.25.1", DIGEST, volumes, ""), volumes).labels
-    assert labels.all()
+    volumes = {"image": sent("image", volume)}
+    request = request_for("2.25.1", DIGEST, "image", volumes, "")
+    (output,) = client.infer(model, request, volumes).outputs
+    assert output.array.all()
 
 
 def _until(condition: Callable[[], bool]) -> None:
@@ -93,28 +148,28 @@ def test_a_job_finds_the_dead_model_and_the_next_attempt_succeeds(
     server: TritonUnderTest, transport: str
 ) -> None:
     with _client(server, transport) as client:
-        _infer(client, "right")
-        _stub(server, "right").kill()
+        _infer(client, RIGHT)
+        _stub(server, RIGHT).kill()
         begun = time.monotonic()
         with pytest.raises(ModelUnavailable) as error:
-            _infer(client, "right")
+            _infer(client, RIGHT)
         assert error.value.retryable
-        _infer(client, "right")
+        _infer(client, RIGHT)
         assert time.monotonic() - begun < 30
         assert client.troubles() == {}
-        _infer(client, "late")  # its neighbour noticed nothing
+        _infer(client, LATE)  # its neighbour noticed nothing
 
 
 def test_killed_in_the_middle_of_a_job(server: TritonUnderTest) -> None:
     with _client(server) as client:
-        stub = _stub(server, "late")
+        stub = _stub(server, LATE)
         timer = threading.Timer(0.7, stub.kill)  # it sleeps for 1.5 s
         timer.start()
         with pytest.raises(ModelUnavailable):
-            _infer(client, "late")
+            _infer(client, LATE)
         timer.join()
         try:
-            _infer(client, "late")
+            _infer(client, LATE)
         except ModelUnavailable:
             # Seen in one of some twenty runs: Triton's own backend breaks off (signal 11) where its
             # model's process ends in the middle of a request. Who started Triton starts it again.
@@ -122,55 +177,104 @@ def test_killed_in_the_middle_of_a_job(server: TritonUnderTest) -> None:
 
 
 def test_the_watch_revives_a_model_that_died_while_nobody_used_it(
-    server: TritonUnderTest,
+    server: TritonUnderTest, opened: Opened
 ) -> None:
-    with _client(server) as client:
-        watch = ModelWatch(client, lambda: {"right": ["image"], "late": ["image"]})
-        assert watch.problems() == ["The models have not been asked yet."]
-        watch.look()
-        assert watch.problems() == watch.remarks() == []
-        dead = _stub(server, "right")
-        dead.kill()
-        watch.look()
-        assert watch.problems() == watch.remarks() == []
-        assert _stub(server, "right").pid != dead.pid
-        _infer(client, "right")
+    watch = opened.watch()
+    assert watch.problems() == ["The models have not been asked yet."]
+    watch.register()
+    watch.look()
+    assert watch.problems() == watch.remarks() == []
+    assert opened.states() == {"right": "serving", "late": "serving"}
+    dead = _stub(server, RIGHT)
+    dead.kill()
+    watch.look()
+    assert watch.problems() == watch.remarks() == []
+    assert _stub(server, RIGHT).pid != dead.pid
+    _infer(opened.client, RIGHT)
 
 
 def test_a_model_that_cannot_be_loaded_again_is_said_and_others_go_on(
-    server: TritonUnderTest, tmp_path: Path
+    server: TritonUnderTest, opened: Opened
 ) -> None:
-    program = tmp_path / "repository" / "right" / "1" / "model.py"
+    program = server_folder(opened) / RIGHT / "1" / "model.py"
     working = program.read_text()
-    with _client(server) as client:
-        one = ModelWatch(client, lambda: {"right": ["image"]})
-        both = ModelWatch(client, lambda: {"right": ["image"], "late": ["image"]})
-        program.write_text("raise RuntimeError('no longer')")
-        _stub(server, "right").kill()
-        one.look()
-        both.look()
-        assert len(one.problems()) == 1
-        assert "right" in one.problems()[0]
-        assert both.problems() == []
-        assert len(both.remarks()) == 1
-        _infer(client, "late")
-        program.write_text(working)
-        one.look()
-        assert one.problems() == []
-        _infer(client, "right")
+    watch = opened.watch()
+    watch.register()
+    watch.look()
+    program.write_text("raise RuntimeError('no longer')")
+    _stub(server, RIGHT).kill()
+    watch.look()
+    assert watch.problems() == []
+    (remark,) = watch.remarks()
+    assert RIGHT in remark
+    _infer(opened.client, LATE)
+    # Alone, it is what keeps every model from working.
+    served_file(opened.folder / "models", "cpu", "late").unlink()
+    watch.register()
+    watch.look()
+    (problem,) = watch.problems()
+    assert RIGHT in problem
+    program.write_text(working)
+    watch.look()
+    assert watch.problems() == []
+    _infer(opened.client, RIGHT)
+
+
+def test_a_new_build_takes_over_once_it_answers_and_the_old_one_is_unloaded(
+    server: TritonUnderTest, opened: Opened
+) -> None:
+    watch = opened.watch()
+    watch.register()
+    watch.look()
+    folder = server_folder(opened)
+    record = record_of("right", "f" * 64, dt.datetime.now(dt.UTC))
+    new = triton_model_name("right", record.digest)
+    shutil.copytree(folder / RIGHT, folder / new)
+    config = folder / new / "config.pbtxt"
+    config.write_text(config.read_text().replace(RIGHT, new))
+    (folder / new / "build-record.json").write_text(record.model_dump_json(by_alias=True))
+    say_served(opened.folder / "models", record)
+    assert watch.register()
+    assert opened.given("right") == digest_of("right")
+    watch.look()
+    assert opened.given("right") == record.digest
+    _infer(opened.client, new)
+    assert not server.client.is_model_ready(RIGHT)
+    assert not watch.register()
+
+
+def test_a_new_build_that_cannot_be_loaded_leaves_the_old_one_serving(
+    server: TritonUnderTest, opened: Opened
+) -> None:
+    watch = opened.watch()
+    watch.register()
+    watch.look()
+    record = write_build(opened.folder / "models", "right", "f" * 64)
+    folder = server_folder(opened) / triton_model_name("right", record.digest)
+    (folder / "1").mkdir()
+    (folder / "1" / "manifest.yaml").write_text("no manifest")
+    say_served(opened.folder / "models", record)
+    watch.register()
+    watch.look()
+    assert opened.given("right") == digest_of("right")
+    assert watch.problems() == []
+    watch.look()  # and it is not tried again and again
+    (remark,) = watch.remarks()
+    assert "is not served" in remark
+    _infer(opened.client, RIGHT)
 
 
 def test_a_hanging_model_is_loaded_again(
     server: TritonUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.orchestrator.inference.ANSWERS_WITHIN_S", 1.0)
-    stub = _stub(server, "right")
+    stub = _stub(server, RIGHT)
     with _client(server, "shared_memory", 1.0) as client:
         stub.send_signal(signal.SIGSTOP)
         try:
             with pytest.raises(InferenceFailed):
-                _infer(client, "right")
-            _infer(client, "right")
+                _infer(client, RIGHT)
+            _infer(client, RIGHT)
         finally:
             stub.send_signal(signal.SIGCONT)
 
@@ -180,7 +284,7 @@ def test_a_model_at_work_is_left_alone(
 ) -> None:
     """Another worker's job keeps it from answering a question: that is no reason to end it."""
     monkeypatch.setattr("services.orchestrator.inference.ANSWERS_WITHIN_S", 0.3)
-    before = _stub(server, "late").pid
+    before = _stub(server, LATE).pid
     with _client(server) as client, _client(server) as other:
         job = threading.Thread(target=_infer, args=(other, "late"))
         job.start()
@@ -189,36 +293,36 @@ def test_a_model_at_work_is_left_alone(
         assert client.look_after("late", ["image"]) is None
         job.join(WITHIN_S)
         assert not job.is_alive()
-    assert _stub(server, "late").pid == before
+    assert _stub(server, LATE).pid == before
 
 
 def test_no_region_is_left_and_its_memory_is_given_back(server: TritonUnderTest) -> None:
     with _client(server) as client:
-        _infer(client, "right")
+        _infer(client, RIGHT)
         grown = max(
             (SHM / name for name in _regions_in_use(server)), key=lambda file: file.stat().st_size
         )
         with grown.open("rb") as kept:
             assert os.fstat(kept.fileno()).st_blocks * 512 > 4 << 20
-            _stub(server, "right").kill()
+            _stub(server, RIGHT).kill()
             with pytest.raises(ModelUnavailable):
-                _infer(client, "right")
-            _infer(client, "right")
+                _infer(client, RIGHT)
+            _infer(client, RIGHT)
             client.look_after("right", ["image"])
             assert not grown.exists()
             # Triton keeps it mapped: what counts is that no memory is behind it any more.
             assert os.fstat(kept.fileno()).st_blocks * 512 <= 1 << 20
         for name in _regions_in_use(server):
             assert (SHM / name).exists()
-        _infer(client, "right")
-        _infer(client, "late")
+        _infer(client, RIGHT)
+        _infer(client, LATE)
 
 
 def test_no_region_is_left_when_the_server_ends(tmp_path: Path) -> None:
     repository = write_small_models(tmp_path / "repository", "right")
     with running_triton(repository, ["right"], tmp_path / "log") as server:
         regions = _regions_in_use(server)
-        _stub(server, "right").kill()
+        _stub(server, RIGHT).kill()
         server.process.kill()
         server.process.wait()
     _until(lambda: _is_swept(regions))

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from services.common.settings import TritonSettings
 from services.imaging import Volume
+from services.imaging.volume import Rescale
 from services.orchestrator import inference, regions
 from services.orchestrator.errors import InferenceFailed, ModelUnavailable
 from services.orchestrator.inference import InferenceClient, request_for
+from services.orchestrator.sent_volumes import sent
 from tests.builders.network import free_port
 from tests.builders.triton import TritonUnderTest, open_client
 from tests.builders.trust import credentials
@@ -45,19 +48,62 @@ def opened_client(settings: TritonSettings, owner: str = OWNER) -> InferenceClie
 
 
 def _infer(client: InferenceClient, model: str, volume: Volume) -> inference.Inference:
-    volumes = {"image": volume}
-    return client.infer(model, request_for("2.25.1", DIGEST, volumes, ""), volumes)
+    volumes = {"image": sent("image", volume, "1.2.3")}
+    request = request_for("2.25.1", DIGEST, "image", volumes, "")
+    return client.infer(model, request, volumes)
+
+
+def _labels(result: inference.Inference) -> npt.NDArray[np.uint8]:
+    (output,) = result.outputs
+    assert (output.name, output.kind, output.grid_role) == ("labels", "layers", "image")
+    return output.array
 
 
 def test_labels_come_back_voxel_for_voxel(client: InferenceClient, volume: Volume) -> None:
     result = _infer(client, "right", volume)
-    np.testing.assert_array_equal(result.labels, volume.array > 0.5)
+    np.testing.assert_array_equal(_labels(result), volume.array > 0.5)
     assert result.answer.model_digest == DIGEST
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.uint16])
+def test_stored_values_cross_as_they_are_with_their_meaning(
+    client: InferenceClient, kind: type[np.int16 | np.uint16]
+) -> None:
+    ends = np.iinfo(kind)
+    stored = np.linspace(ends.min, ends.max, 210).astype(kind).reshape(5, 6, 7)
+    volume = Volume(stored, np.eye(4), rescale=Rescale(0.001, -2.0))
+    role = sent("image", volume)
+    assert (role.stored_as, role.nbytes) == (np.dtype(kind).name, 2 * stored.size)
+    labels = _labels(_infer(client, "right", volume))
+    np.testing.assert_array_equal(labels, volume.values() > 0.5)
+    assert 0 < labels.sum() < labels.size
+
+
+def test_a_volume_of_which_some_was_not_measured_crosses_as_values(
+    client: InferenceClient,
+) -> None:
+    stored = np.ones((5, 6, 7), np.int16)
+    padding = np.zeros(stored.shape, np.bool_)
+    padding[:, :2] = True
+    volume = Volume(stored, np.eye(4), padding=padding)
+    assert sent("image", volume).stored_as == "float32"
+    np.testing.assert_array_equal(_labels(_infer(client, "right", volume)), ~padding)
+
+
+@pytest.mark.parametrize(
+    ("model", "problem"),
+    [("silent", "no output"), ("elsewhere", "grid of other"), ("newer", "kind surface")],
+)
+def test_outputs_that_were_not_asked_for_are_refused(
+    client: InferenceClient, volume: Volume, model: str, problem: str
+) -> None:
+    with pytest.raises(InferenceFailed, match=problem):
+        _infer(client, model, volume)
 
 
 def test_model_that_is_not_loaded_is_loaded(client: InferenceClient, volume: Volume) -> None:
     client.ensure_loaded("right")
-    assert _infer(client, "right", volume).labels.shape == volume.array.shape
+    assert _labels(_infer(client, "right", volume)).shape == volume.array.shape
 
 
 @pytest.mark.parametrize("model", ["short", "turned"])

@@ -19,6 +19,7 @@ from tritonclient.utils import InferenceServerException
 from services.common.rpc import channel_options
 from services.imaging import Volume
 from services.orchestrator.inference import InferenceClient, request_for
+from services.orchestrator.sent_volumes import sent
 from tests.builders.triton import CONTROL_KEY, TritonUnderTest, open_client, running_triton
 from tests.builders.trust import CERTIFICATES, credentials
 
@@ -221,13 +222,14 @@ print(json.dumps(got))
 
 
 def test_the_orchestrator_works_with_what_it_was_handed(small_triton: TritonUnderTest) -> None:
-    volumes = {"image": Volume(np.ones((2, 3, 4), np.float32), np.eye(4))}
-    request = request_for("2.25.1", "d" * 64, volumes, "")
+    volumes = {"image": sent("image", Volume(np.ones((2, 3, 4), np.float32), np.eye(4)))}
+    request = request_for("2.25.1", "d" * 64, "image", volumes, "")
     for transport in ("shared_memory", "grpc"):
         settings = small_triton.settings(transport)
         with InferenceClient(settings, "door", credentials("orchestrator")) as client:
             assert client.problem() is None
-            assert client.infer("right", request, volumes).labels.all()
+            (output,) = client.infer("right", request, volumes).outputs
+            assert output.array.all()
 
 
 def test_a_key_of_an_earlier_start_is_worth_nothing(

@@ -111,7 +111,8 @@ def study(engine: Engine, tmp_path: Path) -> tuple[StageContext, str]:
         series = connection.execute(select(SeriesRow.__table__)).mappings().one()
         connection.execute(insert(SeriesRow).values({**series, "series_uid": "1.9"}))
         uids = [f"1.9.{number}" for number in range(OTHERS)]
-        other = {**one["header"], "series_uid": "1.9"}
+        header = cast(dict[str, Any], one["header"])
+        other = {**header, "series_uid": "1.9"}
         other["attributes"] = {**other["attributes"], "Modality": "CT"}
         connection.execute(
             insert(InstanceRow),
