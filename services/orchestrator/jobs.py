@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete, insert, select
 from sqlalchemy.orm import Session
 
 from services.common.database import (
@@ -281,16 +281,26 @@ def write_times(session: Session, uid: str, times: Sequence[StageTime]) -> None:
 
     A long name of a stage is cut.
     """
+    rows = {time.stage[:_STAGE_LENGTH]: time for time in times}
     for time in times:
         metrics.STAGE_SECONDS.labels(time.stage.partition(":")[0]).observe(time.seconds)
-        session.merge(
-            JobStageRow(
-                job_uid=uid,
-                stage=time.stage[:_STAGE_LENGTH],
-                started_at=time.started_at,
-                seconds=time.seconds,
-            )
-        )
+    if not rows:
+        return
+    session.execute(
+        delete(JobStageRow).where(JobStageRow.job_uid == uid, JobStageRow.stage.in_(rows))
+    )
+    session.execute(
+        insert(JobStageRow),
+        [
+            {
+                "job_uid": uid,
+                "stage": stage,
+                "started_at": time.started_at,
+                "seconds": time.seconds,
+            }
+            for stage, time in rows.items()
+        ],
+    )
 
 
 def _job(row: JobRow, inputs: Mapping[str, JobInput]) -> Job:

@@ -286,11 +286,11 @@ def test_a_model_at_work_is_left_alone(
     monkeypatch.setattr("services.orchestrator.inference.ANSWERS_WITHIN_S", 0.3)
     before = _stub(server, LATE).pid
     with _client(server) as client, _client(server) as other:
-        job = threading.Thread(target=_infer, args=(other, "late"))
+        job = threading.Thread(target=_infer, args=(other, LATE))
         job.start()
         # Its volume and its labels are registered just before it is sent; it takes 1.5 s then.
         _until(lambda: len(server.client.get_system_shared_memory_status().regions) == 2)
-        assert client.look_after("late", ["image"]) is None
+        assert client.look_after(LATE, ["image"]) is None
         job.join(WITHIN_S)
         assert not job.is_alive()
     assert _stub(server, LATE).pid == before
@@ -308,7 +308,7 @@ def test_no_region_is_left_and_its_memory_is_given_back(server: TritonUnderTest)
             with pytest.raises(ModelUnavailable):
                 _infer(client, RIGHT)
             _infer(client, RIGHT)
-            client.look_after("right", ["image"])
+            client.look_after(RIGHT, ["image"])
             assert not grown.exists()
             # Triton keeps it mapped: what counts is that no memory is behind it any more.
             assert os.fstat(kept.fileno()).st_blocks * 512 <= 1 << 20
@@ -319,8 +319,9 @@ def test_no_region_is_left_and_its_memory_is_given_back(server: TritonUnderTest)
 
 
 def test_no_region_is_left_when_the_server_ends(tmp_path: Path) -> None:
-    repository = write_small_models(tmp_path / "repository", "right")
-    with running_triton(repository, ["right"], tmp_path / "log") as server:
+    names = write_served_models(tmp_path / "models", "right")
+    repository = repository_folder(tmp_path / "models", "cpu")
+    with running_triton(repository, names, tmp_path / "log") as server:
         regions = _regions_in_use(server)
         _stub(server, RIGHT).kill()
         server.process.kill()
