@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from services.common.settings import Settings
-from services.listener.conformance import render_conformance
+from services.listener.conformance.statement import render_conformance
 
 PAGES = Path("docs")
 

@@ -1,14 +1,18 @@
 """The front door: receives instances, keeps them, and hands studies on as revisions.
 
-An instance is acknowledged when its file is synced and its row is committed (`reception`,
-`registry`); a study that was quiet, or is told to be complete, is frozen as a numbered revision
-(`assembly`), and the orchestrator is told of it until it has confirmed (`announce`). The DICOM door
-is `scp`, who may use it `peers`, what it takes `presentation_contexts`; the gRPC door is `intake`.
-`recovery` brings store and database together after a crash, `conformance` renders the conformance
-statement from the same tables, and `sender` is the counterpart that people and tests send with.
+An instance goes through the corridors in this order. A receiver process takes it from its sender
+and makes its file durable in a spool before it is acknowledged (`door`; over HTTP `stow`). The main
+process starts and watches the receivers and hears from them (`receiving`), writes rows and brings
+files into the store (`registering`), freezes studies as numbered revisions and announces them to
+the orchestrator (`assembling`), and looks after what is stored: shipping, conflicts, retention
+(`keeping`). `peers` says who may send and what is agreed with each; `conformance` renders the
+statement from the tables by which the doors decide. `service` joins them as a process; `intake` is
+its gRPC door.
 
-This room alone writes the tables study, series, instance, revision and revision_instance. Run it
-with ``python -m services.listener``.
+Corridors import only what stands below them: import-linter holds the order (pyproject.toml).
+
+This room alone writes the tables study, series, instance, revision, revision_instance, conflict and
+expectation. Run it with ``python -m services.listener``.
 """
 
 __all__: list[str] = []

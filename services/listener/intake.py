@@ -11,10 +11,10 @@ from sqlalchemy import Engine
 from services.common.database import utc_now
 from services.common.identity import is_uid
 from services.common.rpc import rpc_errors
-from services.listener.assembly import Assembly
-from services.listener.conflicts import decide
-from services.listener.expectations import count_received, expect_study
-from services.listener.revisions import count_revision, read_activity
+from services.listener.assembling.assembly import Assembly
+from services.listener.assembling.expectations import count_received, expect_study
+from services.listener.assembling.revisions import count_revision, read_activity
+from services.listener.registering.conflicts import decide
 
 # Registering what was acknowledged takes milliseconds; this long only a database takes that is
 # away.

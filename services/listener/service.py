@@ -14,26 +14,26 @@ from services.common.rpc import serve_rpc
 from services.common.service import ServiceContext
 from services.common.settings import Settings
 from services.common.telemetry import get_logger
-from services.listener.announce import Announcer
-from services.listener.arrivals import Offered, StoredInstance
-from services.listener.assembly import Assembly
-from services.listener.coming_back import studies_that_came_back
-from services.listener.door_events import DoorEvents
-from services.listener.examination import Examiner
+from services.listener.assembling.announce import Announcer
+from services.listener.assembling.assembly import Assembly
+from services.listener.assembling.examination import Examiner
+from services.listener.assembling.under_way import SeriesUnderWay
+from services.listener.assembling.wanting import Wanting
 from services.listener.intake import Intake
-from services.listener.quarantine import Quarantine
-from services.listener.quiet_periods import ConflictPolicies, QuietPeriods
-from services.listener.receivers import Receivers
-from services.listener.recovery import recover_spool, settle_rows
-from services.listener.refusing import KnownOtherwise
-from services.listener.registrar import Registrar
-from services.listener.resolving import Resolving
-from services.listener.retention import Retention
-from services.listener.shipping import Shipping
+from services.listener.keeping.coming_back import studies_that_came_back
+from services.listener.keeping.resolving import Resolving
+from services.listener.keeping.retention import Retention
+from services.listener.keeping.shipping import Shipping
+from services.listener.keeping.watermark import Watermark
+from services.listener.peers.policies import ConflictPolicies, QuietPeriods
+from services.listener.receiving.door_events import DoorEvents
+from services.listener.receiving.receivers import Receivers
+from services.listener.registering.arrivals import Offered, StoredInstance
+from services.listener.registering.quarantine import Quarantine
+from services.listener.registering.recovery import recover_spool, settle_rows
+from services.listener.registering.refusing import KnownOtherwise
+from services.listener.registering.registrar import Registrar
 from services.listener.stow.opening import open_stow_door
-from services.listener.under_way import SeriesUnderWay
-from services.listener.wanting import Wanting
-from services.listener.watermark import Watermark
 
 _log = get_logger("listener")
 

@@ -13,9 +13,9 @@ from sqlalchemy import Engine, select
 from services.common.database import RevisionInstanceRow, RevisionRow, SeriesRow, StudyRow
 from services.common.settings import ListenerSettings, Peer
 from services.common.store import StudyStore
-from services.listener.assembly import Assembly
-from services.listener.quiet_periods import QuietPeriods
-from services.listener.under_way import SeriesUnderWay
+from services.listener.assembling.assembly import Assembly
+from services.listener.assembling.under_way import SeriesUnderWay
+from services.listener.peers.policies import QuietPeriods
 from tests.builders.reception import Reception, offer
 from tests.builders.series import sound_series
 

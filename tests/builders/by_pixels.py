@@ -14,7 +14,7 @@ import pydicom
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from services.dimse.commands import C_STORE_RQ
-from services.listener.statuses import StoreStatus
+from services.listener.door.statuses import StoreStatus
 from tests.builders.raw_sender import RawSender
 from tests.builders.series import sound_series
 from tests.builders.stow import data_set_of

@@ -17,13 +17,13 @@ from sqlalchemy import Engine
 from services.common.headers import scheme
 from services.common.store import StudyStore
 from services.dimse.commands import C_STORE_RQ, Command
-from services.listener.arrivals import Offered, StoredInstance
 from services.listener.door.part10 import digest_text
 from services.listener.door.spool import Spool
+from services.listener.door.statuses import StoreStatus
 from services.listener.door.store import Sender, StoreOperation, Taking
-from services.listener.quarantine import Quarantine
-from services.listener.registrar import Registrar
-from services.listener.statuses import StoreStatus
+from services.listener.registering.arrivals import Offered, StoredInstance
+from services.listener.registering.quarantine import Quarantine
+from services.listener.registering.registrar import Registrar
 
 LISTENER_ID = "tested"
 _SCHEME = scheme()

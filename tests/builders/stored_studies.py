@@ -12,13 +12,13 @@ from services.common.database import DeliveryRow, FateRow, JobRow, ResultRow, ut
 from services.common.headers import InstanceHeader, Registration
 from services.common.lifecycle import DeliveryState, JobState
 from services.common.store import StudyStore, instance_key, job_key
-from services.listener.registry import (
+from services.listener.assembling.revisions import Trigger, freeze_revision, mark_announced
+from services.listener.registering.registry import (
     Outcome,
     ReceivedInstance,
     mark_in_store,
     register_instances,
 )
-from services.listener.revisions import Trigger, freeze_revision, mark_announced
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -19,8 +19,8 @@ from services.dimse.tls import TlsFiles
 from services.listener.door.part10 import META_BYTES
 from services.listener.door.spool import Spool, SpooledFile
 from services.listener.door.store import Taking
-from services.listener.peers import admission_rules
-from services.listener.presentation_contexts import accepted_contexts
+from services.listener.peers.admission_rules import admission_rules
+from services.listener.peers.presentation_contexts import accepted_contexts
 from services.listener.stow.app import StowDoor
 from services.listener.stow.server import open_stow
 

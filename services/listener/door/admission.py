@@ -1,9 +1,9 @@
 """Who may send: the decision on an association or an HTTP request, as pure functions.
 
-The rules are plain values made from the settings (services.listener.peers), so that receiving
-processes need nothing but Python's standard library. The order of the questions is part of the
-rule: the called title first, so that a caller who does not even know our name learns nothing of
-our peers; then who it is; then whether there is room.
+The rules are plain values made from the settings (services.listener.peers.admission_rules), so that
+receiving processes need nothing but Python's standard library. The order of the questions is part
+of the rule: the called title first, so that a caller who does not even know our name learns nothing
+of our peers; then who it is; then whether there is room.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from services.dimse.wire import ConnectionLostError, SilentPeerError, Wire
 from services.listener.door.admission import PeerRule, Rejection
 from services.listener.door.config import DoorConfig
 from services.listener.door.negotiation import ACCEPTED, answer_contexts, answer_roles
+from services.listener.door.statuses import StoreStatus
 from services.listener.door.store import Sender, StoreOperation, Taking
-from services.listener.statuses import StoreStatus
 
 # PS3.8 table 9-21: result, source, reason.
 _NO_SUCH_CONTEXT_NAME = ("application_context_not_supported", (1, 1, 2))

@@ -13,8 +13,8 @@ from services.listener.door.admission import REFUSE
 from services.listener.door.outbox import MainProcessGoneError
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import Spool, SpoolError, SpoolWriter
+from services.listener.door.statuses import StoreStatus
 from services.listener.door.stored import HEAD_BYTES, scan_written, stored_message
-from services.listener.statuses import StoreStatus
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 

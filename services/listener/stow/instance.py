@@ -17,7 +17,7 @@ from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import SpoolError, SpoolWriter
 from services.listener.door.store import Taking
 from services.listener.door.stored import HEAD_BYTES, scan_written, stored_message
-from services.listener.quiet_periods import title_of
+from services.listener.peers.policies import title_of
 from services.listener.stow.multipart import MultipartError, parse_media_type
 from services.listener.stow.response import Failed, FailureReason, Outcome, Stored
 

@@ -12,8 +12,8 @@ from services.dimse.tls import TlsError, TlsFiles
 from services.listener.door.spool import Spool, SpoolError
 from services.listener.door.store import IsConflict, Taking, Tell
 from services.listener.errors import ListenerError
-from services.listener.peers import admission_rules, tls_files
-from services.listener.presentation_contexts import VERIFICATION, accepted_contexts
+from services.listener.peers.admission_rules import admission_rules, tls_files
+from services.listener.peers.presentation_contexts import VERIFICATION, accepted_contexts
 from services.listener.stow.app import StowDoor
 from services.listener.stow.server import open_stow
 

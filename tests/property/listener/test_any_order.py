@@ -19,11 +19,11 @@ from services.common.database import (
     open_database,
 )
 from services.common.store import StudyStore
-from services.listener.assembly import Assembly
-from services.listener.quarantine import Quarantine
-from services.listener.recovery import recover_spool
-from services.listener.revisions import Trigger
-from services.listener.statuses import StoreStatus
+from services.listener.assembling.assembly import Assembly
+from services.listener.assembling.revisions import Trigger
+from services.listener.door.statuses import StoreStatus
+from services.listener.registering.quarantine import Quarantine
+from services.listener.registering.recovery import recover_spool
 from tests.builders.reception import OfferedInstance, offer, opened_reception
 from tests.builders.series import sound_series
 

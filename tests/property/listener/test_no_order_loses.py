@@ -21,13 +21,13 @@ from sqlalchemy import Engine, select
 
 from services.common.database import InstanceRow, migrate, open_database
 from services.common.store import StoreError, StudyStore
-from services.listener.arrivals import Offered
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import Spool, SpooledFile
-from services.listener.quarantine import Quarantine
-from services.listener.recovery import recover_spool, settle_rows
-from services.listener.registrar import Registrar
-from services.listener.shipping import Shipping
+from services.listener.keeping.shipping import Shipping
+from services.listener.registering.arrivals import Offered
+from services.listener.registering.quarantine import Quarantine
+from services.listener.registering.recovery import recover_spool, settle_rows
+from services.listener.registering.registrar import Registrar
 from tests.builders.by_pixels import Instance, Instances
 
 LISTENER = "tested"

@@ -1,0 +1,95 @@
+"""An instance between the spool and the store: offered, then decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.common.header_scan import Scanned
+from services.common.headers import InstanceHeader, Registration, scheme
+from services.listener.door.part10 import META_BYTES
+from services.listener.door.spool import SpooledFile
+from services.listener.registering.registry import Outcome, ReceivedInstance
+
+_SCHEME = scheme()
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """An instance in a spool.
+
+    Attributes:
+        registration: its head; None has it read from the file (character sets beyond the door).
+        peer: the peer's name in the settings; priority: the peer's.
+    """
+
+    file: SpooledFile
+    registration: Registration | None
+    peer: str
+    priority: str = "normal"
+
+    @classmethod
+    def from_message(cls, told: Mapping[str, Any]) -> Offered:
+        """From what a receiver tells of an instance."""
+        file = SpooledFile.from_told(told["file"])
+        return cls(file, _registration(file, told), told["peer"], told["priority"])
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInstance:
+    """An instance that was registered just now."""
+
+    study_uid: str
+    series_uid: str
+    peer: str
+    quiet_period_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An instance whose row was decided; its file is to be brought where it belongs.
+
+    Attributes:
+        path: its file in the spool.
+    """
+
+    offered: Offered
+    path: Path
+    received: ReceivedInstance
+    outcome: Outcome
+
+    @property
+    def uid(self) -> str:
+        """Its SOP instance UID."""
+        return self.received.registration.header.sop_instance_uid
+
+    @property
+    def stored(self) -> StoredInstance:
+        """What assembly hears of it."""
+        header = self.received.registration.header
+        quiet_period_s = self.received.quiet_period_s
+        return StoredInstance(
+            header.study_uid, header.series_uid, self.offered.peer, quiet_period_s
+        )
+
+
+def _registration(file: SpooledFile, told: Mapping[str, Any]) -> Registration | None:
+    """The records of a head that a door scanned; None where it left them to the library."""
+    if told["scanned"] is None:
+        return None
+    scanned = Scanned(*told["scanned"])
+    offset = scanned.pixel_offset
+    header = InstanceHeader(
+        sop_instance_uid=file.meta.sop_instance_uid,
+        sop_class_uid=file.meta.sop_class_uid,
+        series_uid=told["series_uid"],
+        study_uid=told["study_uid"],
+        transfer_syntax_uid=file.meta.transfer_syntax_uid,
+        attributes=scanned.picked(_SCHEME.header),
+        pixel_offset=None if offset is None else META_BYTES + offset,
+        pixel_length=scanned.pixel_length,
+        has_pixels=scanned.has_pixels,
+    )
+    return Registration(header, scanned.picked(_SCHEME.study), scanned.picked(_SCHEME.series))

@@ -1,0 +1,337 @@
+"""From the spool into the store, when the rows have decided what an instance is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.common.headers import InstanceHeader
+from services.common.identity import hashed
+from services.common.store import (
+    FileCopy,
+    ObjectMissing,
+    StoreError,
+    StudyStore,
+    conflict_key,
+    let_go,
+)
+from services.common.telemetry import get_logger
+from services.common.telemetry.audit import AuditEvent, audit
+from services.common.telemetry.metrics import INSTANCES_RECEIVED
+from services.listener.door.part10 import META_BYTES
+from services.listener.registering.arrivals import Decided, StoredInstance
+from services.listener.registering.comparing import Comparing
+from services.listener.registering.conflicts import begin_to_take, heals, note_kept_beside
+from services.listener.registering.displaced import content_digest, keep_displaced
+from services.listener.registering.registry import (
+    Outcome,
+    find_instance,
+    mark_in_store,
+    note_restored,
+    record_conflict,
+)
+
+_log = get_logger("listener")
+
+_REFUSALS = (StoreError, SQLAlchemyError, OSError)
+
+# Takes (SOP instance UID, key, file).
+Ship = Callable[[Sequence[tuple[str, str, Path]]], None]
+
+
+class Placing:
+    """Files of instances whose rows are decided, on their way to where they belong.
+
+    For one thread. What it holds is in the spool too: a crash loses nothing.
+
+    Args:
+        ship: where the store is not a folder of this machine; it marks the rows when the files are
+            there. None moves them at once.
+        outbox: the folder in which what is shipped waits, under its key.
+        dealt_with: told what is where it belongs, in the registrar's thread or another one.
+        on_changed: told instances that changed their study, though none of them is new.
+        on_taking: told that a conflict is to become its instance.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: StudyStore,
+        ship: Ship | None,
+        outbox: Path | None,
+        dealt_with: Callable[[Sequence[Decided]], None] = lambda _: None,
+        on_changed: Callable[[Sequence[StoredInstance]], None] = lambda _: None,
+        on_taking: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._ship = ship
+        self._outbox = outbox
+        self._dealt_with = dealt_with
+        self._on_changed = on_changed
+        self._on_taking = on_taking
+        self._unplaced: list[Decided] = []
+        self._comparing = None if ship is None else Comparing(self._deal_with)
+
+    def __enter__(self) -> Placing:
+        if self._comparing is not None:
+            self._comparing.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._comparing is not None:
+            self._comparing.__exit__()
+
+    def alive(self) -> bool:
+        """Whether its thread runs, where it needs one."""
+        return self._comparing is None or self._comparing.alive()
+
+    def add(self, decided: Sequence[Decided]) -> None:
+        """More of them."""
+        self._unplaced += decided
+
+    def waiting(self) -> bool:
+        """Whether the store refused some the last time, or some were not tried yet."""
+        return bool(self._unplaced)
+
+    def compare(self) -> None:
+        """Compares what waits for that, where no thread does."""
+        if self._comparing is not None:
+            self._comparing.deal_with_all()
+
+    def place(self) -> Exception | None:
+        """Brings them into the store; those it refuses stay for the next time.
+
+        Returns:
+            Why it refused some; None when it refused none.
+        """
+        refused: list[Decided] = []
+        trouble: Exception | None = None
+        wanted: dict[str, Decided] = {}
+        conflicting = [one for one in self._unplaced if one.outcome is Outcome.CONFLICTING]
+        for one in self._unplaced:
+            try:
+                if one.outcome is not Outcome.CONFLICTING and self._is_to_be_brought(
+                    one, wanted.get(one.uid)
+                ):
+                    wanted[one.uid] = one
+            except _REFUSALS as error:
+                refused.append(one)
+                trouble = error
+        try:
+            self._bring(list(wanted.values()))
+        except _REFUSALS as error:
+            refused += wanted.values()
+            trouble = error
+        for one in conflicting:  # what they differ from is in its place now
+            try:
+                self._compare(one)
+            except _REFUSALS as error:
+                refused.append(one)
+                trouble = error
+        self._unplaced = refused
+        return trouble
+
+    def _is_to_be_brought(self, one: Decided, wanted: Decided | None) -> bool:
+        """Whether this file is to become the instance's object; else it was dealt with.
+
+        The first that was registered is, and, where that one is nowhere else, the same once more:
+        it may be its file, found after a crash. Of two files of one instance the other one is let
+        go, or kept beside, by its bytes.
+
+        Args:
+            wanted: of the same instance, what is to become its object already.
+        """
+        if wanted is not None and wanted.path == one.path:
+            return False
+        first = None if wanted is None else wanted.path
+        if first is None and one.outcome is Outcome.REPEATED:
+            known = find_instance(self._engine, one.uid)
+            if known is not None and known.spooled_by is None:
+                self._compare(one)
+                return False
+        if first is None and self._outbox is not None:
+            first = self._outbox / one.received.store_key
+            if one.outcome is Outcome.STORED and first.exists():
+                self._make_room_in_outbox(one, first)
+        if first is None or not first.exists() or not one.path.exists():
+            return True
+        self._told_apart(one, first)
+        return False
+
+    def _bring(self, wanted: list[Decided]) -> None:
+        """Brings files to their places; rows say so of what was seen to be there."""
+        there = [one for one in wanted if one.path.exists()]
+        gone = [one for one in wanted if not one.path.exists()]
+        if self._ship is not None:
+            self._ship([(one.uid, one.received.store_key, one.path) for one in there])
+        elif wanted:
+            for one in there:
+                self._make_room(one)
+            files = [(one.received.store_key, one.path) for one in there]
+            self._store.put_files(files, replace=True)
+            found = [one for one in gone if self._is_in_store(one)]
+            mark_in_store(self._engine, [one.uid for one in (*there, *found)])
+            for one in gone:
+                if one not in found:
+                    _log.error("instance_neither_here_nor_there", instance_uid_hash=hashed(one.uid))
+        repeated = sum(one.outcome is Outcome.REPEATED for one in wanted)
+        INSTANCES_RECEIVED.labels(Outcome.REPEATED).inc(repeated)
+        self._dealt_with(wanted)
+
+    def _is_in_store(self, one: Decided) -> bool:
+        return self._store.size(one.received.store_key) == one.received.size_bytes
+
+    def _make_room(self, one: Decided) -> None:
+        """Keeps beside it what lies where an instance is to lie and is none of ours: a crash left
+        it, or a database that is gone. The row decided what the instance is."""
+        key = one.received.store_key
+        if self._store.size(key) is not None:
+            with self._store.local([key]) as found:
+                if not FileCopy(found[key], META_BYTES).stands_for(one.path):
+                    keep_displaced(self._store, one.uid, key)
+
+    def _make_room_in_outbox(self, one: Decided, found: Path) -> None:
+        if self._ship is not None and not FileCopy(found, META_BYTES).stands_for(one.path):
+            self._ship([(one.uid, conflict_key(one.uid, _content_digest(one, found)), found)])
+
+    def _compare(self, one: Decided) -> None:
+        if self._comparing is None:
+            self._deal_with(one)
+        else:
+            self._comparing.add(one)
+
+    def _deal_with(self, one: Decided) -> None:
+        if one.outcome is Outcome.CONFLICTING:
+            self._keep_beside(one)
+        else:
+            self._deal_with_repeated(one)
+
+    def _deal_with_repeated(self, one: Decided) -> None:
+        """Deals with what has the digest of an instance in the store: bytes decide."""
+        known = find_instance(self._engine, one.uid)
+        assert known is not None, "rows of instances stay"
+        if one.path.exists() and self._store.size(known.store_key) is None:  # somebody lost it
+            self._store.put_file(known.store_key, one.path)
+            self._changed(note_restored(self._engine, one.received), one)
+        if one.path.exists():
+            with self._store.local([known.store_key]) as kept:
+                self._told_apart(one, kept[known.store_key])
+            return
+        INSTANCES_RECEIVED.labels(Outcome.REPEATED).inc()
+        self._dealt_with([one])
+
+    def _told_apart(self, one: Decided, first: Path) -> None:
+        """Lets a file go that is the same as the first, else keeps it beside."""
+        copy = FileCopy(first, META_BYTES)  # what stands before the data set names the sender
+        if copy.stands_for(one.path):
+            let_go(one.path, copy)
+            INSTANCES_RECEIVED.labels(Outcome.REPEATED).inc()
+            self._dealt_with([one])
+        else:
+            record_conflict(self._engine, one.received)
+            self._compare(replace(one, outcome=Outcome.CONFLICTING))
+
+    def _keep_beside(self, one: Decided) -> None:
+        # PS3.4 B.2.3 leaves duplicates to us: the first one received stays the one that is used,
+        # unless the peer's policy or a person decides otherwise. The sender may drop its copy
+        # after the success, so that this one is kept beside it in any case.
+        if one.path.exists():
+            other_pixels = self._has_other_pixels(one)
+            key = self._put_beside(one)
+            row = (one.uid, one.received.data_digest, _syntax(one))
+            healing, healed = self._heals(one)
+            newly = note_kept_beside(
+                self._engine, row, key, other_pixels=other_pixels, versions=healing or healed
+            )
+            takes = healing or one.received.conflicts == "take_latest"
+            if takes:
+                begin_to_take(self._engine, row)
+            self._on_taking()  # somebody may have decided so before its bytes were here
+            self._changed(newly, one)
+            _tell_of_conflict(one)
+        INSTANCES_RECEIVED.labels(Outcome.CONFLICTING).inc()
+        self._dealt_with([one])
+
+    def _has_other_pixels(self, one: Decided) -> bool:
+        """Whether the pixels are others than the instance's; also where that cannot be told."""
+        known = find_instance(self._engine, one.uid)
+        if known is None or known.deleted_at is not None:
+            return True
+        own, kept = one.received.registration.header, known.header
+        places = (own.pixel_offset, own.pixel_length), (kept["pixel_offset"], kept["pixel_length"])
+        if self._outbox is not None and (waiting := self._outbox / known.store_key).exists():
+            return not _same_pixels((one.path, waiting), places)
+        if known.spooled_by is not None:
+            raise StoreError("The instance is on its way to the store.", retryable=True)
+        try:
+            with self._store.local([known.store_key]) as found:
+                return not _same_pixels((one.path, found[known.store_key]), places)
+        except ObjectMissing:
+            return True
+
+    def _heals(self, one: Decided) -> tuple[bool, bool]:
+        """Whether it is whole and its instance was cut off, and the other way round."""
+        known = find_instance(self._engine, one.uid)
+        if known is None:
+            return False, False
+        own, kept = one.received.registration.header, InstanceHeader.from_json(known.header)
+        return heals(own, kept), heals(kept, own)
+
+    def _put_beside(self, one: Decided) -> str:
+        """Brings it where it is kept beside its instance; the key."""
+        key = conflict_key(one.uid, _content_digest(one, one.path))
+        if self._ship is not None:
+            self._ship([(one.uid, key, one.path)])
+        elif self._store.size(key) is None:
+            self._store.put_file(key, one.path)
+        else:  # it came before, perhaps from another peer
+            with self._store.local([key]) as kept:
+                let_go(one.path, FileCopy(kept[key], META_BYTES))
+        return key
+
+    def _changed(self, changed: bool, one: Decided) -> None:
+        """Has a study looked at of which no instance is new, and all the same something."""
+        if changed:
+            self._on_changed([one.stored])
+
+
+def _same_pixels(
+    files: tuple[Path, Path], places: tuple[tuple[int | None, int | None], ...]
+) -> bool:
+    """Whether the pixel bytes of two sealed files are the same; without any, all of them."""
+    contents: list[bytes] = []
+    for file, (offset, length) in zip(files, places, strict=True):
+        with file.open("rb") as opened:
+            opened.seek(META_BYTES if offset is None else offset)
+            contents.append(opened.read(-1 if length is None or offset is None else length))
+    return contents[0] == contents[1]
+
+
+def _syntax(one: Decided) -> str:
+    return one.received.registration.header.transfer_syntax_uid
+
+
+def _content_digest(one: Decided, file: Path) -> str:
+    return content_digest(file, _syntax(one))
+
+
+def _tell_of_conflict(one: Decided) -> None:
+    received, header = one.received, one.received.registration.header
+    _log.warning(
+        "instance_conflicting",
+        instance_uid_hash=hashed(one.uid),
+        digest=received.data_digest,
+        peer=received.peer,
+    )
+    audit(
+        AuditEvent.INSTANCE_CONFLICTING,
+        peer=one.offered.peer,
+        ae_title=received.peer,
+        study_uid=header.study_uid,
+        instances={header.sop_class_uid: 1},
+    )
