@@ -20,8 +20,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-# What became of files that changed: an event's name and its values, for the log.
-Report = Callable[[str, Mapping[str, Any]], None]
+# Files that changed were read anew: called with why they cannot be used, None where they can.
+Report = Callable[["TlsError | None"], None]
 # Of a file: when it was changed, which file it is, how long it is. None when there is none.
 _Mark = tuple[int, int, int] | None
 
@@ -156,13 +156,13 @@ class TlsContexts:
     May be used from many threads.
 
     Args:
-        report: told ``tls_files_loaded`` and ``tls_files_refused``.
+        report: called when files that changed were read.
 
     Raises:
         TlsError: the files cannot be used; later, that is reported and the old ones stay.
     """
 
-    def __init__(self, files: TlsFiles, report: Report = lambda _name, _values: None) -> None:
+    def __init__(self, files: TlsFiles, report: Report = lambda _problem: None) -> None:
         self._files = files
         self._report = report
         self._lock = threading.Lock()
@@ -186,9 +186,9 @@ class TlsContexts:
         try:
             self._context = make_context(self._files)
         except TlsError as error:
-            self._report("tls_files_refused", {"problem": str(error)})
+            self._report(error)
         else:
-            self._report("tls_files_loaded", {})
+            self._report(None)
 
 
 def make_context(files: TlsFiles) -> ssl.SSLContext:

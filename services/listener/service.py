@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,14 @@ from services.listener.assembling.assembly import Assembly
 from services.listener.assembling.examination import Examiner
 from services.listener.assembling.under_way import SeriesUnderWay
 from services.listener.assembling.wanting import Wanting
+from services.listener.door.messages import (
+    AssociationClosed,
+    DoorEvent,
+    RequestEnded,
+    Stored,
+    Told,
+    Unknown,
+)
 from services.listener.intake import Intake
 from services.listener.keeping.coming_back import studies_that_came_back
 from services.listener.keeping.resolving import Resolving
@@ -260,21 +268,17 @@ def _wanting(
     )
 
 
-def _take_from_stow(
-    registrar: Registrar, under_way: SeriesUnderWay, message: Mapping[str, Any]
-) -> None:
-    if message["type"] == "stored":
+def _take_from_stow(registrar: Registrar, under_way: SeriesUnderWay, message: Told) -> None:
+    if isinstance(message, Stored):
         _take_stored(registrar, under_way, message)
-    else:
-        orderly = bool(message["orderly"])
-        under_way.closed(message["association"], orderly=orderly, broken=not orderly)
+    elif isinstance(message, RequestEnded):
+        orderly = message.orderly
+        under_way.closed(message.association, orderly=orderly, broken=not orderly)
 
 
-def _take_stored(
-    registrar: Registrar, under_way: SeriesUnderWay, message: Mapping[str, Any]
-) -> None:
-    under_way.stored(message["association"], message["study_uid"], message["series_uid"])
-    registrar.offer(Offered.from_message(message))
+def _take_stored(registrar: Registrar, under_way: SeriesUnderWay, stored: Stored) -> None:
+    under_way.stored(stored.association, stored.study_uid, stored.series_uid)
+    registrar.offer(Offered.from_message(stored))
 
 
 def _receivers(
@@ -286,15 +290,14 @@ def _receivers(
 ) -> Receivers:
     events = DoorEvents(settings.listener.ae_title, lambda: receivers.slots.open_associations())
 
-    def on_event(message: Mapping[str, Any]) -> None:
-        events.take(message)
-        if message["event"] == "association_closed":
+    def on_event(event: DoorEvent | Unknown) -> None:
+        events.note(event)
+        if isinstance(event, AssociationClosed):
             registrar.hurry()  # no more of it is on its way
-            ended = message["ended"]
             under_way.closed(
-                message["association"],
-                orderly=ended == "released",
-                broken=ended not in _NOT_BROKEN,
+                event.association,
+                orderly=event.ended == "released",
+                broken=event.ended not in _NOT_BROKEN,
             )
 
     def on_lost(spool: Path) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from services.common.headers import scheme
 from services.common.store import StudyStore
 from services.dimse.commands import C_STORE_RQ, Command
+from services.listener.door.messages import InstanceRefused, Stored, Told
 from services.listener.door.part10 import digest_text
 from services.listener.door.spool import Spool
 from services.listener.door.statuses import StoreStatus
@@ -83,7 +84,7 @@ class Reception:
         self.spool = spool
         self._clock = clock
         self._taking = Taking(spool, _SCHEME, watermark_bytes, self._tell)
-        self.events: list[dict[str, Any]] = []
+        self.refused: list[InstanceRefused] = []
 
     def receive(self, offered: OfferedInstance, *, wait: bool = True) -> StoreStatus:
         """Stores an instance and answers for it."""
@@ -97,13 +98,13 @@ class Reception:
             assert self.registrar.flush(20)
         return status
 
-    def _tell(self, message: dict[str, Any]) -> None:
-        if message["type"] == "stored":
-            told = Offered.from_message(message)
+    def _tell(self, message: Told) -> None:
+        if isinstance(message, Stored):
+            offered = Offered.from_message(message)
             at = self._clock().timestamp()
-            self.registrar.offer(replace(told, file=replace(told.file, received_at=at)))
-        else:
-            self.events.append(message)
+            self.registrar.offer(replace(offered, file=replace(offered.file, received_at=at)))
+        elif isinstance(message, InstanceRefused):
+            self.refused.append(message)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from services.common.headers import scheme
 from services.common.settings import AccessToken, ListenerSettings, StowSettings
 from services.dimse.tls import TlsFiles
+from services.listener.door.messages import RequestEnded, Stored, Told
 from services.listener.door.part10 import META_BYTES
 from services.listener.door.spool import Spool, SpooledFile
 from services.listener.door.store import Taking
@@ -33,13 +34,13 @@ class OpenDoor:
     """A door that is open: where it is, and what was told of what came.
 
     Attributes:
-        told: the ``stored`` messages, in their order; ended: the ``request_ended`` ones.
+        told: of what was stored, in their order; ended: of requests that have ended.
     """
 
     url: str
     spool: Path
-    told: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    ended: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    told: list[Stored] = field(default_factory=list[Stored])
+    ended: list[RequestEnded] = field(default_factory=list[RequestEnded])
 
     def stored(self) -> dict[str, bytes]:
         """The data sets that were told of, by SOP instance UID, as they lie on the disk."""
@@ -50,7 +51,7 @@ class OpenDoor:
 
     def spooled(self) -> list[SpooledFile]:
         """What was told of the files."""
-        return [SpooledFile.from_told(message["file"]) for message in self.told]
+        return [message.file for message in self.told]
 
     def files(self) -> list[Path]:
         """The spool's files that hold something."""
@@ -80,9 +81,12 @@ def open_door(
     opened = OpenDoor("", folder / "spool")
     lock = threading.Lock()
 
-    def tell(message: dict[str, Any]) -> None:
+    def tell(message: Told) -> None:
         with lock:
-            (opened.told if message["type"] == "stored" else opened.ended).append(message)
+            if isinstance(message, Stored):
+                opened.told.append(message)
+            elif isinstance(message, RequestEnded):
+                opened.ended.append(message)
 
     contexts = {one.sop_class_uid: one.transfer_syntaxes for one in accepted_contexts()}
     taking = Taking(spool, scheme(), watermark_bytes, tell)

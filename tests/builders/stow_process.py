@@ -15,7 +15,6 @@ from typing import Any
 from services.common.settings import TelemetrySettings
 from services.common.telemetry import setup_logs
 from services.listener.door.part10 import META_BYTES
-from services.listener.door.spool import SpooledFile
 from tests.builders.stow import open_door
 
 _READ_BYTES = 1 << 20
@@ -29,7 +28,7 @@ class _Forgetful(list[Any]):
         self.digests: list[str] = []
 
     def append(self, message: Any, /) -> None:
-        path = Path(SpooledFile.from_told(message["file"]).path)
+        path = Path(message.file.path)
         digest = hashlib.sha256()
         with path.open("rb") as file:
             file.seek(META_BYTES)

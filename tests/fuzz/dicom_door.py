@@ -9,7 +9,6 @@ import socket
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from services.common.header_scan import EXPLICIT_BIG, IMPLICIT_LITTLE, ScanError, scan
 from services.common.headers import scheme
@@ -20,6 +19,7 @@ from services.dimse.wire import Wire
 from services.listener.door.admission import AdmissionRules, PeerRule
 from services.listener.door.association import Association
 from services.listener.door.config import DoorConfig
+from services.listener.door.messages import Told
 from services.listener.door.part10 import META_BYTES, TornFileError, read_meta
 from services.listener.door.spool import Spool
 from services.listener.door.store import Taking
@@ -78,7 +78,7 @@ class Door:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._told: list[dict[str, Any]] = []
+        self._told: list[Told] = []
         self.stored: set[str] = set()
         self._taking = Taking(spool, _SCHEME, 0, self._told.append)
         self._config = DoorConfig(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from services.listener.door.spool import Spool, SpooledFile
+from services.listener.door.messages import Stored, Told
+from services.listener.door.spool import Spool
 
 
 @contextmanager
@@ -24,17 +24,13 @@ def spool_in_memory() -> Generator[Spool]:
         shutil.rmtree(folder)
 
 
-def take_out(spool: Spool, told: Iterable[Mapping[str, Any]]) -> set[str]:
+def take_out(spool: Spool, told: Iterable[Told]) -> set[str]:
     """Empties the spool and returns the paths of what was told of.
 
     Raises:
         AssertionError: something else lies in it, or something does not.
     """
-    stored = {
-        SpooledFile.from_told(message["file"]).path
-        for message in told
-        if message["type"] == "stored"
-    }
+    stored = {message.file.path for message in told if isinstance(message, Stored)}
     left = {str(file) for file in spool.folder.iterdir() if file.stat().st_size}
     if left != stored:
         raise AssertionError("The spool does not hold what was acknowledged, no less and no more.")

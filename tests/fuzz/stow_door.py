@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Generator
-from typing import Any
 from xml.etree import ElementTree
 
 from services.common.headers import scheme
 from services.common.part10_head import HeadError, read_head
 from services.listener.door.admission import PeerRule
+from services.listener.door.messages import Told
 from services.listener.door.spool import Spool
 from services.listener.door.store import Taking
 from services.listener.stow.instance import StowTaking
@@ -80,7 +80,7 @@ class StowUnderTest:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._told: list[dict[str, Any]] = []
+        self._told: list[Told] = []
         taking = Taking(spool, scheme(), 0, self._told.append)
         self._taking = StowTaking(taking, {CT: SYNTAXES}, PeerRule("fuzzer", ()))
 

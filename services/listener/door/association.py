@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from services.common.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from services.dimse import commands, pdu
@@ -14,6 +13,7 @@ from services.dimse.pdu import AssociateRequest, MalformedPduError
 from services.dimse.wire import ConnectionLostError, SilentPeerError, Wire
 from services.listener.door.admission import PeerRule, Rejection
 from services.listener.door.config import DoorConfig
+from services.listener.door.messages import AssociationMalformed, AssociationRejected
 from services.listener.door.negotiation import ACCEPTED, answer_contexts, answer_roles
 from services.listener.door.statuses import StoreStatus
 from services.listener.door.store import Sender, StoreOperation, Taking
@@ -223,14 +223,21 @@ class Association:
 
     def _reject(self, request: AssociateRequest, reason: str, code: tuple[int, int, int]) -> bool:
         self.tally.ended = "rejected"
-        self._tell("association_rejected", reason=reason, called_ae_title=request.called_ae_title)
+        self._taking.tell(
+            AssociationRejected(
+                reason=reason,
+                called_ae_title=request.called_ae_title,
+                ae_title=self.tally.ae_title,
+                address=self._address,
+            )
+        )
         self._last_word(pdu.associate_reject(*code))
         return False
 
     def _abort(self, error: MalformedPduError | commands.MalformedCommandError) -> None:
         reason = getattr(error, "reason", pdu.INVALID_PARAMETER)
         self.tally.ended = "malformed"
-        self._tell("association_malformed", problem=str(error))
+        self._taking.tell(AssociationMalformed(str(error), self.tally.ae_title, self._address))
         self._last_word(pdu.abort(reason))
 
     def _last_word(self, data: bytes) -> None:
@@ -247,10 +254,6 @@ class Association:
     def _discard(self) -> None:
         if self._store is not None:
             self._store[0].discard()
-
-    def _tell(self, event: str, **values: Any) -> None:
-        who = {"ae_title": self.tally.ae_title, "address": self._address}
-        self._taking.tell({"type": "event", "event": event, **who, **values})
 
 
 _KNOWN_PDUS = frozenset(range(pdu.A_ASSOCIATE_RQ, pdu.A_ABORT + 1))

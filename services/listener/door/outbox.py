@@ -2,16 +2,16 @@
 
 An instance is told of a moment after its sender heard of success, together with those that came in
 that moment. It is in the outbox before the sender hears, so that whoever asks the receiver whether
-all was told (``ping``) is answered rightly; and it is in the spool, should the receiver die.
+all was told (`messages.Ping`) is answered rightly; and it is in the spool, should the receiver die.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import Any
 
 from services.listener.door.channel import Channel
+from services.listener.door.messages import Question, Stored, Told
 
 _GATHER_S = 0.01
 # How long an answer of the main process is waited for: it asks the database.
@@ -29,13 +29,13 @@ class Outbox:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._gathered: list[dict[str, Any]] = []
+        self._gathered: list[Told] = []
         self._changed = threading.Condition()
         self._asked: dict[int, tuple[threading.Event, list[bool]]] = {}
         self._number = 0
         threading.Thread(target=self._run, name="outbox", daemon=True).start()
 
-    def tell(self, message: dict[str, Any]) -> None:
+    def tell(self, message: Told) -> None:
         """Takes a message: one of an instance goes within a moment, any other at once.
 
         Raises:
@@ -43,7 +43,7 @@ class Outbox:
         """
         with self._changed:
             self._gathered.append(message)
-            if message["type"] != "stored" or len(self._gathered) >= _MOST_GATHERED:
+            if not isinstance(message, Stored) or len(self._gathered) >= _MOST_GATHERED:
                 self._send()
             elif len(self._gathered) == 1:
                 self._changed.notify()
@@ -60,8 +60,7 @@ class Outbox:
             self._number += 1
             number = self._number
             self._asked[number] = answered, answer
-        question = {"sop_instance_uid": sop_instance_uid, "digest": digest, "syntax": syntax}
-        self.tell({"type": "ask", "number": number, **question})
+        self.tell(Question(number, sop_instance_uid, digest, syntax))
         try:
             if not answered.wait(_ANSWERED_WITHIN_S) or not answer:
                 raise TimeoutError("It is not known whether the instance is.")

@@ -22,7 +22,6 @@ import time
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from services.dimse.pdu import AssociateRequest
 from services.dimse.tls import (
@@ -44,6 +43,23 @@ from services.listener.door.admission import (
 from services.listener.door.association import Association
 from services.listener.door.channel import Channel
 from services.listener.door.config import DoorConfig
+from services.listener.door.messages import (
+    Answer,
+    AssociationClosed,
+    AssociationOpened,
+    AssociationsAborted,
+    Begin,
+    ConnectionFailed,
+    Ended,
+    Failed,
+    Ping,
+    Pong,
+    Ready,
+    Stop,
+    TlsFilesChanged,
+    TlsRefused,
+    Unknown,
+)
 from services.listener.door.outbox import MainProcessGoneError, Outbox
 from services.listener.door.slots import Slots
 from services.listener.door.spool import Spool
@@ -87,7 +103,7 @@ class Receiver:
             is_conflict=outbox.ask,
         )
         self._tls = (
-            None if config.tls is None else TlsContexts(TlsFiles(**config.tls), self._report)
+            None if config.tls is None else TlsContexts(TlsFiles(**config.tls), self._report_files)
         )
         self._numbers = itertools.count(1)  # of associations
         self._changed = threading.Condition()
@@ -124,7 +140,7 @@ class Receiver:
         for connection in unfinished:
             _break(connection)
         if unfinished:
-            self._report("associations_aborted", {"associations": len(unfinished)})
+            self._outbox.tell(AssociationsAborted(len(unfinished)))
 
     def _accept(self, door: socket.socket, secure: bool) -> None:
         try:
@@ -184,12 +200,11 @@ class Receiver:
             finally:
                 over()
         except TlsError as error:
-            values = {"reason": error.reason, "problem": str(error), "address": address}
-            self._report("tls_refused", values)
+            self._outbox.tell(TlsRefused(error.reason, str(error), address))
         except MainProcessGoneError:
             os._exit(1)  # nothing may be acknowledged any more
         except OSError as error:  # memory or descriptors are short: this connection's end only
-            self._report("connection_failed", {"problem": type(error).__name__})
+            self._outbox.tell(ConnectionFailed(type(error).__name__))
         finally:
             association = None  # it knows us: without this its buffer stayed until it is collected
             self._end(connection, served)
@@ -198,20 +213,19 @@ class Receiver:
         self, association: Association, name: str, address: str, opened_at: float, *, secure: bool
     ) -> None:
         tally = association.tally
-        self._report(
-            "association_closed",
-            {
-                "association": name,
-                "peer": association.peer,
-                "ae_title": tally.ae_title,
-                "address": address,
-                "secure": secure,
-                "instances": tally.instances,
-                "bytes": tally.data_bytes,
-                "seconds": round(time.monotonic() - opened_at, 3),
-                "ended": tally.ended,
-                "instances_by_study": tally.studies,
-            },
+        self._outbox.tell(
+            AssociationClosed(
+                association=name,
+                peer=association.peer,
+                ae_title=tally.ae_title,
+                address=address,
+                secure=secure,
+                instances=tally.instances,
+                data_bytes=tally.data_bytes,
+                seconds=round(time.monotonic() - opened_at, 3),
+                ended=tally.ended,
+                instances_by_study=tally.studies,
+            )
         )
 
     def _secured(self, connection: socket.socket) -> ssl.SSLSocket:
@@ -256,14 +270,13 @@ class Receiver:
             with self._changed:
                 self._hold(served)  # until it closes the connection
         else:
-            self._report(
-                "association_opened",
-                {
-                    "peer": decided.name,
-                    "ae_title": request.calling_ae_title,
-                    "address": address,
-                    "certificate_sha256": certificate.sha256 if certificate else "",
-                },
+            self._outbox.tell(
+                AssociationOpened(
+                    peer=decided.name,
+                    ae_title=request.calling_ae_title,
+                    address=address,
+                    certificate_sha256=certificate.sha256 if certificate else "",
+                )
             )
         return decided
 
@@ -302,8 +315,8 @@ class Receiver:
                     self._pending.remove(socket_)
             self._changed.notify_all()
 
-    def _report(self, name: str, values: Any) -> None:
-        self._outbox.tell({"type": "event", "event": name, **values})
+    def _report_files(self, problem: TlsError | None) -> None:
+        self._outbox.tell(TlsFilesChanged(None if problem is None else str(problem)))
 
 
 def main(arguments: list[str]) -> int:
@@ -315,10 +328,10 @@ def main(arguments: list[str]) -> int:
     threading.stack_size(_STACK_BYTES)
     control, slots_descriptor, receivers, row, plain, *secure = map(int, arguments)
     channel = Channel(socket.socket(fileno=control))
-    told = channel.receive()
-    if told is None:
+    first = channel.receive()
+    if not isinstance(first, Begin):
         return 1
-    config = DoorConfig.from_json(told)
+    config = first.config
     names = [peer.name for peer in config.admission.peers]
     slots = Slots(slots_descriptor, receivers, names, row)
     listening = [(socket.socket(fileno=plain), False)]
@@ -329,24 +342,27 @@ def main(arguments: list[str]) -> int:
     try:
         receiver = Receiver(config, outbox, slots, listening)
     except Exception as error:  # noqa: BLE001 - the main process shows it and ends
-        outbox.tell({"type": "failed", "problem": str(error)})
+        outbox.tell(Failed(str(error)))
         return 1
     threading.Thread(target=_obey, args=(channel, outbox, receiver), daemon=True).start()
     gc.freeze()  # what is there now stays
-    outbox.tell({"type": "ready"})
+    outbox.tell(Ready())
     receiver.run()
-    outbox.tell({"type": "ended"})
+    outbox.tell(Ended())
     return 0
 
 
 def _obey(channel: Channel, outbox: Outbox, receiver: Receiver) -> None:
     while (message := channel.receive()) is not None:
-        if message["type"] == "ping":
-            outbox.tell({"type": "pong", "number": message["number"]})
-        elif message["type"] == "answer":
-            outbox.take_answer(message["number"], message["conflict"])
-        elif message["type"] == "stop":
-            threading.Thread(target=receiver.stop, args=(message["within_s"],), daemon=True).start()
+        match message:
+            case Ping(number):
+                outbox.tell(Pong(number))
+            case Answer(number, conflict):
+                outbox.take_answer(number, conflict)
+            case Stop(within_s):
+                threading.Thread(target=receiver.stop, args=(within_s,), daemon=True).start()
+            case _:  # nothing that a receiver of this version does
+                outbox.tell(Unknown(message.kind if isinstance(message, Unknown) else ""))
     os._exit(1)  # the main process is gone
 
 

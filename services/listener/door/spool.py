@@ -15,10 +15,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from isal.isal_zlib import crc32
 
@@ -69,18 +67,6 @@ class SpooledFile:
     data_bytes: int
     data_digest: str
     received_at: float
-
-    def as_told(self) -> tuple[Any, ...]:
-        """The form in which it is told to the main process."""
-        meta = self.meta
-        uids = (meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid)
-        return self.path, (*uids, meta.peer), self.data_bytes, self.data_digest, self.received_at
-
-    @classmethod
-    def from_told(cls, told: Sequence[Any]) -> SpooledFile:
-        """Back from `as_told`."""
-        path, meta, *rest = told
-        return cls(path, FileMeta(*meta), *rest)
 
 
 class Spool:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from services.common.header_scan import ScanError, Scheme
 from services.common.identity import hashed, is_uid
 from services.dimse.commands import Command
 from services.listener.door.admission import REFUSE
+from services.listener.door.messages import InstanceRefused, Told
 from services.listener.door.outbox import MainProcessGoneError
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import Spool, SpoolError, SpoolWriter
 from services.listener.door.statuses import StoreStatus
-from services.listener.door.stored import HEAD_BYTES, scan_written, stored_message
+from services.listener.door.stored import HEAD_BYTES, scan_written, stored
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
-Tell = Callable[[dict[str, Any]], None]
+Tell = Callable[[Told], None]
 # SOP Instance UID, digest of the data set, transfer syntax.
 IsConflict = Callable[[str, str, str], bool]
 
@@ -134,14 +134,12 @@ class StoreOperation:
         if status is not StoreStatus.SUCCESS:
             self.discard()
             self._taking.tell(
-                {
-                    "type": "event",
-                    "event": "instance_refused",
-                    "status": f"{int(status):04X}",
-                    "problem": comment,
-                    "instance_uid_hash": hashed(self._command.sop_instance_uid),
-                    "peer": self._sender.ae_title,
-                }
+                InstanceRefused(
+                    status=f"{int(status):04X}",
+                    problem=comment,
+                    instance_uid_hash=hashed(self._command.sop_instance_uid),
+                    peer=self._sender.ae_title,
+                )
             )
         return status, comment
 
@@ -181,7 +179,7 @@ class StoreOperation:
             return StoreStatus.OUT_OF_RESOURCES, str(error)
         sender = self._sender
         self._taking.tell(
-            stored_message(
+            stored(
                 file,
                 scanned,
                 peer=sender.peer,

@@ -1,10 +1,9 @@
-"""An instance that is on disk: how its head is read, and what the main process is told of it."""
+"""An instance that is on disk: how its head is read, and what is said of it."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from services.common.header_scan import Scanned, Scheme, TruncatedError, scan
+from services.listener.door.messages import Stored
 from services.listener.door.spool import SpooledFile, SpoolWriter
 
 # Of a data set, what is looked at for its head at first, and when that was not enough.
@@ -34,20 +33,16 @@ def scan_written(head: bytes, writer: SpoolWriter, syntax: str, scheme: Scheme) 
     return scan(head, syntax, scheme, complete=True)
 
 
-def stored_message(
+def stored(
     file: SpooledFile, scanned: Scanned, *, peer: str, priority: str, association: str
-) -> dict[str, Any]:
-    """What the main process is told. Of a head that is left to the library, only where it is."""
-    # In the order of the record's fields.
-    place = (scanned.pixel_offset, scanned.pixel_length)
-    found = (scanned.values, *place, scanned.needs_library, scanned.has_pixels)
-    return {
-        "type": "stored",
-        "file": file.as_told(),
-        "study_uid": scanned.text("StudyInstanceUID"),
-        "series_uid": scanned.text("SeriesInstanceUID"),
-        "scanned": None if scanned.needs_library else found,
-        "peer": peer,
-        "priority": priority,
-        "association": association,
-    }
+) -> Stored:
+    """What is said of an instance. Of a head that is left to the library, only where it is."""
+    return Stored(
+        file=file,
+        study_uid=scanned.text("StudyInstanceUID"),
+        series_uid=scanned.text("SeriesInstanceUID"),
+        scanned=None if scanned.needs_library else scanned,
+        peer=peer,
+        priority=priority,
+        association=association,
+    )

@@ -1,9 +1,11 @@
-"""What receivers tell of, said where it belongs: log, counters, audit trail."""
+"""What receivers say of associations and refusals, written where it belongs: log, counters, audit
+trail.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict
 
 from services.common.telemetry import get_logger
 from services.common.telemetry.audit import AuditEvent, audit
@@ -12,12 +14,25 @@ from services.common.telemetry.metrics import (
     ASSOCIATIONS_REJECTED,
     INSTANCES_RECEIVED,
 )
+from services.listener.door.messages import (
+    AssociationClosed,
+    AssociationMalformed,
+    AssociationOpened,
+    AssociationRejected,
+    AssociationsAborted,
+    ConnectionFailed,
+    DoorEvent,
+    InstanceRefused,
+    TlsFilesChanged,
+    TlsRefused,
+    Unknown,
+)
 
 _log = get_logger("listener")
 
 
 class DoorEvents:
-    """Takes the receivers' ``event`` messages.
+    """Writes down what receivers say.
 
     Args:
         own_ae_title: ours, for the audit trail.
@@ -28,73 +43,95 @@ class DoorEvents:
         self._own_ae_title = own_ae_title
         self._open_associations = open_associations
 
-    def take(self, message: Mapping[str, Any]) -> None:
-        """Says one event. An event that a newer receiver invents is logged as it is."""
-        values = {key: value for key, value in message.items() if key not in ("type", "event")}
-        event = str(message["event"])
-        say = getattr(self, f"_{event}", None)
-        if say is None:
-            _log.warning(event, **values)
-        else:
-            say(values)
+    def note(self, event: DoorEvent | Unknown) -> None:
+        """Writes one event down; of a receiver of another version what it is called there."""
+        match event:
+            case AssociationOpened():
+                self._opened(event)
+            case AssociationClosed():
+                self._closed(event)
+            case AssociationRejected():
+                self._rejected(event)
+            case AssociationMalformed():
+                _log.warning("association_malformed", **asdict(event))
+            case AssociationsAborted(associations):
+                _log.warning("associations_aborted", associations=associations)
+            case ConnectionFailed(problem):
+                _log.warning("connection_failed", problem=problem)
+            case InstanceRefused():
+                INSTANCES_RECEIVED.labels("refused").inc()
+                _log.warning("instance_refused", **asdict(event))
+            case TlsRefused():
+                self._tls_refused(event)
+            case TlsFilesChanged(None):
+                _log.warning("tls_files_loaded")
+            case TlsFilesChanged(problem):
+                _log.warning("tls_files_refused", problem=problem)
+            case Unknown(kind):
+                _log.error("receiver_message_unknown", message=kind)
 
     def count(self) -> None:
-        """Tells the metrics how many associations are open: a receiver that died took its own."""
+        """Sets the gauge of open associations: a receiver that died took its own with it."""
         ASSOCIATIONS_OPEN.set(self._open_associations())
 
-    def _association_opened(self, values: dict[str, Any]) -> None:
+    def _opened(self, event: AssociationOpened) -> None:
         self.count()
         audit(
             AuditEvent.ASSOCIATION_ACCEPTED,
             own_ae_title=self._own_ae_title,
-            **_who(values),
+            peer=event.peer,
+            ae_title=event.ae_title,
+            address=event.address,
+            certificate_sha256=event.certificate_sha256,
         )
 
-    def _association_closed(self, values: dict[str, Any]) -> None:
+    def _closed(self, event: AssociationClosed) -> None:
         self.count()
-        instances: dict[str, dict[str, int]] = values.pop("instances_by_study", {})
-        _log.info("association_closed", **values)
-        for study_uid, by_class in instances.items():
+        _log.info(
+            "association_closed",
+            association=event.association,
+            peer=event.peer,
+            ae_title=event.ae_title,
+            address=event.address,
+            secure=event.secure,
+            instances=event.instances,
+            bytes=event.data_bytes,
+            seconds=event.seconds,
+            ended=event.ended,
+        )
+        who = {"peer": event.peer, "ae_title": event.ae_title, "address": event.address}
+        for study_uid, by_class in event.instances_by_study.items():
             audit(
                 AuditEvent.INSTANCES_RECEIVED,
                 own_ae_title=self._own_ae_title,
                 study_uid=study_uid,
                 instances=by_class,
-                **_who(values),
+                **who,
             )
         audit(
             AuditEvent.ASSOCIATION_ENDED,
             own_ae_title=self._own_ae_title,
-            reason=values["ended"],
-            **_who(values),
+            reason=event.ended,
+            **who,
         )
 
-    def _association_rejected(self, values: dict[str, Any]) -> None:
-        ASSOCIATIONS_REJECTED.labels(values["reason"]).inc()
-        _log.warning("association_rejected", **values)
+    def _rejected(self, event: AssociationRejected) -> None:
+        ASSOCIATIONS_REJECTED.labels(event.reason).inc()
+        _log.warning("association_rejected", **asdict(event))
         audit(
             AuditEvent.ASSOCIATION_REJECTED,
-            reason=values["reason"],
-            own_ae_title=values["called_ae_title"],
-            ae_title=values["ae_title"],
-            address=values["address"],
+            reason=event.reason,
+            own_ae_title=event.called_ae_title,
+            ae_title=event.ae_title,
+            address=event.address,
         )
 
-    def _tls_refused(self, values: dict[str, Any]) -> None:
+    def _tls_refused(self, event: TlsRefused) -> None:
         ASSOCIATIONS_REJECTED.labels("tls_handshake").inc()
-        _log.warning("tls_refused", **values)
+        _log.warning("tls_refused", **asdict(event))
         audit(
             AuditEvent.SECURITY_ALERT,
-            reason=f"tls_{values['reason']}",
+            reason=f"tls_{event.reason}",
             own_ae_title=self._own_ae_title,
-            address=values["address"],
+            address=event.address,
         )
-
-    def _instance_refused(self, values: dict[str, Any]) -> None:
-        INSTANCES_RECEIVED.labels("refused").inc()
-        _log.warning("instance_refused", **values)
-
-
-def _who(values: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("peer", "ae_title", "address", "certificate_sha256")
-    return {name: values[name] for name in names if values.get(name)}

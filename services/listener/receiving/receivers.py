@@ -13,12 +13,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from services.common.headers import scheme
 from services.common.settings import Settings
@@ -26,6 +25,22 @@ from services.common.telemetry import get_logger
 from services.listener.backoff import backoff_s
 from services.listener.door.channel import Channel
 from services.listener.door.config import DoorConfig
+from services.listener.door.messages import (
+    Answer,
+    Begin,
+    DoorEvent,
+    Ended,
+    Failed,
+    Message,
+    Ping,
+    Pong,
+    Question,
+    Ready,
+    RequestEnded,
+    Stop,
+    Stored,
+    Unknown,
+)
 from services.listener.door.slots import Slots
 from services.listener.door.store import IsConflict
 from services.listener.errors import ListenerError
@@ -40,16 +55,14 @@ _START_DEADLINE_S = 20.0
 # A receiver that lived this long has earned a prompt restart.
 _HEALTHY_AFTER_S = 30.0
 
-Message = Mapping[str, Any]
-
 
 class Receivers:
     """Serves the DICOM ports while it is entered.
 
     Args:
-        on_stored: called with each ``stored`` message, before its sender hears of success or
+        on_stored: called with each instance that was stored, before its sender hears of success or
             shortly after; may wait, which slows the senders down.
-        on_event: called with each ``event`` message.
+        on_event: called with what a receiver says for the log, the counters and the audit trail.
         on_lost: called with the spool folder of a receiver that died, before it is used again.
         finish_within_s: how long associations under way may go on after it is left.
         is_conflict: tells whether other bytes are known under a SOP Instance UID.
@@ -58,8 +71,8 @@ class Receivers:
     def __init__(
         self,
         settings: Settings,
-        on_stored: Callable[[Message], None],
-        on_event: Callable[[Message], None],
+        on_stored: Callable[[Stored], None],
+        on_event: Callable[[DoorEvent | Unknown], None],
         on_lost: Callable[[Path], None],
         *,
         finish_within_s: float,
@@ -136,22 +149,22 @@ class Receivers:
         pings = [receiver.ping() for receiver in self._receivers]
         return all(ping.wait(max(0.0, deadline - time.monotonic())) for ping in pings)
 
-    def stored(self, message: Message) -> None:
+    def stored(self, message: Stored) -> None:
         """A receiver stored an instance."""
         self._on_stored(message)
 
-    def event(self, message: Message) -> None:
-        """A receiver tells of something."""
+    def event(self, message: DoorEvent | Unknown) -> None:
+        """A receiver says something for the log, the counters or the audit trail."""
         self._on_event(message)
 
-    def asked(self, message: Message, answer: Callable[[bool | None], None]) -> None:
+    def asked(self, question: Question, answer: Callable[[bool | None], None]) -> None:
         """A receiver asks whether an instance is known with other bytes."""
 
         def find_out() -> None:
             conflict: bool | None = None
             try:
                 conflict = self._is_conflict(
-                    message["sop_instance_uid"], message["digest"], message["syntax"]
+                    question.sop_instance_uid, question.digest, question.syntax
                 )
             except Exception as error:  # noqa: BLE001 - the sender hears that it is not known
                 _log.warning("conflict_not_looked_up", problem=type(error).__name__)
@@ -218,7 +231,7 @@ class _Receiver:
             self._pings[number] = answered
         if channel is not None:
             with contextlib.suppress(OSError):  # it died: the ping is answered by recovery
-                channel.send({"type": "ping", "number": number})
+                channel.send(Ping(number))
         return answered
 
     def begin_to_stop(self, within_s: float) -> None:
@@ -226,7 +239,7 @@ class _Receiver:
         channel = self._channel
         if channel is not None:
             with contextlib.suppress(OSError):
-                channel.send({"type": "stop", "within_s": within_s})
+                channel.send(Stop(within_s))
 
     def finish(self, within_s: float) -> None:
         if not self._thread.is_alive():
@@ -294,9 +307,9 @@ class _Receiver:
         try:
             if self._stopping.is_set():
                 return
-            channel.send(self._config.as_json())
+            channel.send(Begin(self._config))
             while (message := channel.receive()) is not None:
-                self._take(message)
+                self._hear(message)
         except OSError:
             pass
         finally:
@@ -317,30 +330,32 @@ class _Receiver:
         channel = self._channel
         if channel is not None:
             with contextlib.suppress(OSError):  # it died, and its sender with its association
-                channel.send({"type": "answer", "number": number, "conflict": conflict})
+                channel.send(Answer(number, conflict))
 
-    def _take(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "stored":
-            self._owner.stored(message)
-        elif kind == "event":
-            self._owner.event(message)
-        elif kind == "ask":
-            self._owner.asked(message, partial(self._answer, message["number"]))
-        elif kind == "pong":
-            with self._lock:
-                answered = self._pings.pop(message["number"], None)
-            if answered is not None:
-                answered.set()
-        elif kind == "ready":
-            self._ready = self._serving = True
-            self._decided.set()
-        elif kind == "ended":
-            self._answer_pings()  # all was told before that
-        elif kind == "failed":
-            # At the first start that is final; later it may be over in a moment.
-            self._problem = str(message["problem"])
-            self._decided.set()
+    def _hear(self, message: Message) -> None:
+        match message:
+            case Stored():
+                self._owner.stored(message)
+            case Question(number):
+                self._owner.asked(message, partial(self._answer, number))
+            case Pong(number):
+                with self._lock:
+                    answered = self._pings.pop(number, None)
+                if answered is not None:
+                    answered.set()
+            case Ready():
+                self._ready = self._serving = True
+                self._decided.set()
+            case Ended():
+                self._answer_pings()  # all was told before that
+            case Failed(problem):
+                # At the first start that is final; later it may be over in a moment.
+                self._problem = problem
+                self._decided.set()
+            case RequestEnded() | Begin() | Ping() | Answer() | Stop():
+                _log.error("receiver_message_unexpected", message=type(message).__name__)
+            case _:
+                self._owner.event(message)
 
 
 def _config(settings: Settings) -> DoorConfig:

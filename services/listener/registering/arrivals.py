@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from services.common.header_scan import Scanned
 from services.common.headers import InstanceHeader, Registration, scheme
+from services.listener.door.messages import Stored
 from services.listener.door.part10 import META_BYTES
 from services.listener.door.spool import SpooledFile
 from services.listener.registering.registry import Outcome, ReceivedInstance
@@ -31,10 +29,9 @@ class Offered:
     priority: str = "normal"
 
     @classmethod
-    def from_message(cls, told: Mapping[str, Any]) -> Offered:
-        """From what a receiver tells of an instance."""
-        file = SpooledFile.from_told(told["file"])
-        return cls(file, _registration(file, told), told["peer"], told["priority"])
+    def from_message(cls, stored: Stored) -> Offered:
+        """From what a door says of an instance."""
+        return cls(stored.file, _registration(stored), stored.peer, stored.priority)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +72,18 @@ class Decided:
         )
 
 
-def _registration(file: SpooledFile, told: Mapping[str, Any]) -> Registration | None:
+def _registration(stored: Stored) -> Registration | None:
     """The records of a head that a door scanned; None where it left them to the library."""
-    if told["scanned"] is None:
+    scanned = stored.scanned
+    if scanned is None:
         return None
-    scanned = Scanned(*told["scanned"])
-    offset = scanned.pixel_offset
+    meta, offset = stored.file.meta, scanned.pixel_offset
     header = InstanceHeader(
-        sop_instance_uid=file.meta.sop_instance_uid,
-        sop_class_uid=file.meta.sop_class_uid,
-        series_uid=told["series_uid"],
-        study_uid=told["study_uid"],
-        transfer_syntax_uid=file.meta.transfer_syntax_uid,
+        sop_instance_uid=meta.sop_instance_uid,
+        sop_class_uid=meta.sop_class_uid,
+        series_uid=stored.series_uid,
+        study_uid=stored.study_uid,
+        transfer_syntax_uid=meta.transfer_syntax_uid,
         attributes=scanned.picked(_SCHEME.header),
         pixel_offset=None if offset is None else META_BYTES + offset,
         pixel_length=scanned.pixel_length,

@@ -16,7 +16,7 @@ from services.listener.door.admission import REFUSE, PeerRule
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import SpoolError, SpoolWriter
 from services.listener.door.store import Taking
-from services.listener.door.stored import HEAD_BYTES, scan_written, stored_message
+from services.listener.door.stored import HEAD_BYTES, scan_written, stored
 from services.listener.peers.policies import title_of
 from services.listener.stow.multipart import MultipartError, parse_media_type
 from services.listener.stow.response import Failed, FailureReason, Outcome, Stored
@@ -176,7 +176,7 @@ class PartReception:
         except SpoolError as error:
             return Failed(FailureReason.OUT_OF_RESOURCES, str(error), *named)
         stow.taking.tell(
-            stored_message(
+            stored(
                 file,
                 scanned,
                 peer=stow.peer.name,

@@ -32,8 +32,8 @@ def open_stow_door(
     """Runs the door until the context is left; yields None where it is not asked for.
 
     Args:
-        tell: called with each ``stored`` message before its sender hears of success, and with
-            ``request_ended`` at the end of each request.
+        tell: called with `Stored` of each instance before its sender hears of success, and with
+            `RequestEnded` at the end of each request.
         is_conflict: tells whether other bytes are known under a SOP Instance UID.
         finish_within_s: how long requests under way may go on after it is left.
 

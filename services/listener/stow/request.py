@@ -13,6 +13,7 @@ from services.common.identity import hashed
 from services.common.telemetry import get_logger
 from services.common.telemetry.audit import AuditEvent, audit
 from services.common.telemetry.metrics import INSTANCES_RECEIVED
+from services.listener.door.messages import RequestEnded
 from services.listener.stow.instance import PartReception, StowTaking
 from services.listener.stow.multipart import (
     Event,
@@ -140,6 +141,4 @@ class StowRequest:
             )
 
     def _tell_of_end(self, *, orderly: bool) -> None:
-        self._taking.taking.tell(
-            {"type": "request_ended", "association": self._taking.request, "orderly": orderly}
-        )
+        self._taking.taking.tell(RequestEnded(association=self._taking.request, orderly=orderly))

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from services.common.http_server import HttpServer, serving_http
 from services.common.telemetry import get_logger
-from services.dimse.tls import TlsContexts, TlsFiles, peer_certificate
+from services.dimse.tls import TlsContexts, TlsError, TlsFiles, peer_certificate
 from services.listener.stow.app import ADMITTED, CERTIFICATE, StowApp, StowDoor
 
 _log = get_logger("listener")
@@ -63,7 +63,7 @@ def _configuration(
     how: dict[str, Any] = {}
     if settings.tls:
         assert tls is not None, "the settings demand TLS files with stow.tls"
-        contexts = TlsContexts(tls, lambda name, values: _log.warning(name, **values))
+        contexts = TlsContexts(tls, _report_files)
         how["ssl_context_factory"] = lambda _config, _default: renewing_context(contexts)
     return uvicorn.Config(
         app,
@@ -80,6 +80,13 @@ def _configuration(
         timeout_graceful_shutdown=max(1, int(finish_within_s)),
         **how,
     )
+
+
+def _report_files(problem: TlsError | None) -> None:
+    if problem is None:
+        _log.warning("tls_files_loaded")
+    else:
+        _log.warning("tls_files_refused", problem=str(problem))
 
 
 def renewing_context(contexts: TlsContexts) -> ssl.SSLContext:

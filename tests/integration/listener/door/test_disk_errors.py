@@ -78,7 +78,7 @@ def test_a_refusal_is_out_of_resources_and_the_next_instance_is_taken(
     assert reception.receive(offered) is StoreStatus.OUT_OF_RESOURCES
     assert broken.failures == 1
     assert written(reception) == []
-    assert [event["status"] for event in reception.events] == ["A700"]
+    assert [refused.status for refused in reception.refused] == ["A700"]
     assert reception.receive(offered) is StoreStatus.SUCCESS
     with lite_engine.connect() as connection:
         assert connection.execute(select(func.count()).select_from(InstanceRow)).scalar() == 1

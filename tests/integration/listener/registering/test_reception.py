@@ -300,7 +300,7 @@ def test_a_disk_that_is_nearly_full_takes_nothing_and_says_so(
     offered = offer(sound_series(tmp_path / "dicom")[0])
     assert reception.receive(offered) is StoreStatus.OUT_OF_RESOURCES
     assert rows(lite_engine, InstanceRow) == []
-    assert [event["status"] for event in reception.events] == ["A700"]
+    assert [refused.status for refused in reception.refused] == ["A700"]
 
 
 def test_a_store_that_refuses_is_waited_for_in_the_spool(

@@ -52,9 +52,9 @@ def test_dicomweb_client_stores_a_study(sound_files: list[Path], tmp_path: Path)
     assert "FailedSOPSequence" not in answer
     assert len(again.ReferencedSOPSequence) == 1
     first, second = door.ended
-    assert first["orderly"]
-    assert {message["association"] for message in door.told[:-1]} == {first["association"]}
-    assert door.told[-1]["association"] == second["association"] != first["association"]
+    assert first.orderly
+    assert {message.association for message in door.told[:-1]} == {first.association}
+    assert door.told[-1].association == second.association != first.association
 
 
 def test_data_sets_are_kept_as_sent_behind_meta_information_of_ours(
@@ -231,7 +231,7 @@ def test_what_came_before_a_malformed_part_is_answered_for(
         assert response.status_code == 202
         assert len(answered(response).ReferencedSOPSequence) == 1
         assert reasons(response) == [0xC000]
-        assert [message["orderly"] for message in door.ended] == [False]
+        assert [message.orderly for message in door.ended] == [False]
 
 
 def test_an_unplanned_error_fails_one_instance_only(
@@ -300,7 +300,7 @@ def test_a_peer_with_a_long_name_has_an_ae_title_all_the_same(
     with open_door(tmp_path, listener={"accept_unknown_peers": False, "peers": [peer]}) as door:
         assert post(door, body([sound_files[0].read_bytes()])).status_code == 200
         assert [file.meta.peer for file in door.spooled()] == ["cloud-router-nor"]
-        assert [message["peer"] for message in door.told] == [name]
+        assert [message.peer for message in door.told] == [name]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_strangers_are_turned_away_and_learn_nothing(
     peer["priority"] = "high"
     with open_door(tmp_path, listener={"accept_unknown_peers": False, "peers": [peer]}) as door:
         assert post(door, content).status_code == 200
-        assert (door.told[0]["peer"], door.told[0]["priority"]) == ("VNA", "high")
+        assert (door.told[0].peer, door.told[0].priority) == ("VNA", "high")
 
 
 def test_tokens(sound_files: list[Path], tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_connection_that_breaks_within_a_part_leaves_what_was_whole(
         assert list(door.stored()) == [uid_of(sound_files[0])]
         assert door.stored()[uid_of(sound_files[0])] == data_set_of(first)
         assert post(door, body([first])).status_code == 200
-        assert [message["orderly"] for message in door.ended] == [False, True]
+        assert [message.orderly for message in door.ended] == [False, True]
 
 
 def test_a_body_that_stands_still_is_given_up(sound_files: list[Path], tmp_path: Path) -> None:
