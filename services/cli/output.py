@@ -6,18 +6,18 @@ import json
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, NoReturn, ParamSpec, TypeVar
-
-import typer
-from rich.console import Console
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from services.common.errors import AxialError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    console: Console
+    errors: Console
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-
-console = Console()
-errors = Console(stderr=True)
 
 FATE_COLOURS = {
     "processed": "green",
@@ -34,6 +34,17 @@ FATE_COLOURS = {
 }
 
 
+def __getattr__(name: str) -> Console:
+    """`console` and `errors`, made when they are first asked for: rich takes longer to import than
+    some commands take."""
+    if name not in ("console", "errors"):
+        raise AttributeError(name)
+    from rich.console import Console
+
+    globals()[name] = made = Console(stderr=name == "errors")
+    return made
+
+
 class CommandError(AxialError):
     """Root of the command line's exceptions: one line that says what to do next."""
 
@@ -41,6 +52,11 @@ class CommandError(AxialError):
 def print_json(value: Any) -> None:
     """Prints a value for machines."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def say(line: str) -> None:
+    """Prints a line for people that has no colours."""
+    sys.stdout.write(line + "\n")
 
 
 def coloured(word: str) -> str:
@@ -51,8 +67,10 @@ def coloured(word: str) -> str:
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """Prints an error and ends the command."""
+    from services.cli.output import errors  # as whoever replaces it for a test has it
+
     errors.print(f"[red]error:[/red] {message}", highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
+    raise SystemExit(code)
 
 
 def reports_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:

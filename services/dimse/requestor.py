@@ -3,7 +3,8 @@
 One operation at a time, in the thread that calls; nothing runs beside it, so that no answer can be
 taken by another. A data set goes from its file to the connection in pieces of a megabyte, cut
 into P-DATA-TFs of the size that the acceptor takes, without being looked at. Every wait has a
-deadline: for the association, for the acceptor to take what is sent, and for its answer.
+deadline: for the association, for the acceptor to take what is sent, and for its answer. The next
+instance may be read while the acceptor writes the one before.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class Association:
         self._line = Line()
         self._message_id = 0
         self._is_open = False
+        self._read_ahead: StoreRequest | None = None  # whose first piece is in the spare one
 
     def __enter__(self) -> Association:
         deadline = time.monotonic() + self._call.connect_timeout_s
@@ -159,12 +161,17 @@ class Association:
             return self._answer(commands.C_ECHO_RQ, message_id).status or 0
 
     def store(
-        self, request: StoreRequest, on_progress: Callable[[], None] | None = None
+        self,
+        request: StoreRequest,
+        on_progress: Callable[[], None] | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Response:
         """C-STORE (PS3.7 9.1.1): sends an instance and waits for the answer, which has a status.
 
         Args:
             on_progress: called after each piece of a megabyte was taken.
+            meanwhile: called when all of it was taken, before the answer is waited for: the
+                acceptor writes then, and the next instance may be read (`read_ahead`).
 
         Raises:
             AssociationError: there was no answer; whether the acceptor has it is not known.
@@ -175,7 +182,19 @@ class Association:
                 message_id, request.sop_class_uid, request.sop_instance_uid
             )
             self._send_data_set(command, request, on_progress)
+            if meanwhile is not None:
+                meanwhile()
             return self._answer(commands.C_STORE_RQ, message_id)
+
+    def read_ahead(self, request: StoreRequest) -> None:
+        """Reads the first megabyte of an instance that is to be stored next.
+
+        Raises:
+            SourceError: its bytes cannot be read.
+        """
+        piece = self._spare_piece[: min(request.data_bytes, len(self._spare_piece))]
+        _fill(request.data, piece)
+        self._read_ahead = request
 
     def cut(self) -> None:
         """Ends the connection at once, from any thread; what waits for it ends with an error."""
@@ -231,7 +250,9 @@ class Association:
         # Fragments have an even length (PS3.8 annex F of old; PS3.5 7.1).
         self._fragment_bytes = min(fragment, _PIECE_BYTES) & ~1
         fragments = min(max(1, _PIECE_BYTES // self._fragment_bytes), _MOST_FRAGMENTS)
-        self._piece = memoryview(mmap.mmap(-1, fragments * self._fragment_bytes))
+        self._piece, self._spare_piece = (
+            memoryview(mmap.mmap(-1, fragments * self._fragment_bytes)) for _ in range(2)
+        )
 
     @contextmanager
     def _operation(self) -> Generator[int]:
@@ -258,15 +279,20 @@ class Association:
     ) -> None:
         parts = self._fragments(request.context_id, _COMMAND, command)
         left = request.data_bytes
+        is_read, self._read_ahead = self._read_ahead is request, None
+        if is_read:
+            self._piece, self._spare_piece = self._spare_piece, self._piece
         sent_any = False
         while True:
             piece = self._piece[: min(left, len(self._piece))]
             try:
-                _fill(request.data, piece)
+                if not is_read:
+                    _fill(request.data, piece)
             except SourceError:
                 if sent_any:
                     self._abort()
                 raise
+            is_read = False
             left -= len(piece)
             parts += self._fragments(request.context_id, 0, piece, more=left > 0)
             self._wire.send_parts(parts)

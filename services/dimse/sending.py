@@ -13,7 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from services.dimse.commands import Response
@@ -137,6 +137,43 @@ def send_instances(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """An instance that is to be sent next.
+
+    Attributes:
+        tries: how often it may be sent yet.
+        request: what to ask, or why it cannot be.
+        held: what is open for it.
+    """
+
+    instance: FoundInstance
+    tries: int
+    request: StoreRequest | str
+    held: ExitStack
+
+
+@dataclass(slots=True)
+class _Turn:
+    """An association's own part of what is sent: its thread alone uses it.
+
+    Attributes:
+        left: what no association has taken, with how often each may be sent yet; shared by all.
+        ahead: taken from it, and to be sent next.
+    """
+
+    association: Association
+    left: deque[tuple[FoundInstance, int]]
+    ahead: _Prepared | None = None
+
+    def give_back(self) -> None:
+        """Leaves what was taken in advance to whichever association comes next."""
+        ahead, self.ahead = self.ahead, None
+        if ahead is not None:
+            ahead.held.close()
+            self.left.appendleft((ahead.instance, ahead.tries))
+
+
 class _Sending:
     """The state of one call of `send_instances`; shared by the threads of its associations."""
 
@@ -212,15 +249,18 @@ class _Sending:
         while left and strikes < _TRIES:
             brought = 0
             association = Association(self._call, contexts)
+            turn = _Turn(association, left)
             try:
                 with association:
                     self._opened(association)
-                    while left and association.is_open:
-                        brought += self._take(association, left)
+                    while association.is_open and self._send_next(turn):
+                        brought += 1
             except AssociationError as problem:
                 self._problem = problem
             finally:
-                self._open.discard(association)
+                turn.give_back()
+                with self._lock:
+                    self._open.discard(association)
             strikes = 0 if brought else strikes + 1
             if not brought and (self._open or not self._ever_open):
                 return  # others go on and the receiver wants no more of us, or none of us at all
@@ -240,35 +280,64 @@ class _Sending:
             for association in self._open:
                 association.cut()
 
-    def _take(self, association: Association, left: deque[tuple[FoundInstance, int]]) -> int:
-        """Sends the next instance; 0 when another association has taken the last one."""
+    def _send_next(self, turn: _Turn) -> bool:
+        """Sends the next instance; False when there is none."""
+        current, turn.ahead = turn.ahead or self._prepare(turn), None
+        if current is None:
+            return False
         try:
-            instance, tries = left.popleft()
-        except IndexError:
-            return 0
-        try:
-            self._store(association, instance)
+            with current.held:
+                self._store(turn, current)
         except AssociationError as problem:
-            if tries > 1:
-                left.appendleft((instance, tries - 1))
+            turn.give_back()  # behind the one that could not be sent
+            if current.tries > 1:
+                turn.left.appendleft((current.instance, current.tries - 1))
             else:
-                self._give_up(instance, str(problem))
+                self._give_up(current.instance, str(problem))
             raise
         self._on_sent()
-        return 1
+        return True
 
-    def _store(self, association: Association, instance: FoundInstance) -> None:
+    def _store(self, turn: _Turn, current: _Prepared) -> None:
+        if isinstance(current.request, str):
+            self._note(current.instance, current.request)
+            return
         try:
-            with ExitStack() as held:
-                request = self._request(association, instance, held)
-                if isinstance(request, str):
-                    self._note(instance, request)
-                else:
-                    self._judge(instance, association.store(request))
+            response = turn.association.store(
+                current.request, meanwhile=lambda: self._look_ahead(turn)
+            )
         except SourceError as error:
-            self._note(instance, str(error))
+            self._note(current.instance, str(error))
+        else:
+            self._judge(current.instance, response)
+
+    def _look_ahead(self, turn: _Turn) -> None:
+        """Reads the next instance while the receiver writes the one before.
+
+        Of the last ones none is taken in advance: another association may be free before this one.
+        """
+        if len(turn.left) < len(self._open):
+            return
+        turn.ahead = ahead = self._prepare(turn)
+        if ahead is None or isinstance(ahead.request, str):
+            return
+        try:
+            turn.association.read_ahead(ahead.request)
+        except SourceError as error:
+            turn.ahead = replace(ahead, request=str(error))
+
+    def _prepare(self, turn: _Turn) -> _Prepared | None:
+        """The next instance, its file open; None when another association has taken the last."""
+        try:
+            instance, tries = turn.left.popleft()
+        except IndexError:
+            return None
+        held = ExitStack()
+        try:
+            request = self._request(turn.association, instance, held)
         except OSError as error:
-            self._note(instance, f"it cannot be read: {error.strerror}")
+            request = f"it cannot be read: {error.strerror}"
+        return _Prepared(instance, tries, request, held)
 
     def _request(
         self, association: Association, instance: FoundInstance, held: ExitStack

@@ -2,8 +2,9 @@
 
 Each whole command is measured, from its start to its end, interpreter and all; and the sending
 alone, in a process that runs already. The listener syncs every instance, so that much of the time
-is its own in both. And the longest wait for an answer in many associations beside processes that
-keep every core busy: a library whose own thread reads along loses answers then.
+is its own in both. Small instances are sent by pynetdicom's requestor too, as it was before sending
+was ours. And the longest wait for an answer in many associations beside processes that keep every
+core busy: a library whose own thread reads along loses answers then.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from services.dimse.files import find_instances
 from services.dimse.line import Call
 from services.dimse.sending import send_instances
 from tests.benchmarks.receive_engine import CtSets
+from tests.benchmarks.receive_pynetdicom import send_by_pynetdicom
 from tests.benchmarks.receive_servers import DCMSEND, Ours, Server
 from tests.benchmarks.rows import Row, budget
 from tests.benchmarks.scratch import scratch_folders
@@ -31,7 +33,8 @@ from tests.builders.peers import wait_until
 _INSTANCES, _SIDE = 600, 512
 _REPEATS = 5
 _COMMAND = [str(Path(sys.executable).with_name("axial")), "send"]
-_VS_DCMSEND = 1.0
+_VS_DCMSEND, _VS_PYNETDICOM = 1.0, 3.0
+_SMALL_SIDE = 64
 _ASSOCIATIONS, _EACH, _BUSY = 20, 176, 2
 _ANSWER_WITHIN_S = 1.0
 
@@ -44,7 +47,7 @@ def rows() -> list[Row]:
         sets = CtSets(scratch.folder(), _INSTANCES, _SIDE)
         ways: deque[tuple[str, Callable[[], None]]] = deque(
             [
-                ("command", lambda: _run([*_COMMAND, str(sets.folder), *_where(server)])),
+                ("command", lambda: _run([*_COMMAND, str(sets.folder), *_where(server), *_ONE])),
                 ("4", lambda: _run([*_COMMAND, str(sets.folder), *_where(server), *_FOUR])),
                 ("alone", lambda: _send(sets.folder, server.port)),
                 ("dcmsend", lambda: _run(_dcmsend(server, sets.folder))),
@@ -63,6 +66,7 @@ def rows() -> list[Row]:
                 )
                 server.forget()
         median = {name: statistics.median(values) for name, values in seconds.items()}
+        ours, before = _small(CtSets(scratch.folder(), _EACH, _SMALL_SIDE), server.port)
         with forgetting_storescp() as port, busy_processes(_BUSY):
             longest = longest_wait(port, find_instances(sets.folder)[:_EACH], _ASSOCIATIONS)
     theirs = median["dcmsend"]
@@ -73,10 +77,38 @@ def rows() -> list[Row]:
             ("receive-send-command-4-associations-vs-dcmsend", "4"),
             ("receive-send-alone-vs-dcmsend", "alone"),
         )
-    ] + [budget("receive-send-longest-wait", longest, "s", _ANSWER_WITHIN_S)]
+    ] + [
+        Row(
+            "receive-send-small-vs-pynetdicom",
+            ours,
+            before,
+            "s",
+            before / ours,
+            _VS_PYNETDICOM,
+            "higher",
+        ),
+        budget("receive-send-longest-wait", longest, "s", _ANSWER_WITHIN_S),
+    ]
 
 
-_FOUR = ("--associations", "4")
+_ONE, _FOUR = ("--associations", "1"), ("--associations", "4")
+
+
+def _small(sets: CtSets, port: int) -> tuple[float, float]:
+    """Seconds for small instances over one association: ours, and pynetdicom's; in turn."""
+    ours: list[float] = []
+    before: list[float] = []
+    for _ in range(_REPEATS):
+        for seconds, send in ((ours, _send), (before, _send_by_pynetdicom)):
+            sets.next()
+            begun = time.perf_counter()
+            send(sets.folder, port)
+            seconds.append(time.perf_counter() - begun)
+    return statistics.median(ours), statistics.median(before)
+
+
+def _send_by_pynetdicom(folder: Path, port: int) -> None:
+    send_by_pynetdicom(find_instances(folder), port, "AXIAL")
 
 
 def _where(server: Server) -> list[str]:

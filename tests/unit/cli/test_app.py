@@ -8,7 +8,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from services.cli.app import COMMANDS, app
+from services.cli.tree import COMMANDS, app
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -25,7 +25,7 @@ def test_all_commands_are_listed_and_others_are_refused() -> None:
 
 
 def test_the_command_itself_imports_no_subcommand() -> None:
-    code = "import services.cli.app, sys; print(*sys.modules)"
+    code = "import services.cli.tree, sys; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from services.cli.app import app
 from services.cli.gateway_client import GatewayClient
+from services.cli.tree import app
 
 OPEN: dict[str, Any] = {
     "study_uid": "1.2",

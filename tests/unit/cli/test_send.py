@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from typer.testing import CliRunner
 
-from services.cli.app import app
+from services.cli.calling import Receiver
+from services.cli.commands.send import _usual  # pyright: ignore[reportPrivateUsage]
+from services.cli.tree import app
 from services.dimse import pdu
 from tests.builders.acceptor import Caller, acceptor
 from tests.builders.certificates import Authority
@@ -139,11 +139,8 @@ def test_help_has_examples() -> None:
         assert "Examples:" in run(command, "--help").output
 
 
-def test_sending_needs_neither_a_database_nor_a_dicom_library() -> None:
-    """What starts in a third of a second stays so."""
-    heavy = {"sqlalchemy", "pydicom", "pynetdicom", "numpy", "httpx", "pydantic", "grpc", "models"}
-    code = "import services.cli.app, services.cli.commands.send, sys; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert not heavy & set(done.stdout.split())
+def test_our_own_listener_gets_many_files_over_several_associations() -> None:
+    assert _usual(Receiver(), 100) == 4
+    assert _usual(Receiver(), 99) == 1
+    assert _usual(Receiver(host="pacs"), 1000) == 1
+    assert _usual(Receiver(called="PACS"), 1000) == 1

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from services.cli.app import app
 from services.cli.gateway_client import GatewayClient
+from services.cli.tree import app
 
 STUDY: dict[str, Any] = {
     "study_uid": "1.2",

@@ -95,7 +95,7 @@ SECRET = "Geheim/mit@Zeichen"
 def _shown(*arguments: str) -> str:
     from typer.testing import CliRunner
 
-    from services.cli.app import app
+    from services.cli.tree import app
 
     result = CliRunner().invoke(app, ["config", "show", *arguments])
     assert result.exit_code == 0, result.output
