@@ -6,12 +6,13 @@ patient and study attributes. Nothing leaves that did not pass every check; what
 delivered to each destination on a queue of its own, until it has arrived or a person has been
 told. It is *not* for inference, for choosing series, or for telling how a series ended.
 
-    naming, texts, modules, equipment   what objects are called, and what they copy
-    source, measure, plausibility       what results are made of
-    segmentation, report, regions       the writers
-    check, report_reading, validator    the judges
-    results, service                    making results, and the calls
-    delivery/                           queues and senders
+    source/        what results copy and refer to
+    analysis/      counts, measurements, what is to be said of them
+    objects/       what objects of every kind share, and the last judge of them
+    kinds/         one folder for each kind of result: writing and checking it
+    delivery/      queues and senders
+    results        makes the results of a job
+    service        the calls
 """
 
 from services.reporting.errors import ReportingError

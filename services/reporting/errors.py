@@ -4,7 +4,7 @@ ReportingError
  |- JobError          a request does not fit the catalogue, the store or the database
  `- ValidatorError    dciodvfy is not there or does not answer
 
-What a job's labels can legitimately do wrong is a `Withholding`, a value: see `check`.
+What a job's labels can legitimately do wrong is a `Withholding`, a value: see `job`.
 """
 
 from __future__ import annotations

@@ -23,19 +23,24 @@ from services.common.settings import ReportingSettings
 from services.common.store import StudyStore, job_key
 from services.common.telemetry import get_logger, span
 from services.imaging.labels import read_labels
-from services.reporting.analysis import Analysis
-from services.reporting.check import check_report, check_segmentation
-from services.reporting.database import insert_new
-from services.reporting.errors import ReportingError
-from services.reporting.job import Job, Withholding, object_check_failed
-from services.reporting.measure import (
+from services.reporting.analysis.analysis import Analysis
+from services.reporting.analysis.measure import (
     MeasuredValue,
     count_voxels,
     measure,
     unknown_labels,
     voxel_histogram,
 )
-from services.reporting.naming import (
+from services.reporting.analysis.plausibility import judge
+from services.reporting.database import insert_new
+from services.reporting.errors import ReportingError
+from services.reporting.job import Job, Withholding, object_check_failed
+from services.reporting.kinds.report.checking import check_report
+from services.reporting.kinds.report.predecessor import predecessor
+from services.reporting.kinds.report.writing import Context, encode_report
+from services.reporting.kinds.segmentation.checking import check_segmentation
+from services.reporting.kinds.segmentation.writing import encode_segmentation
+from services.reporting.objects.naming import (
     Form,
     Kind,
     forms_wanted,
@@ -43,12 +48,8 @@ from services.reporting.naming import (
     series_uid,
     sop_instance_uid,
 )
-from services.reporting.plausibility import judge
-from services.reporting.predecessor import predecessor
-from services.reporting.report import Context, encode_report
-from services.reporting.segmentation import encode_segmentation
-from services.reporting.source import load_source
-from services.reporting.validator import RunningValidator
+from services.reporting.objects.validator import RunningValidator
+from services.reporting.source.series import load_source
 
 _log = get_logger("reporting")
 

@@ -24,8 +24,8 @@ from services.common.telemetry.metrics import STAGE_SECONDS
 from services.reporting.delivery import Deliveries, Wanted, open_deliveries
 from services.reporting.errors import JobError, ReportingError
 from services.reporting.job import Job
+from services.reporting.objects.validator import dciodvfy_path
 from services.reporting.results import Made, ResultMaker
-from services.reporting.validator import dciodvfy_path
 from services.reporting.warm_up import warm_up
 
 # Locks that jobs share by their UID's hash: more than calls are served at once.

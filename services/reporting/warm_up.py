@@ -18,13 +18,13 @@ from models.manifest import ModelError, load_catalogue
 from services.common.headers import InstanceHeader
 from services.common.identity import derived_uid
 from services.common.telemetry import get_logger
-from services.reporting.analysis import Analysis
+from services.reporting.analysis.analysis import Analysis
+from services.reporting.analysis.measure import count_voxels, voxel_histogram
 from services.reporting.job import Job
-from services.reporting.measure import count_voxels, voxel_histogram
-from services.reporting.naming import PLAIN
-from services.reporting.report import Context, encode_report
-from services.reporting.segmentation import encode_segmentation
-from services.reporting.source import SourceSeries
+from services.reporting.kinds.report.writing import Context, encode_report
+from services.reporting.kinds.segmentation.writing import encode_segmentation
+from services.reporting.objects.naming import PLAIN
+from services.reporting.source.series import SourceSeries
 
 _MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 

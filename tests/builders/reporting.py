@@ -20,11 +20,11 @@ from services.common.settings import ReportingSettings
 from services.common.store import StudyStore
 from services.imaging.geometry import GeometryLimits, SeriesGeometry, examine_series
 from services.imaging.labels import labels_key, write_labels
-from services.reporting.analysis import Analysis
+from services.reporting.analysis.analysis import Analysis
+from services.reporting.analysis.measure import count_voxels, measure, voxel_histogram
 from services.reporting.job import Job
-from services.reporting.measure import count_voxels, measure, voxel_histogram
 from services.reporting.results import Made, ResultMaker
-from services.reporting.source import SourceSeries, source_series
+from services.reporting.source.series import SourceSeries, source_series
 from tests.builders.revisions import register_revision
 from tests.builders.series import affine_of, headers_of, small_volume, sound_series
 

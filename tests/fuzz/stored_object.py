@@ -23,7 +23,7 @@ from services.imaging.pixels import (
     read_native,
 )
 from services.imaging.transfer_syntaxes import NATIVE_LITTLE_ENDIAN
-from services.reporting.patients import differing_patients
+from services.reporting.source.patients import differing_patients
 
 # Larger ones are sound, and slow.
 _MOST_BYTES = 1 << 20

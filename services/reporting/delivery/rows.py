@@ -13,7 +13,7 @@ from sqlalchemy.orm import aliased
 from services.common.database import DeliveryRow, ResultRow
 from services.common.lifecycle import DELIVERY_TRANSITIONS, DeliveryState, require
 from services.common.settings import Destination
-from services.reporting.naming import PLAIN, Kind, form_for
+from services.reporting.objects.naming import PLAIN, Kind, form_for
 
 _S = DeliveryState
 READY = (_S.PENDING, _S.WAITING)

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from services.reporting.naming import Kind, sop_instance_uid
+from services.reporting.objects.naming import Kind, sop_instance_uid
 from tests.builders.peers import destination, qrscp, scripted_peer, wait_until
 from tests.builders.reporting import Workplace, blobs
 from tests.builders.reporting_service import make_request, release_request, reporting_process

@@ -23,17 +23,17 @@ from services.imaging import (
     read_volume,
     split_volumes,
 )
-from services.reporting.analysis import Analysis
-from services.reporting.check import check_segmentation
+from services.reporting.analysis.analysis import Analysis
+from services.reporting.analysis.measure import count_voxels, measure, voxel_histogram
 from services.reporting.job import Job
-from services.reporting.measure import count_voxels, measure, voxel_histogram
-from services.reporting.naming import PLAIN, Form
-from services.reporting.packing import further_frames
-from services.reporting.report import Context, encode_report
-from services.reporting.report_reading import read_groups
+from services.reporting.kinds.report.reading import read_groups
+from services.reporting.kinds.report.writing import Context, encode_report
+from services.reporting.kinds.segmentation.checking import check_segmentation
+from services.reporting.kinds.segmentation.packing import further_frames
+from services.reporting.kinds.segmentation.writing import encode_segmentation
+from services.reporting.objects.naming import PLAIN, Form
 from services.reporting.results import Made
-from services.reporting.segmentation import encode_segmentation
-from services.reporting.source import SourceSeries, load_source
+from services.reporting.source.series import SourceSeries, load_source
 from tests.builders.reporting import Workplace, brain_manifest, workplace
 from tests.builders.series import headers_of
 from tests.integration.reporting.test_dcmqi import read_by_dcmqi, voxels_on_grid

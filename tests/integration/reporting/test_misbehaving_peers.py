@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from services.common.database import DeliveryRow
 from services.reporting.delivery import Wanted
-from services.reporting.naming import Kind, sop_instance_uid
+from services.reporting.objects.naming import Kind, sop_instance_uid
 from tests.builders.network import free_port
 from tests.builders.peers import (
     SEG,

@@ -17,7 +17,7 @@ from services.gateway import make_app
 from services.reporting.delivery import DeliveryQueue, Resent, Wanted
 from services.reporting.delivery.probing import Probing
 from services.reporting.errors import JobError
-from services.reporting.naming import Kind, sop_instance_uid
+from services.reporting.objects.naming import Kind, sop_instance_uid
 from tests.builders.network import free_port
 from tests.builders.peers import destination, scripted_peer, wait_until
 from tests.builders.reporting import Workplace

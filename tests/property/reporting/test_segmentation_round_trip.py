@@ -10,10 +10,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-from services.reporting.check import check_report, check_segmentation
-from services.reporting.naming import Form
-from services.reporting.report import Context, encode_report
-from services.reporting.segmentation import encode_segmentation
+from services.reporting.kinds.report.checking import check_report
+from services.reporting.kinds.report.writing import Context, encode_report
+from services.reporting.kinds.segmentation.checking import check_segmentation
+from services.reporting.kinds.segmentation.writing import encode_segmentation
+from services.reporting.objects.naming import Form
 from tests.builders.reporting import ORIENTATIONS, analysis_of, series_in, three_segments
 
 _SHAPES = st.tuples(st.integers(2, 6), st.integers(1, 9), st.integers(1, 9))

@@ -34,8 +34,8 @@ from services.common.stored_objects import (
 )
 from services.imaging import Volume, read_series
 from services.imaging.header_files import read_headers
-from services.reporting.patients import differing_patients
-from services.reporting.source import SourceSeries, source_series
+from services.reporting.source.patients import differing_patients
+from services.reporting.source.series import SourceSeries, source_series
 from tests.builders.series import headers_of, small_volume, sound_series
 
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]

@@ -11,10 +11,10 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from services.reporting.analysis import Analysis
-from services.reporting.naming import PLAIN, Form
-from services.reporting.report import Context, encode_report
-from services.reporting.segmentation import encode_segmentation
+from services.reporting.analysis.analysis import Analysis
+from services.reporting.kinds.report.writing import Context, encode_report
+from services.reporting.kinds.segmentation.writing import encode_segmentation
+from services.reporting.objects.naming import PLAIN, Form
 from tests.builders.reporting import analysis_of, blobs, series_in, three_segments
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from services.reporting.modules import raw_bytes
+from services.reporting.source.modules import raw_bytes
 from tests.builders.series import headers_of
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from services.reporting.naming import PLAIN, Form, Kind, series_uid, sop_instance_uid
-from services.reporting.report import Context, encode_report
+from services.reporting.kinds.report.writing import Context, encode_report
+from services.reporting.objects.naming import PLAIN, Form, Kind, series_uid, sop_instance_uid
 from tests.unit.reporting.conftest import Written
 from tests.unit.reporting.reading import concept, groups, items, meaning, named, value, walk
 

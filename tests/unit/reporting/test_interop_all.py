@@ -9,7 +9,7 @@ import pydicom
 import pytest
 
 from services.common.identity import IMPLEMENTATION_CLASS_UID
-from services.reporting.naming import device_uid
+from services.reporting.objects.naming import device_uid
 from tests.builders.reporting import analysis_of, blobs, brain_manifest, series_in
 from tests.builders.series import edit
 from tests.unit.reporting.conftest import Written, write

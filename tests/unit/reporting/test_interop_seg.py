@@ -10,8 +10,8 @@ import pydicom
 import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 
-from services.reporting.modules import PATIENT_AND_STUDY, raw_bytes
-from services.reporting.naming import (
+from services.reporting.kinds.segmentation.writing import encode_segmentation
+from services.reporting.objects.naming import (
     PLAIN,
     Form,
     Kind,
@@ -19,7 +19,7 @@ from services.reporting.naming import (
     series_number,
     series_uid,
 )
-from services.reporting.segmentation import encode_segmentation
+from services.reporting.source.modules import PATIENT_AND_STUDY, raw_bytes
 from tests.builders.reporting import (
     analysis_of,
     blobs,

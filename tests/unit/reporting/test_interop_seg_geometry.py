@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from services.reporting.job import Withholding
-from services.reporting.source import source_series
+from services.reporting.source.series import source_series
 from tests.builders.broken_series import duplicate_position, missing_slice
 from tests.builders.reporting import (
     analysis_of,

@@ -10,8 +10,8 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from services.reporting.naming import PLAIN
-from services.reporting.report import Context, encode_report
+from services.reporting.kinds.report.writing import Context, encode_report
+from services.reporting.objects.naming import PLAIN
 from tests.builders.reporting import (
     analysis_of,
     blobs,

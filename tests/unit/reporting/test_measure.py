@@ -9,15 +9,15 @@ import pydicom
 import pytest
 
 from services.imaging import GeometryLimits
-from services.reporting.errors import JobError
-from services.reporting.measure import (
+from services.reporting.analysis.measure import (
     count_voxels,
     measure,
     unknown_labels,
     volume,
     voxel_histogram,
 )
-from services.reporting.source import SourceSeries, source_series
+from services.reporting.errors import JobError
+from services.reporting.source.series import SourceSeries, source_series
 from tests.builders.reporting import (
     analysis_of,
     blobs,

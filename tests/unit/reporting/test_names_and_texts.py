@@ -7,7 +7,7 @@ import datetime as dt
 from pydicom.dataset import Dataset
 
 from services.common.identity import is_strict_uid
-from services.reporting.naming import (
+from services.reporting.objects.naming import (
     PLAIN,
     Form,
     Kind,
@@ -20,7 +20,7 @@ from services.reporting.naming import (
     sop_instance_uid,
     tracking_uid,
 )
-from services.reporting.texts import ascii_text, datetime_text, local_time
+from services.reporting.objects.texts import ascii_text, datetime_text, local_time
 from tests.builders.peers import destination
 from tests.builders.reporting import brain_manifest
 

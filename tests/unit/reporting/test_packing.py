@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.reporting.check import check_segmentation
-from services.reporting.naming import PLAIN, Form
-from services.reporting.packing import further_frames, needs_pad, packed
-from services.reporting.segmentation import encode_segmentation
+from services.reporting.kinds.segmentation.checking import check_segmentation
+from services.reporting.kinds.segmentation.packing import further_frames, needs_pad, packed
+from services.reporting.kinds.segmentation.writing import encode_segmentation
+from services.reporting.objects.naming import PLAIN, Form
 from tests.builders.reporting import analysis_of, series_in, three_segments
 
 # Rows and columns of which a frame is no whole number of bytes, or an odd one.
@@ -94,7 +94,9 @@ def test_without_a_further_plane_the_pad_byte_stays(tmp_path: Path, form: Form) 
 def test_frames_without_voxels_that_help_nobody_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.reporting.segmentation.further_frames", lambda *_: [(1, 0)])
+    monkeypatch.setattr(
+        "services.reporting.kinds.segmentation.writing.further_frames", lambda *_: [(1, 0)]
+    )
     labels = labels_in((9, 12, 10), slice(2, 4))  # 30 bytes: none is needed
     _, problem = encoded(tmp_path, labels)
     assert problem == "there are frames without a voxel"

@@ -9,7 +9,7 @@ import pytest
 from pydicom.tag import Tag
 
 from services.common.fates import Verdict
-from services.reporting.patients import differing_patients
+from services.reporting.source.patients import differing_patients
 from tests.builders.reporting import blobs, series_in, workplace
 from tests.builders.series import edit, raw
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.reporting.regions import key_slice, outline
+from services.reporting.kinds.report.regions import key_slice, outline
 
 
 def drawn(*lines: str) -> NDArray[np.bool_]:

@@ -245,12 +245,12 @@ def test_an_object_that_fails_its_check_withholds_all(
     place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The writer is made to forget the references; nothing of the job is registered."""
-    from services.reporting import segmentation
+    from services.reporting.kinds.segmentation import writing
 
     def forget(_source: object, dataset: pydicom.Dataset) -> None:
         del dataset.ReferencedSeriesSequence
 
-    monkeypatch.setattr(segmentation, "_copy_series", forget)
+    monkeypatch.setattr(writing, "_copy_series", forget)
     made = place.make(place.job(blobs(SHAPE)))
     assert made.withholding is not None
     assert made.withholding.reason == "object_check_failed"
@@ -261,12 +261,12 @@ def test_an_object_that_fails_its_check_withholds_all(
 def test_an_object_that_dciodvfy_refuses_is_withheld(
     place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from services.reporting import segmentation
+    from services.reporting.kinds.segmentation import writing
 
     def scribble(_source: object, dataset: pydicom.Dataset) -> None:
         dataset.ContentLabel = "not a code string"
 
-    monkeypatch.setattr(segmentation, "_copy_series", scribble)
+    monkeypatch.setattr(writing, "_copy_series", scribble)
     made = place.make(place.job(blobs(SHAPE)))
     assert made.withholding is not None
     assert "dciodvfy" in str(made.withholding.values["problem"])

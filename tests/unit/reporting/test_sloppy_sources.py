@@ -12,7 +12,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 
 from services.reporting.errors import ReportingError
-from services.reporting.validity import has_valid, is_valid_value
+from services.reporting.source.validity import has_valid, is_valid_value
 from tests.builders.reporting import blobs, series_in, workplace
 from tests.builders.series import as_sent, raw
 

@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from services.reporting.errors import ValidatorError
-from services.reporting.naming import PLAIN, Form
-from services.reporting.validator import RunningValidator, sort_errors
+from services.reporting.objects.naming import PLAIN, Form
+from services.reporting.objects.validator import RunningValidator, sort_errors
 from tests.builders.reporting import analysis_of, blobs, series_in, three_segments
 from tests.builders.series import edit
 from tests.unit.reporting.conftest import Written, write

@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DS
 
 from services.common.headers import InstanceHeader
-from services.reporting.source import SourceSeries
+from services.reporting.source.series import SourceSeries
 
 # What highdicom reads of a source and we copy from the source's bytes afterwards.
 _NOT_GIVEN = (

@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as DicomCode
 
 from models.manifest import Code
-from services.reporting.texts import ascii_text
+from services.reporting.objects.texts import ascii_text
 
 
 def dicom_code(code: Code) -> DicomCode:

@@ -9,11 +9,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from services.common.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from services.reporting.equipment import contributing_equipment
 from services.reporting.job import Job
-from services.reporting.modules import copy_patient_and_study, keep_bytes
-from services.reporting.source import SourceSeries
-from services.reporting.texts import date_text, local_time, offset_from_utc, time_text
+from services.reporting.objects.equipment import contributing_equipment
+from services.reporting.objects.texts import date_text, local_time, offset_from_utc, time_text
+from services.reporting.source.modules import copy_patient_and_study, keep_bytes
+from services.reporting.source.series import SourceSeries
 
 
 def finish(dataset: Dataset, job: Job, source: SourceSeries) -> None:

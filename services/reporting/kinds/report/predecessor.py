@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, select
 
 from services.common.database import DeliveryRow, JobRow, ResultRow
 from services.common.lifecycle import DeliveryState
-from services.reporting.naming import COMPREHENSIVE_3D_SR_STORAGE, Kind
+from services.reporting.objects.naming import COMPREHENSIVE_3D_SR_STORAGE, Kind
 
 # What is being sent may be there already; what waits, is dead or was withdrawn is not.
 _MAY_HAVE_LEFT = (DeliveryState.DELIVERED.value, DeliveryState.SENDING.value)

@@ -9,12 +9,12 @@ from importlib.metadata import version
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from services.reporting.coding import code_item
 from services.reporting.job import Job
-from services.reporting.modules import copy_element, keep_bytes
-from services.reporting.naming import device_uid
-from services.reporting.texts import ascii_text, datetime_text
-from services.reporting.validity import (
+from services.reporting.objects.coding import code_item
+from services.reporting.objects.naming import device_uid
+from services.reporting.objects.texts import ascii_text, datetime_text
+from services.reporting.source.modules import copy_element, keep_bytes
+from services.reporting.source.validity import (
     character_sets,
     has_valid,
     is_valid_equipment,

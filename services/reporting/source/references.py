@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from services.common.headers import InstanceHeader
 from services.imaging.frames import FrameHeader, Tile
-from services.reporting.source import SourceSeries
+from services.reporting.source.series import SourceSeries
 
 # SOP instance UID, and the number of the frame in it.
 Reference = tuple[str, int | None]

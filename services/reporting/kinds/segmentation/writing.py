@@ -25,12 +25,18 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from models.manifest import Segment
 from services.common.headers import InstanceHeader
-from services.reporting.analysis import Analysis
-from services.reporting.coding import dicom_code
-from services.reporting.equipment import AXIAL_VERSION, MANUFACTURER, MODEL_NAME, serial_number
+from services.reporting.analysis.analysis import Analysis
 from services.reporting.job import Job
-from services.reporting.modules import copy_element, raw_bytes
-from services.reporting.naming import (
+from services.reporting.kinds.segmentation.packing import further_frames, packed
+from services.reporting.objects.coding import dicom_code
+from services.reporting.objects.equipment import (
+    AXIAL_VERSION,
+    MANUFACTURER,
+    MODEL_NAME,
+    serial_number,
+)
+from services.reporting.objects.finishing import as_file, finish
+from services.reporting.objects.naming import (
     Form,
     Kind,
     content_label,
@@ -41,13 +47,12 @@ from services.reporting.naming import (
     tracking_identifier,
     tracking_uid,
 )
-from services.reporting.objects import as_file, finish
-from services.reporting.packing import further_frames, packed
-from services.reporting.references import instances_of, refer, stand_in_uid
-from services.reporting.source import SourceSeries
-from services.reporting.stand_ins import stand_in
-from services.reporting.texts import ascii_text
-from services.reporting.validity import has_valid
+from services.reporting.objects.texts import ascii_text
+from services.reporting.source.modules import copy_element, raw_bytes
+from services.reporting.source.references import instances_of, refer, stand_in_uid
+from services.reporting.source.series import SourceSeries
+from services.reporting.source.stand_ins import stand_in
+from services.reporting.source.validity import has_valid
 
 # Attributes of the source's series that keep their meaning for a segmentation of it.
 _OF_THE_SERIES = ("BodyPartExamined", "Laterality", "PositionReferenceIndicator")

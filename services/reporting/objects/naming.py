@@ -13,7 +13,7 @@ from enum import StrEnum
 from models.manifest import Manifest
 from services.common.identity import derived_uid, result_uid
 from services.common.settings import Destination
-from services.reporting.texts import ascii_text
+from services.reporting.objects.texts import ascii_text
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 COMPREHENSIVE_3D_SR_STORAGE = "1.2.840.10008.5.1.4.1.1.88.34"

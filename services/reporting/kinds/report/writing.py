@@ -44,12 +44,19 @@ from pydicom.sr.coding import Code
 
 from models.manifest import Segment
 from services.common.identity import is_strict_uid
-from services.reporting.analysis import Analysis
-from services.reporting.coding import dicom_code
-from services.reporting.equipment import AXIAL_VERSION, MANUFACTURER, MODEL_NAME, serial_number
+from services.reporting.analysis.analysis import Analysis
+from services.reporting.analysis.measure import SegmentCount
 from services.reporting.job import Job
-from services.reporting.measure import SegmentCount
-from services.reporting.naming import (
+from services.reporting.kinds.report.regions import key_slice, outline
+from services.reporting.objects.coding import dicom_code
+from services.reporting.objects.equipment import (
+    AXIAL_VERSION,
+    MANUFACTURER,
+    MODEL_NAME,
+    serial_number,
+)
+from services.reporting.objects.finishing import as_file, finish
+from services.reporting.objects.naming import (
     SEGMENTATION_STORAGE,
     Form,
     Kind,
@@ -60,18 +67,16 @@ from services.reporting.naming import (
     tracking_identifier,
     tracking_uid,
 )
-from services.reporting.objects import as_file, finish
-from services.reporting.references import (
+from services.reporting.objects.texts import ascii_text
+from services.reporting.source.references import (
     frames_by_instance,
     instances_of,
     referenced_frame,
     tile_of,
 )
-from services.reporting.regions import key_slice, outline
-from services.reporting.source import SourceSeries
-from services.reporting.stand_ins import identity_of, stand_in
-from services.reporting.texts import ascii_text
-from services.reporting.validity import items_of
+from services.reporting.source.series import SourceSeries
+from services.reporting.source.stand_ins import identity_of, stand_in
+from services.reporting.source.validity import items_of
 
 # PS3.16 CID 100: the imaging procedure, where the manifest names none.
 _PROCEDURES = {

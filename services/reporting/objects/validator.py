@@ -1,7 +1,7 @@
 """dciodvfy (dicom3tools) as the last judge of an object before it leaves.
 
 An error about an attribute that was copied from the source byte for byte is the source's: the
-result is not withheld for what the scanner wrote. `check` proves that the bytes are equal. The
+result is not withheld for what the scanner wrote. `checking` proves that the bytes are equal. The
 same holds for a UID of the source that is not one by the letter (leading zeros, which the door
 forgives): references have to quote it as it is.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from pydicom.datadict import tag_for_keyword
 
 from services.reporting.errors import ValidatorError
-from services.reporting.modules import PATIENT_AND_STUDY
+from services.reporting.source.modules import PATIENT_AND_STUDY
 
 # Far above what the largest object takes; a validator that hangs must not hold a job.
 _DEADLINE_S = 60.0

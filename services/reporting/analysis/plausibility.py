@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.manifest import Manifest
-from services.reporting.analysis import Analysis
+from services.reporting.analysis.analysis import Analysis
+from services.reporting.analysis.measure import MeasuredValue
 from services.reporting.job import Withholding
-from services.reporting.measure import MeasuredValue
 
 # UCUM unit -> millilitres.
 _ML = {"mm3": 1e-3, "cm3": 1.0, "mL": 1.0, "ml": 1.0, "L": 1e3, "l": 1e3}

@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from services.reporting.analysis.measure import MeasuredValue, SegmentCount
 from services.reporting.job import Job
-from services.reporting.measure import MeasuredValue, SegmentCount
-from services.reporting.source import SourceSeries
+from services.reporting.source.series import SourceSeries
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from services.imaging.limits import limits_of
 from services.imaging.opening import open_stored_images
 from services.reporting.errors import JobError
 from services.reporting.job import Job, Withholding, geometry_mismatch, object_check_failed
-from services.reporting.patients import differing_patients
-from services.reporting.validity import is_valid_value
+from services.reporting.source.patients import differing_patients
+from services.reporting.source.validity import is_valid_value
 
 # Rows asked for at once: below every engine's limit of bound parameters.
 _CHUNK = 500

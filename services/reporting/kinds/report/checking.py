@@ -1,0 +1,108 @@
+"""The check of an SR: its numbers are computed anew from the voxels that were counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from services.reporting.analysis.analysis import Analysis
+from services.reporting.analysis.measure import SegmentCount, volume
+from services.reporting.kinds.report.reading import Group, read_groups
+from services.reporting.objects.checking import check_identity, expect, problem_of
+from services.reporting.objects.naming import (
+    Form,
+    Kind,
+    series_uid,
+    sop_instance_uid,
+    tracking_uid,
+)
+from services.reporting.source.references import instances_of
+
+# Relative: decimal strings of 16 characters keep some fourteen digits; far below one voxel in
+# the largest volume, so that no count is mistaken for another.
+_VOLUME_TOLERANCE = 1e-8
+# Absolute part: values are rounded to a thousandth of a cubic millimetre.
+_ROUNDING_MM3 = 1e-3
+
+
+def check_report(file: Path, analysis: Analysis, form: Form) -> str | None:
+    """What is wrong with an SR file; None when nothing is."""
+    return problem_of(file, "report", lambda dataset: _report(dataset, analysis, form))
+
+
+def _report(dataset: pydicom.FileDataset, analysis: Analysis, form: Form) -> None:
+    check_identity(dataset, analysis, Kind.SR, form)
+    _check_document(dataset, analysis)
+    _check_evidence(dataset, analysis, form)
+    _check_groups(read_groups(dataset), analysis, form)
+
+
+def _check_document(dataset: Dataset, analysis: Analysis) -> None:
+    """Title, template and flags that viewers and archives look for (S-2, S-3, S-22)."""
+    completion = "PARTIAL" if analysis.job.incomplete else "COMPLETE"
+    title = dataset.ConceptNameCodeSequence[0]
+    expect(
+        (title.CodeValue, title.CodingSchemeDesignator) == ("126000", "DCM"), "wrong report title"
+    )
+    template = dataset.ContentTemplateSequence[0]
+    expect(
+        (template.MappingResource, template.TemplateIdentifier) == ("DCMR", "1500"),
+        "the template is not TID 1500",
+    )
+    expect(
+        (dataset.CompletionFlag, dataset.VerificationFlag) == (completion, "UNVERIFIED"),
+        "completion or verification flag",
+    )
+
+
+def _check_evidence(dataset: Dataset, analysis: Analysis, form: Form) -> None:
+    """The image series first, with every instance, then the SEG (S-12, S-13)."""
+    job, name = analysis.job, form.name(Kind.SEG)
+    evidence = dataset.CurrentRequestedProcedureEvidenceSequence
+    expect(len(evidence) == 1, "evidence of one study is expected")
+    series = [
+        (
+            item.SeriesInstanceUID,
+            [each.ReferencedSOPInstanceUID for each in item.ReferencedSOPSequence],
+        )
+        for item in evidence[0].ReferencedSeriesSequence
+    ]
+    instances = [header.sop_instance_uid for header in instances_of(analysis.source)]
+    wanted = [(job.series_uid, instances)]
+    if analysis.found:
+        seg = sop_instance_uid(job.job_uid, Kind.SEG, name)
+        wanted.append((series_uid(job.job_uid, Kind.SEG, name), [seg]))
+    expect(series == wanted, "evidence is not the image series and then the segmentation")
+
+
+def _check_groups(groups: list[Group], analysis: Analysis, form: Form) -> None:
+    """One group per segment; its volume is the segment's voxels times the voxel's volume."""
+    expect(len(groups) == len(analysis.counts), "there must be a group for every segment")
+    for group, count in zip(groups, analysis.counts, strict=True):
+        number = count.number
+        uid = tracking_uid(analysis.job.job_uid, number)
+        expect(group.tracking_uid == uid, f"segment {number} has another tracking UID")
+        expect(group.not_detected == (not count.found), f"presence of segment {number}")
+        _check_volumes(group, count, analysis)
+        if count.found and not form.key_slice:
+            name = form.name(Kind.SEG)
+            reference = (
+                sop_instance_uid(analysis.job.job_uid, Kind.SEG, name),
+                (analysis.numbers_in_object[number],),
+            )
+            expect(group.segment == reference, f"segment {number} refers elsewhere")
+
+
+def _check_volumes(group: Group, count: SegmentCount, analysis: Analysis) -> None:
+    expected = [value for value in analysis.values if value.segment_number == count.number]
+    expect(len(group.volumes) == len(expected), f"measurements of segment {count.number}")
+    for (number, unit), value in zip(group.volumes, expected, strict=True):
+        source = analysis.source
+        exact = volume(count.weighted(source.steps), source.voxel_volume_mm3, unit)
+        allowed = abs(exact) * _VOLUME_TOLERANCE + volume(1, _ROUNDING_MM3, unit)
+        expect(
+            unit == value.unit and abs(number - exact) <= allowed,
+            f"the volume of segment {count.number} is not that of its voxels",
+        )
