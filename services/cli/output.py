@@ -29,6 +29,8 @@ FATE_COLOURS = {
     "delivered": "green",
     "waiting": "yellow",
     "dead": "red",
+    "held": "yellow",
+    "committed": "green",
     "conflicts": "red",
     "open": "yellow",
 }

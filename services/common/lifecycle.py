@@ -46,6 +46,9 @@ class DeliveryState(StrEnum):
     PENDING = "pending"
     SENDING = "sending"
     WAITING = "waiting"
+    HELD = "held"
+    COMMITTING = "committing"
+    COMMITTED = "committed"
     DELIVERED = "delivered"
     DEAD = "dead"
     WITHDRAWN = "withdrawn"
@@ -94,10 +97,19 @@ JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = MappingProxyType(
 
 DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = MappingProxyType(
     {
-        _D.PENDING: frozenset({_D.SENDING, _D.WITHDRAWN}),
+        # HELD: it refers to a result that is dead at this destination, and follows when the
+        # destination has that after all.
+        _D.PENDING: frozenset({_D.SENDING, _D.WITHDRAWN, _D.HELD}),
         # SENDING -> PENDING: the sender died; what it had under way is taken up again.
-        _D.SENDING: frozenset({_D.DELIVERED, _D.WAITING, _D.DEAD, _D.PENDING}),
-        _D.WAITING: frozenset({_D.SENDING, _D.WITHDRAWN, _D.DEAD}),
+        _D.SENDING: frozenset(
+            {_D.DELIVERED, _D.WAITING, _D.DEAD, _D.PENDING, _D.HELD, _D.COMMITTING}
+        ),
+        _D.WAITING: frozenset({_D.SENDING, _D.WITHDRAWN, _D.DEAD, _D.HELD}),
+        _D.HELD: frozenset({_D.PENDING, _D.WITHDRAWN}),
+        # COMMITTING: the destination has it and is asked to commit itself to keeping it (PS3.4 J).
+        # No code goes there yet. DELIVERED: it never answered; PENDING: it has lost it.
+        _D.COMMITTING: frozenset({_D.COMMITTED, _D.DELIVERED, _D.PENDING, _D.DEAD}),
+        _D.COMMITTED: frozenset({_D.PENDING}),
         # DELIVERED -> PENDING: a person has it sent again, because the destination lost it.
         _D.DELIVERED: frozenset({_D.PENDING}),
         _D.DEAD: frozenset({_D.PENDING, _D.WITHDRAWN}),
@@ -105,6 +117,8 @@ DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = Mapping
     }
 )
 
+# States of a delivery in which its destination has the result.
+ARRIVED = (_D.DELIVERED, _D.COMMITTING, _D.COMMITTED)
 
 CONFLICT_TRANSITIONS: Mapping[ConflictState, frozenset[ConflictState]] = MappingProxyType(
     {

@@ -83,6 +83,9 @@ class SeriesFate(_Answer):
     """Sentences on other bytes that came under the SOP Instance UIDs of this series."""
     job_uid: str | None = None
     """The job that read the series; a series that two jobs of a model read has two fates."""
+    not_delivered: list[str] = []
+    """Sentences on results that a destination does not have and will not get by itself: what it
+    refused, and what refers to that."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -335,6 +338,8 @@ class Resent(Count):
     """Left alone because they were delivered; `delivered=true` sends those again too."""
     superseded: int
     """Left alone because a newer result replaces them."""
+    held: int = 0
+    """Held back: the destination lacks what they refer to, and gets them when it has that."""
 
 
 class Health(_Answer):

@@ -254,7 +254,10 @@ def _add_actions(app: FastAPI, owners: Owners) -> None:
             )
         )
         return answers.Resent(
-            count=again.deliveries, delivered=again.delivered, superseded=again.superseded
+            count=again.deliveries,
+            delivered=again.delivered,
+            superseded=again.superseded,
+            held=again.held,
         )
 
 

@@ -35,6 +35,7 @@ from services.gateway.conflicts import (
 )
 from services.gateway.image_counts import frames_beyond_the_first
 from services.gateway.job_views import job_answer
+from services.gateway.undelivered import undelivered
 
 _UNDER_WAY = (JobState.SELECTED, JobState.INFERRED, JobState.REPORTED)
 _ON_A_QUEUE = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.WAITING)
@@ -257,6 +258,9 @@ def _fates(session: Session, study: StudyRow) -> list[answers.SeriesFate]:
     conflicts = conflicts_of_study(session, uid)
     for fate in found:
         fate.conflicts = told_of(conflicts, fate.series_uid)
+    stuck = undelivered(session, {fate.job_uid for fate in found if fate.job_uid})
+    for fate in found:
+        fate.not_delivered = stuck.get(fate.job_uid or "", [])
     found += fates_of_unanalysed(session, uid, conflicts, list(members))
     return sorted(
         found, key=lambda item: (_number(item.series_number), item.series_uid, item.model)

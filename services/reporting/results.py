@@ -7,7 +7,7 @@ the rows of a job's results are written in one transaction, after every object p
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import cast
@@ -35,20 +35,11 @@ from services.reporting.analysis.plausibility import judge
 from services.reporting.database import insert_new
 from services.reporting.errors import ReportingError
 from services.reporting.job import Job, Withholding, object_check_failed
-from services.reporting.kinds.report.checking import check_report
-from services.reporting.kinds.report.predecessor import predecessor
-from services.reporting.kinds.report.writing import Context, encode_report
-from services.reporting.kinds.segmentation.checking import check_segmentation
-from services.reporting.kinds.segmentation.writing import encode_segmentation
-from services.reporting.objects.naming import (
-    Form,
-    Kind,
-    forms_wanted,
-    series_number,
-    series_uid,
-    sop_instance_uid,
-)
+from services.reporting.kinds.kind import Kind, Order
+from services.reporting.kinds.registry import KINDS, Kinds
 from services.reporting.objects.validator import RunningValidator
+from services.reporting.orders import Occasion, orders_for
+from services.reporting.predecessor import earlier_results
 from services.reporting.source.series import load_source
 
 _log = get_logger("reporting")
@@ -56,11 +47,16 @@ _log = get_logger("reporting")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """An object made by a job."""
+    """An object made by a job.
+
+    Attributes:
+        kind: its kind's name.
+        form: its form's name for that kind; empty for the plain one.
+    """
 
     sop_instance_uid: str
     series_uid: str
-    kind: Kind
+    kind: str
     form: str
     store_key: str
     digest: str
@@ -100,10 +96,17 @@ class _Clock:
 class ResultMaker:
     """Makes results of jobs and registers them."""
 
-    def __init__(self, engine: Engine, store: StudyStore, settings: ReportingSettings) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: StudyStore,
+        settings: ReportingSettings,
+        kinds: Kinds = KINDS,
+    ) -> None:
         self._engine = engine
         self._store = store
         self._settings = settings
+        self._kinds = kinds
 
     def make(self, job: Job) -> Made:
         """Makes, checks and registers the results of `job`; sends nothing.
@@ -124,8 +127,7 @@ class ResultMaker:
             return Made(registered, analysis.values, None, clock.seconds, verdict.remarks)
         if verdict.withholding is not None:
             return _withheld(job, verdict.withholding, analysis.values, clock)
-        context = Context(verdict.remarks, predecessor(self._engine, job.supersedes_job_uid))
-        outcome = self._write_and_check(analysis, context, clock)
+        outcome = self._write_and_check(analysis, verdict.remarks, clock)
         if isinstance(outcome, Withholding):
             return _withheld(job, outcome, analysis.values, clock)
         with clock.stage("register"):
@@ -170,7 +172,7 @@ class ResultMaker:
             Result(
                 sop_instance_uid=row.sop_instance_uid,
                 series_uid=row.series_uid,
-                kind=Kind(row.kind),
+                kind=row.kind,
                 form=row.form,
                 store_key=row.store_key,
                 digest=row.digest,
@@ -180,50 +182,70 @@ class ResultMaker:
         )
 
     def _write_and_check(
-        self, analysis: Analysis, context: Context, clock: _Clock
+        self, analysis: Analysis, remarks: Mapping[int, str], clock: _Clock
     ) -> tuple[Result, ...] | Withholding:
         """Writes all kinds and forms and checks each; dciodvfy runs beside the next one."""
-        rank = self._rank(analysis.job)
+        job = analysis.job
         results: list[Result] = []
         with ExitStack() as checks:  # the validators stop before their files may go
             validators: list[tuple[Kind, RunningValidator]] = []
-            for kind, form in _objects(forms_wanted(self._settings.destinations), analysis.found):
-                number = series_number(self._settings.series_number_base, rank, kind, form)
-                with clock.stage(f"encode_{kind.lower()}"):
-                    content = _encoded(kind, analysis, form, number, context)
+            for kind, order in orders_for(self._kinds, analysis, self._occasion(job, remarks)):
+                with clock.stage(f"encode_{kind.name.lower()}"):
+                    contents = _encoded(kind, analysis, order)
                 with clock.stage("write"):
-                    result = self._write(analysis.job, kind, form, content)
-                results.append(result)
+                    written = self._write(job, kind, order, contents)
+                results += written
                 # What is checked is what the store holds.
-                key = result.store_key
-                file = checks.enter_context(self._store.local([key]))[key]
-                if self._settings.check_with_dciodvfy:
-                    validator = RunningValidator(file, analysis.source.uids)
-                    checks.callback(validator.stop)
-                    validators.append((kind, validator))
-                check = check_segmentation if kind is Kind.SEG else check_report
+                keys = [each.store_key for each in written]
+                local = checks.enter_context(self._store.local(keys))
+                files = tuple(local[key] for key in keys)
+                if self._settings.check_with_dciodvfy and kind.is_dicom:
+                    for file in files:
+                        validator = RunningValidator(file, analysis.source.uids)
+                        checks.callback(validator.stop)
+                        validators.append((kind, validator))
                 with clock.stage("check"):
-                    problem = check(file, analysis, form)
+                    problem = kind.check(files, analysis, order)
                 if problem:
-                    return object_check_failed(kind, problem)
+                    return object_check_failed(kind.name, problem)
             with clock.stage("check"):
-                withholding = _validation_problem(analysis.job, validators)
+                withholding = _validation_problem(job, validators)
             return withholding or tuple(results)
 
-    def _write(self, job: Job, kind: Kind, form: Form, content: bytes) -> Result:
-        name = form.name(kind)
-        key = job_key(job.job_uid, f"{kind.lower()}{'-' if name else ''}{name}.dcm")
-        size = self._store.put(key, [content])
-        crashpoint(f"reporting.{kind.lower()}.written")
-        return Result(
-            sop_instance_uid=sop_instance_uid(job.job_uid, kind, name),
-            series_uid=series_uid(job.job_uid, kind, name),
-            kind=kind,
-            form=name,
-            store_key=key,
-            digest=sha256_hex(content),
-            size_bytes=size,
-        )
+    def _occasion(self, job: Job, remarks: Mapping[int, str]) -> Occasion:
+        with self._engine.connect().execution_options(axial_readonly=True) as connection:
+            earlier = {
+                kind.name: earlier_results(connection, job.supersedes_job_uid, kind.name)
+                for kind in self._kinds
+                if kind.names.names_predecessor
+            }
+        base = self._settings.series_number_base
+        return Occasion(self._settings.destinations, base, self._rank(job), earlier, remarks)
+
+    def _write(self, job: Job, kind: Kind, order: Order, contents: Sequence[bytes]) -> list[Result]:
+        names, form = kind.names, order.form
+        written: list[Result] = []
+        for instance, content in enumerate(contents, start=1):
+            parts = [
+                kind.name.lower(),
+                names.form_name(form),
+                str(instance) if instance > 1 else "",
+            ]
+            key = job_key(job.job_uid, "-".join(filter(None, parts)) + kind.suffix)
+            size = self._store.put(key, [content])
+            crashpoint(f"reporting.{kind.name.lower()}.written")
+            written.append(
+                Result(
+                    sop_instance_uid=names.sop_instance_uid(job.job_uid, form, instance),
+                    series_uid=names.series_uid(job.job_uid, form),
+                    kind=kind.name,
+                    form=names.form_name(form),
+                    store_key=key,
+                    digest=sha256_hex(content),
+                    size_bytes=size,
+                )
+            )
+        return written
 
     def _rank(self, job: Job) -> int:
         """The job's place among the study's jobs, in the order in which they were made.
@@ -247,10 +269,10 @@ class ResultMaker:
                 "job_uid": job.job_uid,
                 "study_uid": job.study_uid,
                 "series_uid": result.series_uid,
-                "sop_class_uid": result.kind.sop_class_uid,
-                "kind": result.kind.value,
+                "sop_class_uid": self._kinds[result.kind].names.sop_class_uid,
+                "kind": result.kind,
                 "form": result.form,
-                "sequence": result.kind.sequence,
+                "sequence": self._kinds.sequence(result.kind),
                 "store_key": result.store_key,
                 "digest": result.digest,
                 "size_bytes": result.size_bytes,
@@ -262,18 +284,9 @@ class ResultMaker:
             insert_new(connection, ResultRow, rows, refresh=("digest", "size_bytes"))
 
 
-def _objects(forms: tuple[Form, ...], found: bool) -> list[tuple[Kind, Form]]:
-    """What is written: a SEG for each of its forms when anything was found, an SR for each form."""
-    segmentations = sorted({Form(keep_empty_frames=form.keep_empty_frames) for form in forms})
-    reports = [(Kind.SR, form) for form in forms]
-    return ([(Kind.SEG, form) for form in segmentations] if found else []) + reports
-
-
-def _encoded(kind: Kind, analysis: Analysis, form: Form, number: int, context: Context) -> bytes:
+def _encoded(kind: Kind, analysis: Analysis, order: Order) -> tuple[bytes, ...]:
     try:
-        if kind is Kind.SEG:
-            return encode_segmentation(analysis, form, number)
-        return encode_report(analysis, form, number, context)
+        return kind.write(analysis, order)
     except (AxialError, MemoryError):
         raise
     except Exception as error:
@@ -281,7 +294,7 @@ def _encoded(kind: Kind, analysis: Analysis, form: Form, number: int, context: C
         # pydicom raises whatever it meets, OSError too; their words may quote attributes. What is
         # read and written here lies in memory: trying again would not help.
         raise ReportingError(
-            f"The {kind} cannot be written: the encoder raised {type(error).__name__}."
+            f"The {kind.name} cannot be written: the encoder raised {type(error).__name__}."
         ) from error
 
 
@@ -295,11 +308,11 @@ def _validation_problem(
             _log.info(
                 "source_attributes_invalid",
                 job=hashed(job.job_uid),
-                kind=kind.value,
+                kind=kind.name,
                 errors=len(validation.inherited),
             )
         if validation.own and problem is None:
-            problem = object_check_failed(kind, f"dciodvfy: {validation.own[0]}")
+            problem = object_check_failed(kind.name, f"dciodvfy: {validation.own[0]}")
     return problem
 
 

@@ -21,9 +21,10 @@ from services.common.settings import Settings
 from services.common.store import is_of_job
 from services.common.telemetry import get_logger, span
 from services.common.telemetry.metrics import STAGE_SECONDS
-from services.reporting.delivery import Deliveries, Wanted, open_deliveries
+from services.reporting.delivery import Deliveries, Wanted, open_deliveries, require_carried
 from services.reporting.errors import JobError, ReportingError
 from services.reporting.job import Job
+from services.reporting.kinds.registry import KINDS
 from services.reporting.objects.validator import dciodvfy_path
 from services.reporting.results import Made, ResultMaker
 from services.reporting.warm_up import warm_up
@@ -117,7 +118,10 @@ class ReportingService(reporting_pb2_grpc.ReportingServicer):
             except JobError as error:  # what a person named is not there
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         return reporting_pb2.ResendResponse(
-            deliveries=again.deliveries, delivered=again.delivered, superseded=again.superseded
+            deliveries=again.deliveries,
+            delivered=again.delivered,
+            superseded=again.superseded,
+            held=again.held,
         )
 
     def _job(self, request: reporting_pb2.MakeResultsRequest) -> Job:
@@ -177,6 +181,8 @@ def open_reporting(context: ServiceContext) -> Generator[Reporting]:
     settings = context.settings
     catalogue = Catalogue(settings.catalogue_dir)
     maker = ResultMaker(context.engine, context.store, settings.reporting)
+    KINDS.require_known(settings.reporting.destinations)
+    require_carried(settings.reporting.destinations, KINDS)
     warm_up(settings.catalogue_dir)
     # Half of the grace period for an object under way; the rest for what ends after it.
     with open_deliveries(
@@ -235,7 +241,7 @@ def _response(made: Made) -> reporting_pb2.MakeResultsResponse:
             reporting_pb2.ResultReference(
                 sop_instance_uid=result.sop_instance_uid,
                 series_uid=result.series_uid,
-                kind=result.kind.value,
+                kind=result.kind,
                 store_key=result.store_key,
             )
             for result in made.results

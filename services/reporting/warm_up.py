@@ -1,7 +1,7 @@
 """Makes the first result as fast as the others.
 
 The libraries read their tables of attributes, modules and codes when they are first used, which
-takes a second. Here a series of two small slices goes through both writers at the start of the
+takes a second. Here a series of two small slices goes through all writers at the start of the
 service; nothing of it is kept.
 """
 
@@ -21,9 +21,8 @@ from services.common.telemetry import get_logger
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.analysis.measure import count_voxels, voxel_histogram
 from services.reporting.job import Job
-from services.reporting.kinds.report.writing import Context, encode_report
-from services.reporting.kinds.segmentation.writing import encode_segmentation
-from services.reporting.objects.naming import PLAIN
+from services.reporting.kinds.kind import Order
+from services.reporting.kinds.registry import KINDS
 from services.reporting.source.series import SourceSeries
 
 _MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -32,7 +31,7 @@ _log = get_logger("reporting")
 
 
 def warm_up(catalogue_dir: Path) -> None:
-    """Writes and forgets a SEG and an SR of the first model in the catalogue."""
+    """Writes and forgets a result of every kind for the first model in the catalogue."""
     try:
         manifests = load_catalogue(catalogue_dir)
     except ModelError as error:
@@ -55,8 +54,8 @@ def warm_up(catalogue_dir: Path) -> None:
     labels = np.ones(source.shape, np.uint8)
     counts = count_voxels(voxel_histogram(labels), job.manifest)
     analysis = Analysis(job, source, labels, counts, ())
-    encode_segmentation(analysis, PLAIN, 1)
-    encode_report(analysis, PLAIN, 1, Context())
+    for kind in KINDS:
+        kind.write(analysis, Order())
     # What was read stays for good: the collector need not walk through it while results are made.
     gc.collect()
     gc.freeze()

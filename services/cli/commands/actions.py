@@ -132,3 +132,8 @@ def resend(
         console.print(f"{answer['delivered']} were delivered; --delivered sends them again.")
     if answer["superseded"]:
         console.print(f"{answer['superseded']} are replaced by newer results and stay.")
+    if answer.get("held"):
+        console.print(
+            f"{answer['held']} are held back: the destination does not have what they refer to. "
+            "Send that again; they follow it."
+        )

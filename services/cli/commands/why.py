@@ -58,6 +58,8 @@ def _tell(fate: dict[str, Any], *, with_values: bool) -> None:
         console.print(f"  {conflict}", highlight=False)
     if fate.get("incomplete"):
         console.print(f"  {fate['incomplete']}", highlight=False)
+    for sentence in fate.get("not_delivered", ()):
+        console.print(f"  {sentence}", highlight=False)
     if fate["reason"]:
         console.print(
             f"  [dim]reason {fate['reason']}: see docs/reasons/{fate['reason']}.md[/dim]",

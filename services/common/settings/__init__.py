@@ -5,6 +5,7 @@ came from, and the configuration reference is generated from the same text.
 """
 
 from services.common.settings.access import AccessToken, GatewaySettings
+from services.common.settings.destinations import AnyDestination, CStoreDestination, transport_of
 from services.common.settings.load import (
     LoadedSettings,
     SettingsError,
@@ -27,7 +28,9 @@ from services.common.settings.tree import (
 __all__ = [
     "AccessSettings",
     "AccessToken",
+    "AnyDestination",
     "AuditSettings",
+    "CStoreDestination",
     "Destination",
     "GatewaySettings",
     "ListenerSettings",
@@ -45,4 +48,5 @@ __all__ = [
     "TlsSettings",
     "TritonSettings",
     "load_settings",
+    "transport_of",
 ]

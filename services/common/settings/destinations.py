@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from services.common.settings.group import AeTitle, Group
+
+# A name in the registry of kinds, which knows what there is.
+KindName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,15}$")]
 
 
 class DestinationTls(Group):
@@ -34,23 +38,14 @@ class DestinationTls(Group):
         return self
 
 
-class Destination(Group):
-    """A system that results are sent to."""
+class AnyDestination(Group):
+    """What the settings of every destination hold, whatever its transport."""
 
     name: str
     """What people call it."""
-    ae_title: AeTitle
-    """Its AE title."""
-    host: str
-    """Its address."""
-    port: Annotated[int, Field(ge=1, le=65535)]
-    """Its DICOM port."""
-    calling_ae_title: AeTitle = "AXIAL"
-    """The AE title we call with."""
-    tls: DestinationTls | None = None
-    """TLS to it. None: results cross the network in clear."""
-    kinds: tuple[Literal["SEG", "SR"], ...] = ("SEG", "SR")
-    """Kinds of results it gets."""
+    kinds: tuple[KindName, ...] = ("SEG", "SR")
+    """Kinds of results it gets. A kind that refers to another (SR to SEG) follows it, and is held
+    back where the destination did not take that."""
     keep_empty_frames: bool = False
     """Write SEG frames without any voxel too. Some older viewers pair frames by index."""
     key_slice_regions: bool = False
@@ -64,9 +59,45 @@ class Destination(Group):
     longest_backoff_s: Annotated[float, Field(gt=0)] = 600.0
     """The longest wait between two attempts."""
     probe_period_s: Annotated[float, Field(gt=0)] = 5.0
-    """A destination that was not reached is asked by C-ECHO this often; when it answers, what waits
-    for it is sent at once."""
+    """A destination that was not reached is asked this often whether it is there (a DICOM one by
+    C-ECHO); when it answers, what waits for it is sent at once."""
+
+
+class CStoreDestination(AnyDestination):
+    """A system that results are sent to by C-STORE."""
+
+    transport: Literal["cstore"] = "cstore"
+    """How results get there: `cstore`, over a DICOM association."""
+    ae_title: AeTitle
+    """Its AE title."""
+    host: str
+    """Its address."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """Its DICOM port."""
+    calling_ae_title: AeTitle = "AXIAL"
+    """The AE title we call with."""
+    tls: DestinationTls | None = None
+    """TLS to it. None: results cross the network in clear."""
     connect_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """The longest wait for the association."""
     response_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """The longest wait for one C-STORE response, and for 64 KiB of an object to be taken."""
+
+
+def transport_of(value: object) -> str:
+    """The tag of a destination among the transports; without one it is C-STORE.
+
+    The discriminator of `Destination`, once that is a union: settings that were written when there
+    was one transport name none.
+
+    Args:
+        value: a destination, or its settings as they were read.
+    """
+    if isinstance(value, Mapping):
+        return str(cast("Mapping[str, object]", value).get("transport", "cstore"))
+    return str(getattr(value, "transport", "cstore"))
+
+
+# A tagged union by `transport`. With a second member:
+# Annotated[Annotated[CStoreDestination, Tag("cstore")] | ..., Discriminator(transport_of)]
+Destination = CStoreDestination

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pydicom.uid import UID
 
 from services.common.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from services.common.settings import Destination, ListenerSettings
+from services.common.settings import CStoreDestination, ListenerSettings
 from services.dimse.statuses import STORE_STATUSES, Outcome, StatusRange
 from services.listener.conformance.stow import render_stow
 from services.listener.conformance.tls import render_tls
@@ -34,7 +34,9 @@ SENT_TRANSFER_SYNTAXES = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 _WHAT_FOLLOWS = {
     Outcome.DELIVERED: "The delivery is done.",
     Outcome.RETRY: "Sent again later, with growing waits, until the attempts are used up.",
-    Outcome.PERMANENT: "The delivery is dead and waits for a person (`axial resend`).",
+    Outcome.PERMANENT: (
+        "The delivery is dead and waits for a person (`axial resend`); what refers to it is held."
+    ),
 }
 
 # Result, source, reason of PS3.8 table 9-21 -> the standard's name of the reason.
@@ -189,7 +191,7 @@ def _render_head(settings: ListenerSettings) -> str:
         class_uid=IMPLEMENTATION_CLASS_UID,
         version_name=IMPLEMENTATION_VERSION_NAME,
         listener_ae=settings.ae_title,
-        sender_ae=Destination.model_fields["calling_ae_title"].default,
+        sender_ae=CStoreDestination.model_fields["calling_ae_title"].default,
     )
 
 
@@ -211,7 +213,7 @@ def _render_scp(settings: ListenerSettings) -> str:
 
 def _render_scu() -> str:
     syntaxes = ", ".join(UID(uid).name for uid in SENT_TRANSFER_SYNTAXES)
-    fields = Destination.model_fields
+    fields = CStoreDestination.model_fields
     return _SCU.format(
         sent=_rows((UID(uid).name, f"`{uid}`", what, syntaxes) for uid, what in SENT_SOP_CLASSES),
         taken=_rows(

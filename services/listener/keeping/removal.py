@@ -276,7 +276,7 @@ def _delete_conflicts(engine: Engine, store: StudyStore, study_uid: str) -> None
 
 def _delete_results(engine: Engine, store: StudyStore, study_uid: str) -> int:
     """Deletes what the study's jobs made, except what may still be sent; returns how many."""
-    may_be_sent = (*_TO_BE_SENT, DeliveryState.DEAD)
+    may_be_sent = (*_TO_BE_SENT, DeliveryState.DEAD, DeliveryState.HELD)
     with engine.execution_options(axial_readonly=True).connect() as connection:
         jobs = connection.execute(
             select(JobRow.job_uid).where(

@@ -67,6 +67,7 @@ class Deliveries:
             deliveries=again.deliveries,
             left_delivered=again.delivered,
             left_superseded=again.superseded,
+            left_held=again.held,
         )
         return again
 

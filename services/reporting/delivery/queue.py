@@ -8,7 +8,7 @@ the state that the change starts from, so that of two senders one gets it.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,9 @@ from sqlalchemy import Connection, Engine, case, func, select
 from services.common.database import DeliveryRow, JobRow, utc_now
 from services.common.identity import derived_uid
 from services.common.lifecycle import DeliveryState, JobState
-from services.common.settings import Destination
+from services.common.settings import AnyDestination
 from services.reporting.database import insert_new
+from services.reporting.delivery.holding import hold_back, set_free
 from services.reporting.delivery.resending import Resent, Wanted, resend
 from services.reporting.delivery.rows import (
     READY,
@@ -35,6 +36,8 @@ from services.reporting.delivery.rows import (
     withdraw_rows,
 )
 from services.reporting.errors import JobError
+from services.reporting.kinds.registry import KINDS, Kinds
+from services.reporting.predecessor import certain_predecessors
 
 _S = DeliveryState
 
@@ -50,11 +53,12 @@ class Parcel:
 class DeliveryQueue:
     """The deliveries in the database, as one sender sees them."""
 
-    def __init__(self, engine: Engine, sender: str) -> None:
+    def __init__(self, engine: Engine, sender: str, kinds: Kinds = KINDS) -> None:
         self._engine = engine
         self._sender = sender
+        self._kinds = kinds
 
-    def enqueue(self, job_uid: str, destinations: Sequence[Destination]) -> int:
+    def enqueue(self, job_uid: str, destinations: Sequence[AnyDestination]) -> int:
         """Puts the results of a job on the queues; repeated, it changes nothing.
 
         Returns:
@@ -75,6 +79,7 @@ class DeliveryQueue:
         now = utc_now()
         with self._engine.begin() as connection:
             self._take_back(connection, destination, now)
+            hold_back(connection, self._kinds, destination)
             while (job_uid := first_due(connection, destination, now)) is not None:
                 superseded = connection.execute(
                     select(JobRow.job_uid).where(
@@ -108,9 +113,17 @@ class DeliveryQueue:
         return held == len(deliveries)
 
     def delivered(self, delivery: Delivery, note: str | None) -> bool:
-        """The destination has it."""
+        """The destination has it; what was held for want of it follows."""
+
+        def follow(connection: Connection) -> None:
+            of_its_job = (
+                DeliveryRow.destination == delivery.destination,
+                DeliveryRow.job_uid == delivery.job_uid,
+            )
+            set_free(connection, self._kinds, of_its_job)
+
         return self._settle(
-            delivery, _S.DELIVERED, delivered_at=utc_now(), last_error=note, **RELEASED
+            delivery, _S.DELIVERED, follow, delivered_at=utc_now(), last_error=note, **RELEASED
         )
 
     def retry(
@@ -164,18 +177,26 @@ class DeliveryQueue:
         )
 
     def dead(self, delivery: Delivery, error: str) -> bool:
-        """It will not be tried again unless a person says so."""
-        return self._settle(delivery, _S.DEAD, last_error=error, **RELEASED)
+        """It will not be tried again unless a person says so; what refers to it is held back."""
+        return self._settle(
+            delivery, _S.DEAD, self._holding_back(delivery), last_error=error, **RELEASED
+        )
 
     def give_up(self, delivery: Delivery, error: str) -> bool:
         """It was claimed, not tried, and will not be: its attempts were spent before."""
         return self._settle(
             delivery,
             _S.DEAD,
+            self._holding_back(delivery),
             attempts=delivery.attempts - 1,
             last_error=func.coalesce(DeliveryRow.last_error, error),
             **RELEASED,
         )
+
+    def needs(self, delivery: Delivery, other: Delivery) -> bool:
+        """Whether a result of a parcel refers to another one of it, by way of others too."""
+        needs = self._kinds.needs(delivery.kind)
+        return other.kind in needs or any(other.kind in self._kinds.needs(name) for name in needs)
 
     def put_back(self, delivery: Delivery) -> bool:
         """It was claimed and not tried: the sender stops."""
@@ -230,7 +251,7 @@ class DeliveryQueue:
             ).all()
         return {str(name): int(number) for name, number in rows}
 
-    def withdraw(self, job_uids: Sequence[str], destinations: Sequence[Destination]) -> int:
+    def withdraw(self, job_uids: Sequence[str], destinations: Sequence[AnyDestination]) -> int:
         """Takes the results of superseded jobs off the queues, as far as they have not left.
 
         Results that were never released are entered as withdrawn, so that a release that comes
@@ -249,15 +270,16 @@ class DeliveryQueue:
             JobError: nothing is named, or there is no such delivery.
         """
         with self._engine.begin() as connection:
-            return resend(connection, wanted, delivered=delivered)
+            return resend(connection, self._kinds, wanted, delivered=delivered)
 
     def _insert(
-        self, connection: Connection, job_uid: str, destinations: Sequence[Destination]
+        self, connection: Connection, job_uid: str, destinations: Sequence[AnyDestination]
     ) -> None:
         results = results_of(connection, job_uid)
         if not results:
             raise JobError(f"Job {job_uid} has no results; make them first.")
         now = utc_now()
+        replaced = self._replaced(connection, job_uid)
         rows = [
             {
                 "delivery_uid": derived_uid("delivery", result.sop_instance_uid, destination.name),
@@ -271,9 +293,19 @@ class DeliveryQueue:
                 "created_at": now,
             }
             for destination in destinations
-            for result in wanted_by(results, destination)
+            for result in wanted_by(
+                results, job_uid, destination, self._kinds, replaced.get(destination.name, "")
+            )
         ]
         insert_new(connection, DeliveryRow, rows)
+
+    def _replaced(self, connection: Connection, job_uid: str) -> Mapping[str, str]:
+        """By destination, the earlier result there that this job's is to name."""
+        replaced: dict[str, str] = {}
+        for kind in self._kinds:
+            if kind.names.names_predecessor:
+                replaced |= certain_predecessors(connection, job_uid, kind.name)
+        return replaced
 
     def _claim_job(
         self,
@@ -310,20 +342,44 @@ class DeliveryQueue:
             **RELEASED,
         )
 
-    def _settle(self, delivery: Delivery, wanted: DeliveryState, **values: Any) -> bool:
-        with self._engine.begin() as connection:
-            return bool(
-                move(
-                    connection,
-                    (
-                        DeliveryRow.delivery_uid == delivery.delivery_uid,
-                        DeliveryRow.sender == self._sender,
-                    ),
-                    (_S.SENDING,),
-                    wanted,
-                    **values,
-                )
+    def _holding_back(self, delivery: Delivery) -> Callable[[Connection], None]:
+        def hold(connection: Connection) -> None:
+            hold_back(
+                connection,
+                self._kinds,
+                delivery.destination,
+                job_uid=delivery.job_uid,
+                sender=self._sender,
             )
+
+        return hold
+
+    def _settle(
+        self,
+        delivery: Delivery,
+        wanted: DeliveryState,
+        then: Callable[[Connection], None] | None = None,
+        **values: Any,
+    ) -> bool:
+        """Writes down how an attempt ended, where this sender still holds the delivery.
+
+        Args:
+            then: what follows from it for other deliveries, in the same transaction.
+        """
+        with self._engine.begin() as connection:
+            settled = move(
+                connection,
+                (
+                    DeliveryRow.delivery_uid == delivery.delivery_uid,
+                    DeliveryRow.sender == self._sender,
+                ),
+                (_S.SENDING,),
+                wanted,
+                **values,
+            )
+            if settled and then is not None:
+                then(connection)
+            return bool(settled)
 
 
 def _later(seconds: float) -> dt.datetime:

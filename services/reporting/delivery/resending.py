@@ -8,9 +8,11 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from services.common.database import DeliveryRow, JobRow, ResultRow, utc_now
-from services.common.lifecycle import DeliveryState, JobState
-from services.reporting.delivery.rows import RELEASED, count, move
+from services.common.lifecycle import ARRIVED, DeliveryState, JobState
+from services.reporting.delivery.holding import set_free
+from services.reporting.delivery.rows import RELEASED, count, move, values_of
 from services.reporting.errors import JobError
+from services.reporting.kinds.registry import Kinds
 
 _S = DeliveryState
 
@@ -49,18 +51,21 @@ class Resent:
         deliveries: how many leave again.
         delivered: how many were left alone because they have arrived.
         superseded: how many were left alone because a newer result replaces them.
+        held: how many are held back: the destination lacks what they refer to.
     """
 
     deliveries: int
     delivered: int = 0
     superseded: int = 0
+    held: int = 0
 
 
-def resend(connection: Connection, wanted: Wanted, *, delivered: bool) -> Resent:
+def resend(connection: Connection, kinds: Kinds, wanted: Wanted, *, delivered: bool) -> Resent:
     """Puts deliveries back on their queue, with all their attempts before them.
 
     What is dead and what waits leaves again at once; what has arrived only where that is said.
-    What is under way goes on, and what a newer result replaces does not leave.
+    What is under way goes on, and what a newer result replaces does not leave. What is held back
+    leaves again with what it refers to; else it stays so until the destination has that.
 
     Raises:
         JobError: nothing is given, or there is no such delivery.
@@ -74,15 +79,17 @@ def resend(connection: Connection, wanted: Wanted, *, delivered: bool) -> Resent
         select(JobRow.job_uid).where(JobRow.state == JobState.SUPERSEDED.value)
     )
     current = (*meant, ~replaced)
-    arrived = (*current, DeliveryRow.state == _S.DELIVERED.value)
+    arrived = (*current, DeliveryRow.state.in_(values_of(ARRIVED)))
     again: dict[str, Any] = {"attempts": 0, "next_attempt_at": utc_now(), "not_reached": False}
     put_back = {**again, **RELEASED, "sent_again": DeliveryRow.sent_again + 1}
     left = 0 if delivered else count(connection, *arrived)
     moved = move(connection, current, (_S.DEAD,), _S.PENDING, **put_back)
     moved += move(connection, current, (_S.WAITING,), _S.WAITING, **again)
     if delivered:
-        moved += move(connection, current, (_S.DELIVERED,), _S.PENDING, last_error=None, **put_back)
-    return Resent(moved, left, count(connection, *meant, replaced))
+        moved += move(connection, current, ARRIVED, _S.PENDING, last_error=None, **put_back)
+    moved += set_free(connection, kinds, current, sent_again=DeliveryRow.sent_again + 1)
+    held = count(connection, *current, DeliveryRow.state == _S.HELD.value)
+    return Resent(moved, left, count(connection, *meant, replaced), held)
 
 
 def _conditions(wanted: Wanted) -> tuple[Any, ...]:

@@ -12,8 +12,9 @@ from sqlalchemy.orm import aliased
 
 from services.common.database import DeliveryRow, ResultRow
 from services.common.lifecycle import DELIVERY_TRANSITIONS, DeliveryState, require
-from services.common.settings import Destination
-from services.reporting.objects.naming import PLAIN, Kind, form_for
+from services.common.settings import AnyDestination
+from services.reporting.kinds.registry import Kinds
+from services.reporting.objects.forms import PLAIN
 
 _S = DeliveryState
 READY = (_S.PENDING, _S.WAITING)
@@ -28,6 +29,8 @@ class Delivery:
     """
 
     delivery_uid: str
+    job_uid: str
+    destination: str
     sop_instance_uid: str
     sop_class_uid: str
     kind: str
@@ -46,7 +49,11 @@ def move(
     wanted: DeliveryState,
     **values: Any,
 ) -> int:
-    """Changes the state of rows that are in one of `current`; returns how many it were."""
+    """Changes the state of rows that are in one of `current`.
+
+    Returns:
+        How many rows that were.
+    """
     for state in current:
         require(DELIVERY_TRANSITIONS, state, wanted, "A delivery")
     done = connection.execute(
@@ -63,7 +70,8 @@ def withdraw_rows(
     conditions: list[Any] = [DeliveryRow.job_uid.in_(list(job_uids))]
     if destination is not None:
         conditions.append(DeliveryRow.destination == destination)
-    return move(connection, tuple(conditions), (_S.PENDING, _S.WAITING, _S.DEAD), _S.WITHDRAWN)
+    waiting = (_S.PENDING, _S.WAITING, _S.DEAD, _S.HELD)
+    return move(connection, tuple(conditions), waiting, _S.WITHDRAWN)
 
 
 def _due(destination: str, now: dt.datetime) -> tuple[Any, ...]:
@@ -109,6 +117,8 @@ def ready(connection: Connection, destination: str, job_uid: str) -> list[Delive
     rows = connection.execute(
         select(
             DeliveryRow.delivery_uid,
+            DeliveryRow.job_uid,
+            DeliveryRow.destination,
             DeliveryRow.sop_instance_uid,
             ResultRow.sop_class_uid,
             ResultRow.kind,
@@ -129,26 +139,45 @@ def ready(connection: Connection, destination: str, job_uid: str) -> list[Delive
 
 
 def results_of(connection: Connection, job_uid: str) -> list[Any]:
+    """The registered results of a job."""
     return list(
         connection.execute(
             select(
-                ResultRow.sop_instance_uid, ResultRow.kind, ResultRow.form, ResultRow.sequence
+                ResultRow.sop_instance_uid,
+                ResultRow.series_uid,
+                ResultRow.kind,
+                ResultRow.form,
+                ResultRow.sequence,
             ).where(ResultRow.job_uid == job_uid)
         ).all()
     )
 
 
-def wanted_by(results: list[Any], destination: Destination) -> list[Any]:
-    """The results of the kinds and the form that a destination wants.
+def wanted_by(
+    results: Sequence[Any], job_uid: str, destination: AnyDestination, kinds: Kinds, follows: str
+) -> list[Any]:
+    """The results of the kinds and in the form that a destination wants.
 
-    A form that was not made (the destination was configured later) is replaced by the plain one,
-    for all kinds: an SR goes with the SEG that it names.
+    All kinds have one form: what refers to another object goes with that object. A form that was
+    not made for every kind (the destination was configured later) is replaced by a plainer one; a
+    kind of which the job has nothing at all does not matter.
+
+    Args:
+        results: of `results_of`.
+        follows: SOP Instance UID of the earlier result that the destination has and that its new
+            one is to name; empty for none.
     """
-    for form in (form_for(destination), PLAIN):
-        chosen = [result for result in results if result.form == form.name(Kind(result.kind))]
-        if any(result.kind == Kind.SR for result in chosen):
-            return [result for result in chosen if result.kind in destination.kinds]
-    return []
+    offered = [result for result in results if result.kind in destination.kinds]
+    known = [kind for kind in kinds if any(result.kind == kind.name for result in offered)]
+    # Of newer code: what it calls plain is plain.
+    foreign = [result for result in offered if result.kind not in kinds.names and not result.form]
+    asked = kinds.form_for(destination, follows)
+    for form in (asked, asked.alone(), PLAIN):
+        series = {kind.names.series_uid(job_uid, form) for kind in known}
+        chosen = [result for result in offered if result.series_uid in series]
+        if len({result.kind for result in chosen}) == len(known):
+            return chosen + foreign
+    return foreign
 
 
 def count(connection: Connection, *conditions: Any) -> int:

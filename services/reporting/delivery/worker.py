@@ -15,7 +15,8 @@ from collections.abc import Callable
 from services.common.crashpoints import crashpoint
 from services.common.database import utc_now
 from services.common.identity import hashed
-from services.common.settings import Destination
+from services.common.lifecycle import DeliveryState
+from services.common.settings import AnyDestination
 from services.common.store import ObjectMissing, StoreError, StudyStore
 from services.common.telemetry import get_logger, span
 from services.common.telemetry.metrics import DELIVERIES, QUEUE_DEPTH
@@ -23,13 +24,8 @@ from services.dimse.statuses import Outcome
 from services.reporting.delivery.probing import Probing
 from services.reporting.delivery.queue import DeliveryQueue, Parcel
 from services.reporting.delivery.rows import Delivery
-from services.reporting.delivery.sender import (
-    Association,
-    AssociationFailed,
-    Attempt,
-    answers,
-    associate,
-)
+from services.reporting.delivery.transports.registry import transport_for
+from services.reporting.delivery.transports.transport import Attempt, Line, NotReached
 
 # Another replica's rows wake nobody here; this is how long they can lie when it dies.
 _LOOK_UP_S = 5.0
@@ -42,27 +38,32 @@ _JITTER = 0.2
 # After something that nobody planned, so that it is not repeated thousands of times a second.
 _PAUSE_AFTER_ERROR_S = 1.0
 
+_S = DeliveryState
+# How the counter and the log call it.
+_OUTCOMES = {_S.DELIVERED: "delivered", _S.WAITING: "retry", _S.DEAD: "dead"}
+
 _log = get_logger("reporting")
 
 
 class DestinationWorker:
     """Delivers to one destination, in a thread of its own."""
 
-    def __init__(self, destination: Destination, queue: DeliveryQueue, store: StudyStore) -> None:
+    def __init__(
+        self, destination: AnyDestination, queue: DeliveryQueue, store: StudyStore
+    ) -> None:
         self.destination = destination
         self._queue = queue
         self._store = store
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._association: Association | None = None
+        self._line: Line | None = None
         self._thread = threading.Thread(
             target=self._run, name=f"deliver:{destination.name}", daemon=True
         )
         self._probing = Probing(destination.probe_period_s, destination.longest_backoff_s)
         self._all_cut_at = -_SUCCESS_CUTS_EVERY_S
-        self._lease_s = (
-            2 * destination.connect_timeout_s + destination.response_timeout_s + _LEASE_MARGIN_S
-        )
+        self._transport = transport_for(destination)
+        self._lease_s = self._transport.longest_silence_s + _LEASE_MARGIN_S
 
     def start(self) -> None:
         """Starts delivering."""
@@ -80,9 +81,9 @@ class DestinationWorker:
     def join(self, timeout_s: float) -> None:
         """Waits for its end; an object that takes longer is aborted and sent again later."""
         self._thread.join(timeout_s)
-        association = self._association
-        if self._thread.is_alive() and association is not None:
-            association.abort()
+        line = self._line
+        if self._thread.is_alive() and line is not None:
+            line.abort()
             self._thread.join(1.0)
 
     @property
@@ -130,7 +131,7 @@ class DestinationWorker:
         waits_s = self._probing.waits_s()
         if waits_s > 0:
             return waits_s
-        if not answers(self.destination, self._hold):
+        if not self._transport.probe(self._opened):
             self._probing.not_reached()
             return self._probing.waits_s()
         self._probing.answered()
@@ -159,34 +160,30 @@ class DestinationWorker:
             return
         # One wait for the whole parcel: what belongs together is tried again together.
         delay_s = self._backoff_s(max(delivery.attempts for delivery in rest))
-        classes = [delivery.sop_class_uid for delivery in rest]
         try:
-            with associate(self.destination, classes, self._hold) as association:
+            with self._transport.open(rest, self._opened) as line:
                 while rest and not self._stop.is_set():
                     if not self._queue.prolong(rest, self._lease_s):
                         break  # the lease had lapsed and another replica has a part of it
                     delivery = rest[0]
-                    attempt = self._send(association, rest)
-                    if self._settle(delivery, attempt, delay_s) is Outcome.RETRY:
-                        self._postpone(rest[1:], delivery, attempt, delay_s)
+                    attempt = self._send(line, rest)
+                    rest.remove(delivery)
+                    ended = self._settle(delivery, attempt, delay_s)
+                    if ended is _S.WAITING:
+                        self._postpone(rest, delivery, attempt, delay_s)
                         rest.clear()
-                        break
-                    rest.pop(0)
-        except AssociationFailed as failure:
+                    elif ended is _S.DEAD:
+                        self._hold_back(rest, delivery)
+        except NotReached as failure:
             self._probing.not_reached()
-            for delivery in rest:
-                attempt = Attempt(Outcome.RETRY, str(failure), not_reached=True)
-                self._settle(delivery, attempt, delay_s)
-            rest.clear()
+            self._settle_all(rest, Attempt(Outcome.RETRY, str(failure), not_reached=True), delay_s)
         except Exception as error:
             # Counted as an attempt: what nobody planned must have an end too.
             reason = f"sending failed ({type(error).__name__})"
-            for delivery in rest:
-                self._settle(delivery, Attempt(Outcome.RETRY, reason), delay_s)
-            rest.clear()
+            self._settle_all(rest, Attempt(Outcome.RETRY, reason), delay_s)
             raise
         finally:
-            self._association = None
+            self._line = None
             for delivery in rest:
                 self._queue.put_back(delivery)
         _log.info(
@@ -197,13 +194,13 @@ class DestinationWorker:
             seconds=round(time.perf_counter() - begun, 3),
         )
 
-    def _send(self, association: Association, rest: list[Delivery]) -> Attempt:
+    def _send(self, line: Line, rest: list[Delivery]) -> Attempt:
         """Sends the first of the rest; the lease of all is prolonged while it goes out."""
         delivery = rest[0]
         key = delivery.store_key
         try:
             with self._store.local([key]) as files:
-                return association.store(files[key], delivery, self._holding(rest))
+                return line.send(files[key], delivery, self._holding(rest))
         except ObjectMissing:
             return Attempt(Outcome.PERMANENT, "the file is not in the study store")
         except StoreError:
@@ -235,27 +232,41 @@ class DestinationWorker:
             reason = "its attempts ended without a word"
             held = self._queue.give_up(delivery, reason)
             self._report(delivery, "dead", reason, held)
+            self._hold_back(left, delivery)
         return left
 
-    def _hold(self, association: Association) -> None:
-        self._association = association
+    def _opened(self, line: Line) -> None:
+        self._line = line
 
-    def _settle(self, delivery: Delivery, attempt: Attempt, delay_s: float) -> Outcome:
+    def _settle_all(self, rest: list[Delivery], attempt: Attempt, delay_s: float) -> None:
+        """Writes down that all of the rest ended alike; nothing is left of it."""
+        while rest:
+            delivery = rest.pop(0)
+            if self._settle(delivery, attempt, delay_s) is _S.DEAD:
+                self._hold_back(rest, delivery)
+
+    def _settle(self, delivery: Delivery, attempt: Attempt, delay_s: float) -> DeliveryState:
         """Writes down how an attempt ended; one too many is dead."""
         note = attempt.note
         if attempt.outcome is Outcome.DELIVERED:
             crashpoint("reporting.send.done")
             held = self._queue.delivered(delivery, note)
-            outcome = "delivered"
+            ended = _S.DELIVERED
             self._reached()
         elif attempt.outcome is Outcome.RETRY and delivery.attempts < self.destination.max_attempts:
             held = self._queue.retry(delivery, note or "", delay_s, not_reached=attempt.not_reached)
-            outcome = "retry"
+            ended = _S.WAITING
         else:
             held = self._queue.dead(delivery, note or "")
-            outcome = "dead"
-        self._report(delivery, outcome, note, held)
-        return attempt.outcome
+            ended = _S.DEAD
+        self._report(delivery, _OUTCOMES[ended], note, held)
+        return ended
+
+    def _hold_back(self, rest: list[Delivery], dead: Delivery) -> None:
+        """Takes out of the rest what the queue holds back with a dead delivery."""
+        for delivery in [each for each in rest if self._queue.needs(each, dead)]:
+            rest.remove(delivery)
+            self._report(delivery, "held", f"refers to the {dead.kind}, which is dead", True)
 
     def _report(self, delivery: Delivery, outcome: str, note: str | None, held: bool) -> None:
         """Counts and logs how an attempt ended."""
@@ -275,9 +286,10 @@ class DestinationWorker:
     def _postpone(
         self, rest: list[Delivery], failed: Delivery, attempt: Attempt, delay_s: float
     ) -> None:
-        """What refers to an object that did not arrive waits with it, and fails with it."""
+        """What belongs to an object that did not arrive waits with it."""
         for delivery in rest:
-            reason = f"waits for the {failed.kind} it refers to ({attempt.note})"
+            refers = "it refers to" if self._queue.needs(delivery, failed) else "of its job"
+            reason = f"waits for the {failed.kind} {refers} ({attempt.note})"
             self._settle(delivery, Attempt(Outcome.RETRY, reason), delay_s)
 
     def _backoff_s(self, attempts: int) -> float:

@@ -19,7 +19,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from services.common.identity import IMPLEMENTATION_CLASS_UID
 from services.reporting.analysis.analysis import Analysis
-from services.reporting.objects.naming import Form, Kind, series_uid, sop_instance_uid
+from services.reporting.objects.forms import Form
+from services.reporting.objects.naming import ObjectNames
 from services.reporting.source.modules import PATIENT_AND_STUDY, raw_bytes
 
 # What reading a data set that lacks something, or holds something else, raises.
@@ -61,18 +62,18 @@ def expect(condition: bool, problem: str) -> None:
 
 
 def check_identity(
-    dataset: pydicom.FileDataset, analysis: Analysis, kind: Kind, form: Form
+    dataset: pydicom.FileDataset, analysis: Analysis, names: ObjectNames, form: Form
 ) -> None:
     """Patient and study as the source's, byte for byte; UIDs as they derive from the job."""
     for keyword in ("SpecificCharacterSet", *PATIENT_AND_STUDY):
         _check_copied(dataset, analysis.source.first, keyword)
-    job, name = analysis.job, form.name(kind)
+    job = analysis.job
     expected = {
-        "SOPClassUID": kind.sop_class_uid,
-        "SOPInstanceUID": sop_instance_uid(job.job_uid, kind, name),
-        "SeriesInstanceUID": series_uid(job.job_uid, kind, name),
+        "SOPClassUID": names.sop_class_uid,
+        "SOPInstanceUID": names.sop_instance_uid(job.job_uid, form),
+        "SeriesInstanceUID": names.series_uid(job.job_uid, form),
         "StudyInstanceUID": job.study_uid,
-        "Modality": kind.value,
+        "Modality": names.modality,
     }
     for keyword, value in expected.items():
         expect(dataset.get(keyword) == value, f"{keyword} is not the job's")

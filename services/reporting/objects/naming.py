@@ -1,94 +1,98 @@
-"""What results are called: kinds, forms, UIDs, series numbers and descriptions.
+"""What results are called: UIDs, series numbers and descriptions.
 
-A *form* is a variant of the same result for destinations that ask for it. The plain form is
-always made; it is the one that archives and the IHE AI Results profile want.
+Every UID derives from the job, the kind and the form, so that the same work twice makes the same
+objects under the same UIDs, and another object another UID.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from models.manifest import Manifest
 from services.common.identity import derived_uid, result_uid
-from services.common.settings import Destination
+from services.reporting.objects.forms import Form, mark_of
 from services.reporting.objects.texts import ascii_text
 
-SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
-COMPREHENSIVE_3D_SR_STORAGE = "1.2.840.10008.5.1.4.1.1.88.34"
-
-_KEEP_EMPTY = "keep_empty_frames"
-_KEY_SLICE = "key_slice"
+# Series numbers of a job: those of its kinds and forms differ.
+SERIES_OF_A_JOB = 10
 
 
-class Kind(StrEnum):
-    """What a result is."""
-
-    SEG = "SEG"
-    SR = "SR"
-
-    @property
-    def sequence(self) -> int:
-        """Order of sending within a job: what is referred to goes first."""
-        return 0 if self is Kind.SEG else 1
-
-    @property
-    def sop_class_uid(self) -> str:
-        """The SOP class."""
-        return SEGMENTATION_STORAGE if self is Kind.SEG else COMPREHENSIVE_3D_SR_STORAGE
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Form:
-    """A variant of a job's results.
+@dataclass(frozen=True, slots=True)
+class ObjectNames:
+    """What the objects of one kind are called.
 
     Attributes:
-        keep_empty_frames: the SEG has a frame for every source slice, also without any voxel.
-        key_slice: the SR's groups hold a 2D region of the key slice instead of a reference to
-            the segment, for viewers that cannot open groups without a region.
+        kind: the kind's name, in settings, tables and answers: SEG.
+        called: what a person calls it; ends its series description.
+        sop_class_uid: the SOP class; empty for what is no DICOM object.
+        modality: Modality of its series.
+        series_place: the place of its plain form among the series numbers of a job.
+        options: the options of a form that change its objects, each with what it adds to the
+            series number.
+        names_predecessor: whether its objects name the one that they replace.
     """
 
-    keep_empty_frames: bool = False
-    key_slice: bool = False
+    kind: str
+    called: str
+    sop_class_uid: str
+    modality: str
+    series_place: int
+    options: Mapping[str, int] = field(default_factory=dict[str, int])
+    names_predecessor: bool = False
 
-    def name(self, kind: Kind) -> str:
-        """The form's name for one kind, as stored with a result; empty for the plain form.
+    def form_name(self, form: Form) -> str:
+        """The form's name as stored with a result, at most 32 characters; empty for the plain one.
 
-        An SR names the SEG of its own form, so that it has all forms; a SEG has no key slice.
+        An option that does not change the kind's objects is not in it: forms that differ in
+        nothing else are one form of this kind.
         """
-        parts = [_KEEP_EMPTY] if self.keep_empty_frames else []
-        if self.key_slice and kind is Kind.SR:
-            parts.append(_KEY_SLICE)
-        return "+".join(parts)
+        options = self._options(form)
+        return f"{options}~{mark_of(form.follows)}" if self._follows(form) else options
+
+    def sop_instance_uid(self, job_uid: str, form: Form, instance: int = 1) -> str:
+        """SOP Instance UID of a job's object.
+
+        Args:
+            instance: its number in its series, from 1.
+        """
+        uid_form = self._uid_form(form)
+        more = f"#{instance}" if instance > 1 else ""
+        return sop_instance_uid(job_uid, self.kind, uid_form + more)
+
+    def series_uid(self, job_uid: str, form: Form) -> str:
+        """Series Instance UID of a job's objects."""
+        return series_uid(job_uid, self.kind, self._uid_form(form))
+
+    def series_number(self, base: int, rank: int, form: Form) -> int:
+        """Series number: ten to a job, in the order of the study's jobs.
+
+        Args:
+            base: settings.reporting.series_number_base.
+            rank: the job's place among the study's jobs, from 0.
+        """
+        added = sum(self.options[each] for each in form.options if each in self.options)
+        return base + SERIES_OF_A_JOB * rank + self.series_place + added
+
+    def _uid_form(self, form: Form) -> str:
+        options = self._options(form)
+        return f"{options}:follows:{form.follows}" if self._follows(form) else options
+
+    def _options(self, form: Form) -> str:
+        return "+".join(option for option in self.options if option in form.options)
+
+    def _follows(self, form: Form) -> bool:
+        return self.names_predecessor and bool(form.follows)
 
 
-PLAIN = Form()
-
-
-def form_for(destination: Destination) -> Form:
-    """The form that a destination asks for."""
-    return Form(destination.keep_empty_frames, destination.key_slice_regions)
-
-
-def forms_wanted(destinations: Iterable[Destination]) -> tuple[Form, ...]:
-    """The forms to make: the plain one, and every other that a destination asks for."""
-    return tuple(sorted({PLAIN, *(form_for(destination) for destination in destinations)}))
-
-
-def sop_instance_uid(job_uid: str, kind: Kind, form: str) -> str:
+def sop_instance_uid(job_uid: str, kind: str, form: str) -> str:
     """SOP Instance UID of a result."""
     return result_uid(job_uid, kind, f"instance:{form}")
 
 
-def series_uid(job_uid: str, kind: Kind, form: str) -> str:
+def series_uid(job_uid: str, kind: str, form: str) -> str:
     """Series Instance UID of a result: one object per series, because viewers show only one."""
     return result_uid(job_uid, kind, f"series:{form}")
-
-
-def dimension_organization_uid(job_uid: str, form: str) -> str:
-    """Dimension Organization UID of a SEG."""
-    return result_uid(job_uid, Kind.SEG, f"dimensions:{form}")
 
 
 def tracking_uid(job_uid: str, segment_number: int) -> str:
@@ -110,21 +114,11 @@ def device_uid(model_digest: str) -> str:
     return derived_uid("device", model_digest)
 
 
-def series_number(base: int, rank: int, kind: Kind, form: Form) -> int:
-    """Series number: ten to a job, in the order of the study's jobs.
-
-    Args:
-        base: settings.reporting.series_number_base.
-        rank: the job's place among the study's jobs, from 0.
-    """
-    place = 4 * form.key_slice + 2 * form.keep_empty_frames + kind.sequence
-    return base + 10 * rank + place
-
-
-def series_description(manifest: Manifest, kind: Kind, labels: Iterable[str], revision: int) -> str:
+def series_description(
+    manifest: Manifest, called: str, labels: Iterable[str], revision: int
+) -> str:
     """LO: model, version, structures, kind; what a person recognises in a list of series."""
-    what = "segmentation" if kind is Kind.SEG else "measurements"
-    tail = f" {what}" + (f" (rev. {revision})" if revision > 1 else "")
+    tail = f" {called}" + (f" (rev. {revision})" if revision > 1 else "")
     head = f"{manifest.identity.title} {manifest.version}"
     named = f"{head}: {', '.join(labels)}"
     fits = len(ascii_text(named, 200)) + len(tail) <= 64

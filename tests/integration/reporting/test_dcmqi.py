@@ -17,7 +17,7 @@ from services.imaging.volume import lps_from_ras
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.kinds.report.writing import Context, encode_report
 from services.reporting.kinds.segmentation.writing import encode_segmentation
-from services.reporting.objects.naming import PLAIN, Form
+from services.reporting.objects.forms import PLAIN, Form, form_of
 from tests.builders.reporting import analysis_of, blobs, series_in, three_segments
 
 TOOLS = Path(sys.executable).parent
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("form", [PLAIN, Form(keep_empty_frames=True)], ids=["plain", "all-frames"])
+@pytest.mark.parametrize("form", [PLAIN, form_of("keep_empty_frames")], ids=["plain", "all-frames"])
 @pytest.mark.parametrize(
     "orientation", ["axial", "sagittal", "coronal", "oblique", "flipped", "feet-first"]
 )

@@ -10,7 +10,7 @@ import pytest
 
 from services.reporting.kinds.report.checking import check_report
 from services.reporting.kinds.segmentation.checking import check_segmentation
-from services.reporting.objects.naming import PLAIN
+from services.reporting.objects.forms import PLAIN
 from tests.builders.peers import ORTHANC, destination, orthanc, qrscp, wait_until
 from tests.builders.reporting import Workplace, analysis_of, blobs
 from tests.integration.reporting.conftest import SHAPE, Open, states

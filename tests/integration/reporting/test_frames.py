@@ -31,7 +31,7 @@ from services.reporting.kinds.report.writing import Context, encode_report
 from services.reporting.kinds.segmentation.checking import check_segmentation
 from services.reporting.kinds.segmentation.packing import further_frames
 from services.reporting.kinds.segmentation.writing import encode_segmentation
-from services.reporting.objects.naming import PLAIN, Form
+from services.reporting.objects.forms import PLAIN, form_of
 from services.reporting.results import Made
 from services.reporting.source.series import SourceSeries, load_source
 from tests.builders.reporting import Workplace, brain_manifest, workplace
@@ -120,7 +120,7 @@ def test_report_on_frames_names_them_and_draws_on_the_key_frame(scan: Any, tmp_p
     labels = _box(geometry)
     analysis = _analysis(place, geometry, labels)
     file = tmp_path / "sr.dcm"
-    file.write_bytes(encode_report(analysis, Form(key_slice=True), 9001, Context()))
+    file.write_bytes(encode_report(analysis, form_of("key_slice"), 9001, Context()))
     report = pydicom.dcmread(file)
     library = _items(report, "111028")[0].ContentSequence[0]
     images = [item for item in library.ContentSequence if item.ValueType == "IMAGE"]
@@ -138,7 +138,7 @@ def test_report_on_a_mosaic_draws_within_its_tile(scan: Any, tmp_path: Path) -> 
     labels[20, 10:20, 30:40] = 1
     analysis = _analysis(place, geometry, labels)
     report = pydicom.dcmread(
-        _written(tmp_path, encode_report(analysis, Form(key_slice=True), 9001, Context()))
+        _written(tmp_path, encode_report(analysis, form_of("key_slice"), 9001, Context()))
     )
     (region,) = _regions(report)
     tile = (geometry.planes[20].frame or 0) - 1

@@ -10,8 +10,9 @@ from pynetdicom import evt
 from sqlalchemy import update
 
 from services.common.database import DeliveryRow
-from services.reporting.delivery import Wanted
-from services.reporting.objects.naming import Kind, sop_instance_uid
+from services.reporting.delivery import Resent, Wanted
+from services.reporting.delivery.holding import why_held
+from services.reporting.objects.naming import sop_instance_uid
 from tests.builders.network import free_port
 from tests.builders.peers import (
     SEG,
@@ -30,7 +31,7 @@ DONE = ["delivered", "delivered"]
 
 def uids(job_uid: str) -> list[str]:
     """SEG and SR of a job in their plain form."""
-    return [sop_instance_uid(job_uid, kind, "") for kind in (Kind.SEG, Kind.SR)]
+    return [sop_instance_uid(job_uid, kind, "") for kind in ("SEG", "SR")]
 
 
 def test_segmentation_arrives_before_the_report_in_one_association(
@@ -147,7 +148,7 @@ def test_a_rejected_association_is_tried_again(
         wrong = destination(peer.port, ae_title="NOTHERE", max_attempts=3)
         with deliver(wrong) as deliveries:
             deliveries.release(job_uid)
-            wait_until(lambda: states(place) == ["dead", "dead"], 10, "the attempts are spent")
+            wait_until(lambda: states(place) == ["dead", "held"], 10, "the attempts are spent")
             row = rows(place)[0]
             assert row.attempts == 3
             assert "rejected the association" in (row.last_error or "")
@@ -183,7 +184,7 @@ def test_n1_a_peer_without_explicit_gets_implicit(
         assert peer.stored == uids(job_uid)
 
 
-def test_n1_a_peer_without_segmentations_gets_the_report_all_the_same(
+def test_n1_a_peer_without_segmentations_does_not_get_the_report_of_one(
     place: Workplace, job_uid: str, deliver: Open
 ) -> None:
     with (
@@ -191,10 +192,24 @@ def test_n1_a_peer_without_segmentations_gets_the_report_all_the_same(
         deliver(destination(peer.port)) as deliveries,
     ):
         deliveries.release(job_uid)
-        wait_until(lambda: states(place) == ["dead", "delivered"], 10, "the report is delivered")
+        wait_until(lambda: states(place) == ["dead", "held"], 10, "the report is held")
+        assert peer.asked == []
+        segmentation, report = rows(place)
+        assert segmentation.last_error == "the destination does not take this SOP class"
+        assert report.last_error == why_held(["SEG"])
+        assert (segmentation.attempts, report.attempts) == (1, 0)
+
+
+def test_a_peer_that_wants_reports_alone_gets_them(
+    place: Workplace, job_uid: str, deliver: Open
+) -> None:
+    with (
+        scripted_peer(sop_classes=[SR]) as peer,
+        deliver(destination(peer.port, kinds=("SR",))) as deliveries,
+    ):
+        deliveries.release(job_uid)
+        wait_until(lambda: states(place) == ["delivered"], 10, "the report is delivered")
         assert peer.stored == uids(job_uid)[1:]
-        assert rows(place)[0].last_error == "the destination does not take this SOP class"
-        assert rows(place)[0].attempts == 1
 
 
 def test_n1_a_peer_that_refuses_every_context_is_dead_at_once_and_can_be_sent_to_again(
@@ -204,14 +219,14 @@ def test_n1_a_peer_that_refuses_every_context_is_dead_at_once_and_can_be_sent_to
     with deliver(destination(port)) as deliveries:
         with scripted_peer(sop_classes=["1.2.840.10008.5.1.4.1.1.2"], port=port):
             deliveries.release(job_uid)
-            wait_until(lambda: states(place) == ["dead", "dead"], 10, "both are refused")
+            wait_until(lambda: states(place) == ["dead", "held"], 10, "one is refused")
         with scripted_peer(port=port) as peer:
-            one = Wanted(rows(place)[0].delivery_uid)
-            assert deliveries.resend(one).deliveries == 1
-            wait_until(lambda: states(place) == ["delivered", "dead"], 10, "one is delivered")
-            assert deliveries.resend(Wanted(destination="pacs")).deliveries == 1
-            wait_until(lambda: states(place) == DONE, 10, "both are delivered")
+            segmentation, report = rows(place)
+            assert deliveries.resend(Wanted(report.delivery_uid)) == Resent(0, held=1)
+            assert deliveries.resend(Wanted(segmentation.delivery_uid)).deliveries == 1
+            wait_until(lambda: states(place) == DONE, 10, "the report follows by itself")
             assert peer.stored == uids(job_uid)
+            assert [row.last_error for row in rows(place)] == [None, None]
 
 
 def test_a_warning_is_delivered_with_a_note(place: Workplace, job_uid: str, deliver: Open) -> None:
@@ -222,13 +237,14 @@ def test_a_warning_is_delivered_with_a_note(place: Workplace, job_uid: str, deli
         assert rows(place)[1].last_error is None
 
 
-def test_a_refusal_for_good_is_dead_and_the_report_still_leaves(
+def test_a_refusal_for_good_is_dead_and_holds_the_report_back(
     place: Workplace, job_uid: str, deliver: Open
 ) -> None:
     with scripted_peer([0xA900]) as peer, deliver(destination(peer.port)) as deliveries:
         deliveries.release(job_uid)
-        wait_until(lambda: states(place) == ["dead", "delivered"], 10, "the report is delivered")
+        wait_until(lambda: states(place) == ["dead", "held"], 10, "the report is held")
         assert "0xA900" in (rows(place)[0].last_error or "")
+        assert peer.asked == uids(job_uid)[:1]
 
 
 def test_a_file_that_changed_after_its_checks_does_not_leave(
@@ -238,8 +254,8 @@ def test_a_file_that_changed_after_its_checks_does_not_leave(
     file.write_bytes(file.read_bytes()[:-2] + b"\1\1")
     with scripted_peer() as peer, deliver(destination(peer.port)) as deliveries:
         deliveries.release(job_uid)
-        wait_until(lambda: states(place) == ["dead", "delivered"], 10, "the report is delivered")
-        assert peer.asked == uids(job_uid)[1:]
+        wait_until(lambda: states(place) == ["dead", "held"], 10, "the report is held")
+        assert peer.asked == []
 
 
 def test_a_destination_gets_the_kinds_that_it_wants(
@@ -273,8 +289,8 @@ def test_a_destination_gets_the_form_that_it_wants(place: Workplace, deliver: Op
             wait_until(lambda: states(place, "archive") == DONE, 10, "the archive has both")
         assert archive.stored == uids(job.job_uid)
         assert viewer.stored == [
-            sop_instance_uid(job.job_uid, Kind.SEG, "keep_empty_frames"),
-            sop_instance_uid(job.job_uid, Kind.SR, "keep_empty_frames+key_slice"),
+            sop_instance_uid(job.job_uid, "SEG", "keep_empty_frames"),
+            sop_instance_uid(job.job_uid, "SR", "keep_empty_frames+key_slice"),
         ]
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import insert, update
 
 from services.common.database import DeliveryRow, JobRow, utc_now
 from services.common.lifecycle import DELIVERY_TRANSITIONS, DeliveryState
-from services.reporting.delivery import DeliveryQueue, Parcel, Wanted
+from services.reporting.delivery import DeliveryQueue, Parcel, Resent, Wanted
 from services.reporting.errors import JobError
 from tests.builders.peers import destination
 from tests.builders.reporting import Workplace, series_in, workplace
@@ -213,14 +213,65 @@ def test_the_dead_are_sent_again_with_all_their_attempts(
     place: Workplace, job_uid: str, queue: DeliveryQueue
 ) -> None:
     queue.enqueue(job_uid, [PACS])
-    for delivery in claimed(queue).deliveries:
-        queue.dead(delivery, "not authorized")
+    segmentation, report = claimed(queue).deliveries
+    queue.dead(report, "not authorized")
+    queue.dead(segmentation, "not authorized")
+    assert states(place) == ["dead", "dead"]
     assert queue.next_due("pacs") is None
     assert queue.resend(Wanted(destination="pacs")).deliveries == 2
     assert [row.attempts for row in rows(place)] == [0, 0]
     assert len(claimed(queue).deliveries) == 2
     with pytest.raises(JobError, match="no delivery"):
         queue.resend(Wanted(delivery_uid="1.2.3"))
+
+
+def test_what_refers_to_a_dead_delivery_is_held_until_that_is_delivered(
+    place: Workplace, job_uid: str, queue: DeliveryQueue
+) -> None:
+    queue.enqueue(job_uid, [PACS, OTHER])
+    segmentation, _ = claimed(queue).deliveries
+    queue.dead(segmentation, "not authorized")
+    assert states(place) == ["dead", "held"]
+    assert states(place, "other") == ["pending", "pending"], "another destination is not concerned"
+    assert [row.attempts for row in rows(place)] == [1, 0]
+    assert queue.next_due("pacs") is None
+    assert queue.claim("pacs", 60) is None
+    assert queue.resend(Wanted(delivery_uid=segmentation.delivery_uid)) == Resent(1)
+    (again,) = claimed(queue).deliveries
+    assert again.kind == "SEG"
+    queue.delivered(again, None)
+    assert states(place) == ["delivered", "pending"]
+    assert claimed(queue).deliveries[0].kind == "SR"
+
+
+def test_what_is_held_leaves_again_together_with_what_it_refers_to(
+    place: Workplace, job_uid: str, queue: DeliveryQueue
+) -> None:
+    queue.enqueue(job_uid, [PACS])
+    queue.dead(claimed(queue).deliveries[0], "not authorized")
+    assert queue.resend(Wanted(destination="pacs")) == Resent(2)
+    assert [delivery.kind for delivery in claimed(queue).deliveries] == ["SEG", "SR"]
+
+
+def test_a_report_that_waits_is_held_back_by_a_segmentation_that_died_before_this_version(
+    place: Workplace, job_uid: str, queue: DeliveryQueue
+) -> None:
+    queue.enqueue(job_uid, [PACS])
+    with place.engine.begin() as connection:
+        connection.execute(
+            update(DeliveryRow).where(DeliveryRow.sequence == 0).values(state="dead")
+        )
+    assert queue.claim("pacs", 60) is None
+    assert states(place) == ["dead", "held"]
+
+
+def test_what_is_held_is_withdrawn_with_its_job(
+    place: Workplace, job_uid: str, queue: DeliveryQueue
+) -> None:
+    queue.enqueue(job_uid, [PACS])
+    queue.dead(claimed(queue).deliveries[0], "not authorized")
+    assert queue.withdraw([job_uid], [PACS]) == 2
+    assert states(place) == ["withdrawn", "withdrawn"]
 
 
 def test_depth_counts_what_has_not_ended(job_uid: str, queue: DeliveryQueue) -> None:

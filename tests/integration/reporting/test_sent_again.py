@@ -17,7 +17,7 @@ from services.gateway import make_app
 from services.reporting.delivery import DeliveryQueue, Resent, Wanted
 from services.reporting.delivery.probing import Probing
 from services.reporting.errors import JobError
-from services.reporting.objects.naming import Kind, sop_instance_uid
+from services.reporting.objects.naming import sop_instance_uid
 from tests.builders.network import free_port
 from tests.builders.peers import destination, scripted_peer, wait_until
 from tests.builders.reporting import Workplace
@@ -29,7 +29,7 @@ DONE = ["delivered", "delivered"]
 
 
 def uids(job_uid: str) -> list[str]:
-    return [sop_instance_uid(job_uid, kind, "") for kind in (Kind.SEG, Kind.SR)]
+    return [sop_instance_uid(job_uid, kind, "") for kind in ("SEG", "SR")]
 
 
 @pytest.mark.parametrize("by", ["study", "destination"])

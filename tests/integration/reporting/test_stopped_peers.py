@@ -53,7 +53,7 @@ def test_a_peer_that_stops_in_the_middle_of_its_answer_is_tried_again(
         pacs = destination(port, connect_timeout_s=0.5, max_attempts=2)
         with deliver(pacs) as deliveries:
             deliveries.release(job_uid)
-            wait_until(lambda: states(place) == ["dead", "dead"], 10, "both attempts have ended")
+            wait_until(lambda: states(place) == ["dead", "held"], 10, "both attempts have ended")
             assert "did not answer" in (rows(place)[0].last_error or "")
 
 

@@ -25,7 +25,7 @@ IMPLICIT = "1.2.840.10008.1.2"
 SECRET = b"Okapi7"
 
 
-def test_an_object_that_an_implicit_peer_cannot_get_is_dead_and_the_report_leaves(
+def test_an_object_that_an_implicit_peer_cannot_get_is_dead_and_holds_the_report_back(
     place: Workplace, job_uid: str, deliver: Open
 ) -> None:
     _replace_segmentation(place, _with_a_number_of_six_bytes(place))
@@ -34,8 +34,8 @@ def test_an_object_that_an_implicit_peer_cannot_get_is_dead_and_the_report_leave
         deliver(destination(peer.port)) as deliveries,
     ):
         deliveries.release(job_uid)
-        wait_until(lambda: states(place) == ["dead", "delivered"], 10, "the report is delivered")
-        assert len(peer.stored) == 1
+        wait_until(lambda: states(place) == ["dead", "held"], 10, "the report is held")
+        assert peer.stored == []
     assert rows(place)[0].last_error == "it cannot be encoded (BytesLengthException)"
     assert rows(place)[0].attempts == 1
 
@@ -46,7 +46,7 @@ def test_a_registered_file_that_is_no_dicom_is_dead(
     _replace_segmentation(place, b"Okapi" * 100)
     with scripted_peer() as peer, deliver(destination(peer.port)) as deliveries:
         deliveries.release(job_uid)
-        wait_until(lambda: states(place) == ["dead", "delivered"], 10, "the report is delivered")
+        wait_until(lambda: states(place) == ["dead", "held"], 10, "the report is held")
     assert rows(place)[0].last_error == "the file is no DICOM file"
 
 
@@ -61,7 +61,7 @@ def test_what_a_library_says_of_an_object_it_cannot_encode_is_not_in_the_log(
     ):
         request = reporting_pb2.ReleaseResultsRequest(job_uid=job_uid)
         stub.ReleaseResults(request, timeout=30)
-        wait_until(lambda: states(place) == ["dead", "delivered"], 20, "the report is delivered")
+        wait_until(lambda: states(place) == ["dead", "held"], 20, "the report is held")
     assert SECRET.decode() not in service.log.read_text()
 
 
@@ -70,7 +70,7 @@ def test_a_name_that_nobody_knows_is_tried_again_and_then_dead(
 ) -> None:
     with deliver(destination(104, host="no-such-host.invalid", max_attempts=2)) as deliveries:
         deliveries.release(job_uid)
-        wait_until(lambda: states(place) == ["dead", "dead"], 20, "the attempts are spent")
+        wait_until(lambda: states(place) == ["dead", "held"], 20, "the attempts are spent")
     row = rows(place)[0]
     assert row.attempts == 2
     assert "cannot be reached (gaierror)" in (row.last_error or "")
@@ -87,7 +87,7 @@ def test_what_nobody_planned_is_an_attempt_too(
         with deliver(pacs) as deliveries:
             monkeypatch.setattr(StudyStore, "local", broken)
             deliveries.release(job_uid)
-            wait_until(lambda: states(place) == ["dead", "dead"], 20, "the attempts are spent")
+            wait_until(lambda: states(place) == ["dead", "held"], 20, "the attempts are spent")
     assert rows(place)[0].last_error == "sending failed (LookupError)"
 
 
@@ -100,7 +100,7 @@ def test_attempts_that_ended_without_a_word_are_counted(
     with place.engine.begin() as connection:
         connection.execute(update(DeliveryRow).values(state=state, attempts=12))
     with scripted_peer() as peer, deliver(destination(peer.port, max_attempts=12)):
-        wait_until(lambda: states(place) == ["dead", "dead"], 10, "they are given up")
+        wait_until(lambda: states(place) == ["dead", "held"], 10, "they are given up")
         assert peer.associations == 0
     assert rows(place)[0].attempts == 12
     assert rows(place)[0].last_error == "its attempts ended without a word"

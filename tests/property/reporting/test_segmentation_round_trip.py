@@ -14,11 +14,11 @@ from services.reporting.kinds.report.checking import check_report
 from services.reporting.kinds.report.writing import Context, encode_report
 from services.reporting.kinds.segmentation.checking import check_segmentation
 from services.reporting.kinds.segmentation.writing import encode_segmentation
-from services.reporting.objects.naming import Form
+from services.reporting.objects.forms import Form
 from tests.builders.reporting import ORIENTATIONS, analysis_of, series_in, three_segments
 
 _SHAPES = st.tuples(st.integers(2, 6), st.integers(1, 9), st.integers(1, 9))
-_FORMS = st.builds(Form, st.booleans(), st.booleans())
+_FORMS = st.builds(Form, st.frozensets(st.sampled_from(["keep_empty_frames", "key_slice"])))
 
 
 @settings(max_examples=60)

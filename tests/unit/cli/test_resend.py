@@ -20,7 +20,7 @@ def posted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     def post(_: GatewayClient, path: str, **query: Any) -> dict[str, int]:
         calls.append((path, query))
         again = 2 if query["delivered"] else 0
-        return {"count": again, "delivered": 2 - again, "superseded": 1}
+        return {"count": again, "delivered": 2 - again, "superseded": 1, "held": 1}
 
     monkeypatch.setattr(GatewayClient, "post", post)
     return calls
@@ -57,12 +57,13 @@ def test_what_stays_is_said_with_the_way_to_send_it(
     assert "0 delivery(ies) put back on the queue." in said
     assert "2 were delivered; --delivered sends them again." in said
     assert "1 are replaced by newer results and stay." in said
+    assert "1 are held back: the destination does not have what they refer to." in said
     assert "were delivered" not in resend("--study", "1.2", "--delivered").output
 
 
 def test_for_machines_the_counts_are_there(posted: list[tuple[str, dict[str, Any]]]) -> None:
     said = json.loads(resend("pacs", "--json").output)
-    assert said == {"count": 0, "delivered": 2, "superseded": 1}
+    assert said == {"count": 0, "delivered": 2, "superseded": 1, "held": 1}
 
 
 def test_nothing_named_or_two_destinations_are_refused(

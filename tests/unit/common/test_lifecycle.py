@@ -55,3 +55,25 @@ def test_only_the_pairs_in_the_table_are_allowed(
 def test_what_was_superseded_stays_so_and_what_was_delivered_is_only_sent_again() -> None:
     assert JOB_TRANSITIONS[JobState.SUPERSEDED] == frozenset()
     assert DELIVERY_TRANSITIONS[DeliveryState.DELIVERED] == {DeliveryState.PENDING}
+
+
+@pytest.mark.parametrize(
+    ("current", "wanted"),
+    [
+        ("held", "sending"),  # it is claimed only once it is free
+        ("held", "delivered"),
+        ("delivered", "held"),  # what has arrived is not held back any more
+        ("pending", "committing"),  # nothing is committed that was not sent
+        ("waiting", "committing"),
+        ("delivered", "committed"),  # nobody asked
+        ("dead", "committed"),
+        ("committed", "delivered"),
+        ("committed", "dead"),
+        ("committed", "withdrawn"),
+        ("committing", "withdrawn"),
+        ("committing", "held"),
+    ],
+)
+def test_no_delivery_skips_a_step(current: str, wanted: str) -> None:
+    with pytest.raises(LifecycleError):
+        require(DELIVERY_TRANSITIONS, DeliveryState(current), DeliveryState(wanted), "A delivery")

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+from pydantic import Discriminator, Tag, TypeAdapter
 
-from services.common.settings import SettingsError, load_settings
+from services.common.settings import (
+    AnyDestination,
+    CStoreDestination,
+    SettingsError,
+    load_settings,
+    transport_of,
+)
 
 
 def _file(folder: Path, text: str) -> Path:
@@ -162,3 +170,39 @@ def test_what_was_a_variable_of_its_own_is_a_setting() -> None:
     assert (triton.threads, triton.idle_release_s) == (3, 7.0)
     with pytest.raises(SettingsError, match="AXIAL_INFERENCE_THREADS is not a setting"):
         load_settings(None, {"AXIAL_INFERENCE_THREADS": "3"})
+
+
+def test_a_destination_without_a_transport_is_one_by_c_store(tmp_path: Path) -> None:
+    """Settings of the time when there was one transport keep their meaning."""
+    line = "{name: pacs, ae_title: PACS, host: pacs, port: 104}"
+    file = _file(tmp_path, f"reporting:\n  destinations:\n    - {line}\n")
+    (destination,) = load_settings(file, {}).settings.reporting.destinations
+    assert isinstance(destination, CStoreDestination)
+    assert destination.transport == "cstore"
+
+
+def test_an_unknown_transport_is_an_error_that_names_its_line(tmp_path: Path) -> None:
+    line = "{name: pacs, transport: pigeon, ae_title: PACS, host: pacs, port: 104}"
+    file = _file(tmp_path, f"reporting:\n  destinations:\n    - {line}\n")
+    with pytest.raises(SettingsError, match=r"axial\.yaml:3: .*transport.*'pigeon'"):
+        load_settings(file, {})
+
+
+def test_a_second_transport_makes_destinations_a_union_by_their_tag() -> None:
+    class Folder(AnyDestination):
+        """A destination of the future."""
+
+        transport: Literal["folder"] = "folder"
+        path: str
+
+    union = TypeAdapter[CStoreDestination | Folder](
+        Annotated[
+            Annotated[CStoreDestination, Tag("cstore")] | Annotated[Folder, Tag("folder")],
+            Discriminator(transport_of),
+        ]
+    )
+    old = {"name": "pacs", "ae_title": "PACS", "host": "pacs", "port": 104}
+    assert isinstance(union.validate_python(old), CStoreDestination)
+    new = {"name": "share", "transport": "folder", "path": "/results"}
+    assert isinstance(union.validate_python(new), Folder)
+    assert union.validate_python(Folder(name="share", path="/results")).name == "share"

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.kinds.report.writing import Context, encode_report
 from services.reporting.kinds.segmentation.writing import encode_segmentation
-from services.reporting.objects.naming import PLAIN, Form
+from services.reporting.objects.forms import PLAIN, Form, form_of
 from tests.builders.reporting import analysis_of, blobs, series_in, three_segments
 
 
@@ -80,5 +80,5 @@ def for_viewers(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """The other forms: empty frames kept, regions of the key slice in the report."""
     files = series_in(tmp_path_factory.mktemp("viewers"), "coronal")
     labels = blobs((7, 12, 10), numbers=(1, 3))
-    form = Form(keep_empty_frames=True, key_slice=True)
+    form = form_of("keep_empty_frames", "key_slice")
     return write(files, analysis_of(files, labels, three_segments()), form)

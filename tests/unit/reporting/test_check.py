@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from services.reporting.kinds.report.checking import check_report
 from services.reporting.kinds.segmentation.checking import check_segmentation
-from services.reporting.objects.naming import PLAIN
+from services.reporting.objects.forms import PLAIN
 from tests.unit.reporting.conftest import Written
 from tests.unit.reporting.reading import groups, items, named
 

@@ -10,15 +10,13 @@ import pydicom
 import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 
+from services.reporting.kinds.registry import KINDS
+from services.reporting.kinds.report.names import KEY_SLICE
+from services.reporting.kinds.segmentation.names import KEEP_EMPTY_FRAMES as KEEP
+from services.reporting.kinds.segmentation.names import SEG
 from services.reporting.kinds.segmentation.writing import encode_segmentation
-from services.reporting.objects.naming import (
-    PLAIN,
-    Form,
-    Kind,
-    series_description,
-    series_number,
-    series_uid,
-)
+from services.reporting.objects.forms import PLAIN, form_of
+from services.reporting.objects.naming import series_description
 from services.reporting.source.modules import PATIENT_AND_STUDY, raw_bytes
 from tests.builders.reporting import (
     analysis_of,
@@ -103,9 +101,9 @@ def test_r32_segments_are_said_not_to_overlap(several: Written) -> None:
 def test_r34_every_object_has_a_series_of_its_own(several: Written) -> None:
     job = several.analysis.job.job_uid
     made = {
-        series_uid(job, kind, form.name(kind))
-        for kind in Kind
-        for form in (PLAIN, Form(keep_empty_frames=True))
+        kind.names.series_uid(job, form)
+        for kind in KINDS
+        for form in (PLAIN, form_of("keep_empty_frames"))
     }
     assert len(made) == 4
     assert several.source().SeriesInstanceUID not in made
@@ -157,20 +155,19 @@ def test_r40_series_description_names_model_version_and_structure(one: Written) 
 
 def test_r40_series_description_fits_whatever_the_model_finds() -> None:
     labels = [f"Structure number {n}" for n in range(30)]
-    text = series_description(three_segments(), Kind.SEG, labels, revision=12)
+    text = series_description(three_segments(), SEG.called, labels, revision=12)
     assert text == "Brain extraction 1.0.0 segmentation (rev. 12)"
     assert len(text) <= 64
 
 
 def test_r41_series_number_is_given_and_differs_between_kinds_and_forms(one: Written) -> None:
     assert one.seg().SeriesNumber == 9000
-    forms = [Form(empty, key) for empty in (False, True) for key in (False, True)]
+    forms = [form_of(), form_of(KEEP), form_of(KEY_SLICE), form_of(KEEP, KEY_SLICE)]
     numbers = {
-        series_number(9000, rank, kind, form)
+        kind.names.series_number(9000, rank, form)
         for rank in range(3)
-        for kind in Kind
+        for kind in KINDS
         for form in forms
-        if not (kind is Kind.SEG and form.key_slice)
     }
     assert len(numbers) == 3 * (2 + 4)
 

@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from services.reporting.kinds.report.writing import Context, encode_report
-from services.reporting.objects.naming import PLAIN
+from services.reporting.objects.forms import PLAIN
 from tests.builders.reporting import (
     analysis_of,
     blobs,

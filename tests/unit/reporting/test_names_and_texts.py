@@ -7,20 +7,14 @@ import datetime as dt
 from pydicom.dataset import Dataset
 
 from services.common.identity import is_strict_uid
-from services.reporting.objects.naming import (
-    PLAIN,
-    Form,
-    Kind,
-    content_label,
-    device_uid,
-    dimension_organization_uid,
-    form_for,
-    forms_wanted,
-    series_uid,
-    sop_instance_uid,
-    tracking_uid,
-)
+from services.reporting.kinds.registry import KINDS
+from services.reporting.kinds.report import SR
+from services.reporting.kinds.segmentation import SEG
+from services.reporting.kinds.segmentation.names import dimension_organization_uid
+from services.reporting.objects.forms import PLAIN, Form, form_of
+from services.reporting.objects.naming import content_label, device_uid, tracking_uid
 from services.reporting.objects.texts import ascii_text, datetime_text, local_time
+from services.reporting.orders import forms_wanted
 from tests.builders.peers import destination
 from tests.builders.reporting import brain_manifest
 
@@ -28,12 +22,12 @@ from tests.builders.reporting import brain_manifest
 def test_uids_differ_and_are_uids() -> None:
     job = "2.25.1"
     uids = [
-        maker(job, kind, form)
-        for maker in (sop_instance_uid, series_uid)
-        for kind in Kind
-        for form in ("", "keep_empty_frames")
+        maker(job, form)
+        for names in (SEG, SR)
+        for maker in (names.sop_instance_uid, names.series_uid)
+        for form in (PLAIN, form_of("keep_empty_frames"))
     ] + [tracking_uid(job, 1), tracking_uid(job, 2), device_uid("a"), device_uid("b"),
-         dimension_organization_uid(job, "")]  # fmt: skip
+         dimension_organization_uid(job, PLAIN)]  # fmt: skip
     assert len(set(uids)) == len(uids)
     assert all(is_strict_uid(uid) for uid in uids)
 
@@ -44,17 +38,29 @@ def test_air_20_a_new_job_has_new_tracking_uids() -> None:
 
 
 def test_the_plain_form_is_always_made_and_every_other_once() -> None:
-    assert forms_wanted([]) == (PLAIN,)
+    report, segmentation = KINDS["SR"], KINDS["SEG"]
+    assert forms_wanted(report, KINDS, []) == (PLAIN,)
     viewer = destination(104, "viewer", key_slice_regions=True)
     old = destination(104, "old", keep_empty_frames=True)
-    assert set(forms_wanted([viewer, old, viewer])) == {PLAIN, form_for(viewer), form_for(old)}
+    wanted = forms_wanted(report, KINDS, [viewer, old, viewer])
+    assert set(wanted) == {PLAIN, form_of("key_slice"), form_of("keep_empty_frames")}
+    assert len(forms_wanted(segmentation, KINDS, [viewer, old])) == 2
 
 
 def test_form_names_fit_the_table() -> None:
-    for empty in (False, True):
-        for key in (False, True):
-            assert len(Form(empty, key).name(Kind.SR)) <= 32
-            assert Form(empty, key).name(Kind.SEG) in ("", "keep_empty_frames")
+    both = ("keep_empty_frames", "key_slice")
+    for options in ((), both[:1], both[1:], both):
+        for follows in ("", "2.25.340282366920938463463374607431768211455"):
+            form = Form(frozenset(options), follows)
+            assert len(SR.form_name(form)) <= 32
+            assert SEG.form_name(form) in ("", "keep_empty_frames")
+
+
+def test_a_form_that_names_a_predecessor_is_an_object_of_its_own() -> None:
+    forms = [PLAIN, Form(follows="2.25.1"), Form(follows="2.25.2")]
+    assert len({SR.sop_instance_uid("2.25.9", form) for form in forms}) == 3
+    assert len({SR.form_name(form) for form in forms}) == 3
+    assert len({SEG.sop_instance_uid("2.25.9", form) for form in forms}) == 1
 
 
 def test_content_label_is_a_code_string() -> None:

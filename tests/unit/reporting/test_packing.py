@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.reporting.kinds.segmentation.checking import check_segmentation
 from services.reporting.kinds.segmentation.packing import further_frames, needs_pad, packed
 from services.reporting.kinds.segmentation.writing import encode_segmentation
-from services.reporting.objects.naming import PLAIN, Form
+from services.reporting.objects.forms import PLAIN, Form, form_of
 from tests.builders.reporting import analysis_of, series_in, three_segments
 
 # Rows and columns of which a frame is no whole number of bytes, or an odd one.
@@ -78,7 +78,7 @@ def test_the_further_plane_lies_beside_the_segment(tmp_path: Path) -> None:
     assert found == [(1, 1), (1, 2), (2, 3), (2, 4)]
 
 
-@pytest.mark.parametrize("form", [PLAIN, Form(keep_empty_frames=True)])
+@pytest.mark.parametrize("form", [PLAIN, form_of("keep_empty_frames")])
 def test_without_a_further_plane_the_pad_byte_stays(tmp_path: Path, form: Form) -> None:
     """A segment in every plane, or all empty planes written already: nothing is left to add."""
     planes = slice(None) if form == PLAIN else slice(1, 2)

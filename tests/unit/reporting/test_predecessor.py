@@ -1,21 +1,28 @@
-"""A new report names the report that it replaces, if that has left."""
+"""A new report names the report that it replaces, where the destination has that."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pydicom
 import pytest
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from services.common.database import DeliveryRow, JobRow, ResultRow, utc_now
-from services.reporting.results import Result
+from services.common.settings import Destination
+from services.reporting.delivery import DeliveryQueue
+from services.reporting.kinds.report import SR
+from services.reporting.objects.forms import PLAIN
+from services.reporting.results import Made
+from tests.builders.peers import destination
 from tests.builders.reporting import Workplace, blobs, series_in, workplace
 
 SHAPE = (7, 12, 10)
+PACS = destination(104, "pacs")
+ARCHIVE = destination(104, "archive")
 
 
 @pytest.fixture
@@ -26,59 +33,126 @@ def place(tmp_path: Path) -> Generator[Workplace]:
     made.engine.dispose()
 
 
-@pytest.mark.parametrize("state", ["delivered", "sending"])
+@pytest.mark.parametrize("state", ["delivered", "committing", "committed"])
 def test_s24_a_new_revision_names_the_report_that_it_replaces(place: Workplace, state: str) -> None:
-    first = made(place, 1, sent=state)
-    assert named(place, made(place, 2, supersedes=first)) == report(first).sop_instance_uid
+    first = released(place, 1, state=state)
+    second = released(place, 2, supersedes=first)
+    assert named(place, second) == sent(place, first)
 
 
-@pytest.mark.parametrize("state", ["pending", "waiting", "dead", "withdrawn", None])
-def test_s24_a_report_that_never_left_is_no_predecessor(
-    place: Workplace, state: str | None
+@pytest.mark.parametrize("state", ["pending", "waiting", "dead", "withdrawn", "held"])
+def test_s24_a_report_that_never_left_is_no_predecessor(place: Workplace, state: str) -> None:
+    first = released(place, 1, state=state)
+    second = released(place, 2, supersedes=first)
+    assert named(place, second) is None
+    assert sent(place, second) == SR.sop_instance_uid(second, PLAIN)
+
+
+def test_s24_a_destination_that_never_got_it_gets_a_report_that_does_not_name_it(
+    place: Workplace,
 ) -> None:
-    first = made(place, 1, sent=state)
-    assert named(place, made(place, 2, supersedes=first)) is None
+    both = (PACS, ARCHIVE)
+    first = released(place, 1, both, state="delivered")
+    set_state(place, first, "archive", "dead")
+    second = released(place, 2, both, supersedes=first)
+    assert named(place, second, "pacs") == sent(place, first, "pacs")
+    assert named(place, second, "archive") is None
+    assert sent(place, second, "pacs") != sent(place, second, "archive")
 
 
-def test_s24_one_destination_that_has_it_is_enough(place: Workplace) -> None:
-    first = made(place, 1, sent="withdrawn")
-    deliver(place, report(first), "delivered", destination="archive")
-    assert named(place, made(place, 2, supersedes=first)) == report(first).sop_instance_uid
+def test_s24_each_destination_has_the_predecessor_that_it_got(place: Workplace) -> None:
+    both = (PACS, ARCHIVE)
+    first = released(place, 1, both, state="delivered")
+    second = released(place, 2, both, supersedes=first, state="delivered")
+    set_state(place, second, "archive", "withdrawn")
+    third = released(place, 3, both, supersedes=second)
+    assert named(place, third, "pacs") == sent(place, second, "pacs")
+    assert named(place, third, "archive") == sent(place, first, "archive")
+
+
+@pytest.mark.parametrize(("ended", "is_named"), [("delivered", True), ("waiting", False)])
+def test_s24_a_report_on_its_way_is_named_when_it_has_arrived_at_the_release(
+    place: Workplace, ended: str, is_named: bool
+) -> None:
+    first = released(place, 1, state="sending")
+    second = made(place, 2, supersedes=first)
+    set_state(place, first, "pacs", ended)
+    release(place, second)
+    assert named(place, second) == (sent(place, first) if is_named else None)
 
 
 def test_s24_a_report_that_never_left_is_passed_over_for_the_one_before(place: Workplace) -> None:
-    first = made(place, 1, sent="delivered")
-    second = made(place, 2, supersedes=first, sent="withdrawn")
-    third = made(place, 3, supersedes=second)
-    assert named(place, third) == report(first).sop_instance_uid
+    first = released(place, 1, state="delivered")
+    second = released(place, 2, supersedes=first, state="withdrawn")
+    third = released(place, 3, supersedes=second)
+    assert named(place, third) == sent(place, first)
 
 
-def test_s24_the_form_that_left_is_named(place: Workplace) -> None:
-    viewer = {
-        "name": "viewer",
-        "ae_title": "VIEWER",
-        "host": "viewer",
-        "port": 104,
-        "key_slice_regions": True,
-    }
-    first = made(place, 1, destinations=(viewer,))
-    other = next(each for each in first if each.kind == "SR" and each.form)
-    deliver(place, other, "delivered")
-    assert named(place, made(place, 2, supersedes=first)) == other.sop_instance_uid
+def test_s24_the_form_that_a_viewer_got_is_named_to_it(place: Workplace) -> None:
+    both = (PACS, destination(104, "viewer", key_slice_regions=True, keep_empty_frames=True))
+    first = released(place, 1, both, state="delivered")
+    second = released(place, 2, both, supersedes=first)
+    for name in ("pacs", "viewer"):
+        assert named(place, second, name) == sent(place, first, name)
+    assert sent(place, first, "pacs") != sent(place, first, "viewer")
+
+
+def test_a_destination_that_was_configured_later_gets_a_report_without_predecessor(
+    place: Workplace,
+) -> None:
+    first = released(place, 1, state="delivered")
+    second = made(place, 2, supersedes=first)
+    release(place, second, (PACS, ARCHIVE))
+    assert named(place, second, "pacs") == sent(place, first)
+    assert named(place, second, "archive") is None
+
+
+def test_making_twice_makes_the_same_objects(place: Workplace) -> None:
+    first = released(place, 1, state="delivered")
+    made_once = make(place, 2, first).results
+    with Session(place.engine) as session, session.begin():
+        for row in session.scalars(select(ResultRow).where(ResultRow.job_uid != first)):
+            session.delete(row)
+    place.store.delete([each.store_key for each in made_once])
+    assert make(place, 2, first).results == made_once
+
+
+def released(
+    place: Workplace,
+    revision: int,
+    destinations: Sequence[Destination] = (PACS,),
+    supersedes: str = "",
+    state: str = "pending",
+) -> str:
+    """A job whose results were made and released, all of them in this state; its UID."""
+    job_uid = made(place, revision, supersedes, destinations)
+    release(place, job_uid, destinations)
+    for each in destinations:
+        set_state(place, job_uid, each.name, state)
+    return job_uid
 
 
 def made(
     place: Workplace,
     revision: int,
-    supersedes: tuple[Result, ...] = (),
-    sent: str | None = None,
-    **settings: Any,
-) -> tuple[Result, ...]:
-    """The results of a job that the orchestrator has written down."""
-    before = job_uid_of(place, supersedes)
-    job = replace(place.job(blobs(SHAPE), revision=revision), supersedes_job_uid=before)
+    supersedes: str = "",
+    destinations: Sequence[Destination] = (PACS,),
+) -> str:
+    """A job that the orchestrator has written down, with its results made; its UID."""
+    make(place, revision, supersedes, destinations)
+    return place.job(blobs(SHAPE), revision=revision).job_uid
+
+
+def make(
+    place: Workplace,
+    revision: int,
+    supersedes: str = "",
+    destinations: Sequence[Destination] = (PACS,),
+) -> Made:
+    """Makes the results of a job that the orchestrator has written down."""
+    job = replace(place.job(blobs(SHAPE), revision=revision), supersedes_job_uid=supersedes)
     with Session(place.engine) as session, session.begin():
-        session.add(
+        session.merge(
             JobRow(
                 job_uid=job.job_uid,
                 study_uid=job.study_uid,
@@ -88,51 +162,52 @@ def made(
                 model_digest=job.model_digest,
                 selection_digest="0" * 64,
                 state="inferred",
-                supersedes_job_uid=before or None,
+                supersedes_job_uid=supersedes or None,
                 created_at=utc_now(),
             )
         )
-    results = place.make(job, check_with_dciodvfy=False, **settings).results
-    if sent is not None:
-        deliver(place, report(results), sent)
-    return results
+    return place.make(job, check_with_dciodvfy=False, destinations=tuple(destinations))
 
 
-def job_uid_of(place: Workplace, results: tuple[Result, ...]) -> str:
-    """The job of results; empty for none."""
-    if not results:
-        return ""
+def release(place: Workplace, job_uid: str, destinations: Sequence[Destination] = (PACS,)) -> None:
+    """Puts the job's results on the queues."""
+    DeliveryQueue(place.engine, "test").enqueue(job_uid, list(destinations))
+
+
+def set_state(place: Workplace, job_uid: str, name: str, state: str) -> None:
+    """Sets the state of the job's deliveries to a destination."""
+    with place.engine.begin() as connection:
+        connection.execute(
+            update(DeliveryRow)
+            .where(DeliveryRow.job_uid == job_uid, DeliveryRow.destination == name)
+            .values(state=state)
+        )
+
+
+def report(place: Workplace, job_uid: str, name: str) -> ResultRow:
+    """The one SR of a job that is for a destination."""
     with Session(place.engine) as session:
-        row = session.get(ResultRow, results[0].sop_instance_uid)
-        assert row is not None
-        return row.job_uid
-
-
-def deliver(place: Workplace, result: Result, state: str, destination: str = "pacs") -> None:
-    """A delivery of the result in the state."""
-    with Session(place.engine) as session, session.begin():
-        session.add(
-            DeliveryRow(
-                delivery_uid=f"{result.sop_instance_uid[:50]}.{len(destination)}",
-                job_uid="1.2.3",
-                sop_instance_uid=result.sop_instance_uid,
-                destination=destination,
-                sequence=1,
-                state=state,
-                next_attempt_at=utc_now(),
-                created_at=utc_now(),
+        (row,) = session.scalars(
+            select(ResultRow)
+            .join(DeliveryRow, DeliveryRow.sop_instance_uid == ResultRow.sop_instance_uid)
+            .where(
+                ResultRow.job_uid == job_uid,
+                ResultRow.kind == "SR",
+                DeliveryRow.destination == name,
             )
         )
+        return row
 
 
-def report(results: tuple[Result, ...]) -> Result:
-    """The plain SR."""
-    return next(each for each in results if each.kind == "SR" and not each.form)
+def sent(place: Workplace, job_uid: str, name: str = "pacs") -> str:
+    """The SOP Instance UID of the job's SR for a destination."""
+    return report(place, job_uid, name).sop_instance_uid
 
 
-def named(place: Workplace, results: tuple[Result, ...]) -> str | None:
-    """The predecessor that the SR names, in its study and series."""
-    dataset = pydicom.dcmread(place.store.path(report(results).store_key))
+def named(place: Workplace, job_uid: str, name: str = "pacs") -> str | None:
+    """The predecessor that the destination's SR names, in its study and series."""
+    dataset = pydicom.dcmread(place.store.path(report(place, job_uid, name).store_key))
+    assert dataset.SOPInstanceUID == sent(place, job_uid, name)
     if "PredecessorDocumentsSequence" not in dataset:
         return None
     (study,) = dataset.PredecessorDocumentsSequence

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from services.reporting.errors import ValidatorError
-from services.reporting.objects.naming import PLAIN, Form
+from services.reporting.objects.forms import PLAIN, Form, form_of
 from services.reporting.objects.validator import RunningValidator, sort_errors
 from tests.builders.reporting import analysis_of, blobs, series_in, three_segments
 from tests.builders.series import edit
@@ -25,7 +25,9 @@ def errors_of(folder: Path, content: bytes) -> tuple[tuple[str, ...], tuple[str,
     return validation.own, validation.inherited
 
 
-@pytest.mark.parametrize("form", [PLAIN, Form(True, True)], ids=["plain", "viewers"])
+@pytest.mark.parametrize(
+    "form", [PLAIN, form_of("keep_empty_frames", "key_slice")], ids=["plain", "viewers"]
+)
 @pytest.mark.parametrize("numbers", [(1,), (1, 3), (1, 2, 3), ()], ids=str)
 @pytest.mark.parametrize("orientation", ["axial", "oblique"])
 def test_dciodvfy_finds_no_error_in_what_we_write(

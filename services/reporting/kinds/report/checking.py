@@ -9,13 +9,12 @@ from pydicom.dataset import Dataset
 
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.analysis.measure import SegmentCount, volume
+from services.reporting.kinds.report.names import KEY_SLICE, SR
 from services.reporting.kinds.report.reading import Group, read_groups
+from services.reporting.kinds.segmentation.names import SEG
 from services.reporting.objects.checking import check_identity, expect, problem_of
+from services.reporting.objects.forms import Form
 from services.reporting.objects.naming import (
-    Form,
-    Kind,
-    series_uid,
-    sop_instance_uid,
     tracking_uid,
 )
 from services.reporting.source.references import instances_of
@@ -33,8 +32,9 @@ def check_report(file: Path, analysis: Analysis, form: Form) -> str | None:
 
 
 def _report(dataset: pydicom.FileDataset, analysis: Analysis, form: Form) -> None:
-    check_identity(dataset, analysis, Kind.SR, form)
+    check_identity(dataset, analysis, SR, form)
     _check_document(dataset, analysis)
+    _check_predecessor(dataset, form)
     _check_evidence(dataset, analysis, form)
     _check_groups(read_groups(dataset), analysis, form)
 
@@ -57,9 +57,20 @@ def _check_document(dataset: Dataset, analysis: Analysis) -> None:
     )
 
 
+def _check_predecessor(dataset: Dataset, form: Form) -> None:
+    """The report that this one replaces is the one that its form names, or none (S-24)."""
+    named = [
+        item.ReferencedSOPInstanceUID
+        for study in dataset.get("PredecessorDocumentsSequence") or []
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    ]
+    expect(named == ([form.follows] if form.follows else []), "it replaces another report")
+
+
 def _check_evidence(dataset: Dataset, analysis: Analysis, form: Form) -> None:
     """The image series first, with every instance, then the SEG (S-12, S-13)."""
-    job, name = analysis.job, form.name(Kind.SEG)
+    job = analysis.job
     evidence = dataset.CurrentRequestedProcedureEvidenceSequence
     expect(len(evidence) == 1, "evidence of one study is expected")
     series = [
@@ -72,8 +83,8 @@ def _check_evidence(dataset: Dataset, analysis: Analysis, form: Form) -> None:
     instances = [header.sop_instance_uid for header in instances_of(analysis.source)]
     wanted = [(job.series_uid, instances)]
     if analysis.found:
-        seg = sop_instance_uid(job.job_uid, Kind.SEG, name)
-        wanted.append((series_uid(job.job_uid, Kind.SEG, name), [seg]))
+        seg = SEG.sop_instance_uid(job.job_uid, form)
+        wanted.append((SEG.series_uid(job.job_uid, form), [seg]))
     expect(series == wanted, "evidence is not the image series and then the segmentation")
 
 
@@ -86,10 +97,9 @@ def _check_groups(groups: list[Group], analysis: Analysis, form: Form) -> None:
         expect(group.tracking_uid == uid, f"segment {number} has another tracking UID")
         expect(group.not_detected == (not count.found), f"presence of segment {number}")
         _check_volumes(group, count, analysis)
-        if count.found and not form.key_slice:
-            name = form.name(Kind.SEG)
+        if count.found and not form.has(KEY_SLICE):
             reference = (
-                sop_instance_uid(analysis.job.job_uid, Kind.SEG, name),
+                SEG.sop_instance_uid(analysis.job.job_uid, form),
                 (analysis.numbers_in_object[number],),
             )
             expect(group.segment == reference, f"segment {number} refers elsewhere")

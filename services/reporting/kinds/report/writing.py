@@ -47,7 +47,9 @@ from services.common.identity import is_strict_uid
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.analysis.measure import SegmentCount
 from services.reporting.job import Job
+from services.reporting.kinds.report.names import KEY_SLICE, SR
 from services.reporting.kinds.report.regions import key_slice, outline
+from services.reporting.kinds.segmentation.names import SEG
 from services.reporting.objects.coding import dicom_code
 from services.reporting.objects.equipment import (
     AXIAL_VERSION,
@@ -56,14 +58,10 @@ from services.reporting.objects.equipment import (
     serial_number,
 )
 from services.reporting.objects.finishing import as_file, finish
+from services.reporting.objects.forms import Form
 from services.reporting.objects.naming import (
-    SEGMENTATION_STORAGE,
-    Form,
-    Kind,
     device_uid,
     series_description,
-    series_uid,
-    sop_instance_uid,
     tracking_identifier,
     tracking_uid,
 )
@@ -122,15 +120,14 @@ def encode_report(analysis: Analysis, form: Form, number: int, context: Context)
         number: the series number.
     """
     job, source = analysis.job, analysis.source
-    form_name = form.name(Kind.SR)
     image = stand_in(source.headers[0], source)
     others = [identity_of(header) for header in instances_of(source)[1:]]
     dataset = Comprehensive3DSR(
         evidence=[image, *others, *_segmentation_evidence(analysis, form)],
         content=_content(analysis, image, form, context)[0],
-        series_instance_uid=series_uid(job.job_uid, Kind.SR, form_name),
+        series_instance_uid=SR.series_uid(job.job_uid, form),
         series_number=number,
-        sop_instance_uid=sop_instance_uid(job.job_uid, Kind.SR, form_name),
+        sop_instance_uid=SR.sop_instance_uid(job.job_uid, form),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL_NAME,
@@ -140,7 +137,7 @@ def encode_report(analysis: Analysis, form: Form, number: int, context: Context)
         previous_versions=[context.predecessor] if context.predecessor else None,
         series_description=series_description(
             job.manifest,
-            Kind.SR,
+            SR.called,
             [segment.label for segment in job.manifest.segments],
             job.revision,
         ),
@@ -162,12 +159,12 @@ def encode_report(analysis: Analysis, form: Form, number: int, context: Context)
 def _segmentation_evidence(analysis: Analysis, form: Form) -> list[Dataset]:
     if not analysis.found:
         return []
-    job_uid, name = analysis.job.job_uid, form.name(Kind.SEG)
+    job_uid = analysis.job.job_uid
     item = Dataset()
-    item.SOPClassUID = SEGMENTATION_STORAGE
-    item.SOPInstanceUID = sop_instance_uid(job_uid, Kind.SEG, name)
+    item.SOPClassUID = SEG.sop_class_uid
+    item.SOPInstanceUID = SEG.sop_instance_uid(job_uid, form)
     item.StudyInstanceUID = analysis.job.study_uid
-    item.SeriesInstanceUID = series_uid(job_uid, Kind.SEG, name)
+    item.SeriesInstanceUID = SEG.series_uid(job_uid, form)
     return [item]
 
 
@@ -275,12 +272,12 @@ def _group(analysis: Analysis, count: SegmentCount, form: Form, context: Context
     if not count.found:
         presence = QualitativeEvaluation(codes.DCM.PresenceOfProperty, _NOT_DETECTED)
         return MeasurementsAndQualitativeEvaluations(**common, qualitative_evaluations=[presence])
-    if form.key_slice:
+    if form.has(KEY_SLICE):
         common["referenced_regions"] = [_region(analysis, count)]
     else:
         common["referenced_segment"] = ReferencedSegment(
-            sop_class_uid=SEGMENTATION_STORAGE,
-            sop_instance_uid=sop_instance_uid(job.job_uid, Kind.SEG, form.name(Kind.SEG)),
+            sop_class_uid=SEG.sop_class_uid,
+            sop_instance_uid=SEG.sop_instance_uid(job.job_uid, form),
             segment_number=analysis.numbers_in_object[count.number],
             source_series=SourceSeriesForSegmentation(job.series_uid),
         )

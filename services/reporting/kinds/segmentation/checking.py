@@ -14,9 +14,11 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from services.reporting.analysis.analysis import Analysis
+from services.reporting.kinds.segmentation.names import KEEP_EMPTY_FRAMES, SEG
 from services.reporting.kinds.segmentation.packing import needs_pad
 from services.reporting.objects.checking import check_identity, expect, fail, problem_of
-from services.reporting.objects.naming import Form, Kind, tracking_uid
+from services.reporting.objects.forms import Form
+from services.reporting.objects.naming import tracking_uid
 from services.reporting.source.modules import raw_bytes
 from services.reporting.source.references import preserved, slice_named, slices_by_reference
 from services.reporting.source.series import SourceSeries
@@ -33,7 +35,7 @@ def check_segmentation(file: Path, analysis: Analysis, form: Form) -> str | None
 
 
 def _segmentation(dataset: pydicom.FileDataset, analysis: Analysis, form: Form) -> None:
-    check_identity(dataset, analysis, Kind.SEG, form)
+    check_identity(dataset, analysis, SEG, form)
     _check_references(dataset, analysis.source)
     _check_grid(dataset, analysis.source)
     _check_segments(dataset, analysis)
@@ -107,7 +109,7 @@ def _check_frames(dataset: Dataset, analysis: Analysis, form: Form) -> None:
         for count in analysis.counts
         if count.found
         for k in range(len(labels))
-        if form.keep_empty_frames or count.voxels[k]
+        if form.has(KEEP_EMPTY_FRAMES) or count.voxels[k]
     }
     order: list[tuple[int, int]] = []
     for place, k, pixels in _frames(dataset, analysis.source):

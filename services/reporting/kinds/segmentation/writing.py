@@ -27,6 +27,11 @@ from models.manifest import Segment
 from services.common.headers import InstanceHeader
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.job import Job
+from services.reporting.kinds.segmentation.names import (
+    KEEP_EMPTY_FRAMES,
+    SEG,
+    dimension_organization_uid,
+)
 from services.reporting.kinds.segmentation.packing import further_frames, packed
 from services.reporting.objects.coding import dicom_code
 from services.reporting.objects.equipment import (
@@ -36,14 +41,10 @@ from services.reporting.objects.equipment import (
     serial_number,
 )
 from services.reporting.objects.finishing import as_file, finish
+from services.reporting.objects.forms import Form
 from services.reporting.objects.naming import (
-    Form,
-    Kind,
     content_label,
-    dimension_organization_uid,
     series_description,
-    series_uid,
-    sop_instance_uid,
     tracking_identifier,
     tracking_uid,
 )
@@ -68,7 +69,6 @@ def encode_segmentation(analysis: Analysis, form: Form, number: int) -> bytes:
     """
     job, source = analysis.job, analysis.source
     segments = [job.manifest.segment(each) for each in analysis.numbers_in_object]
-    form_name = form.name(Kind.SEG)
     dataset = Segmentation(
         source_images=_planes(source),
         pixel_array=_renumbered(analysis),
@@ -77,23 +77,23 @@ def encode_segmentation(analysis: Analysis, form: Form, number: int) -> bytes:
             _description(job, segment, analysis.numbers_in_object[segment.number])
             for segment in segments
         ],
-        series_instance_uid=series_uid(job.job_uid, Kind.SEG, form_name),
+        series_instance_uid=SEG.series_uid(job.job_uid, form),
         series_number=number,
-        sop_instance_uid=sop_instance_uid(job.job_uid, Kind.SEG, form_name),
+        sop_instance_uid=SEG.sop_instance_uid(job.job_uid, form),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL_NAME,
         software_versions=AXIAL_VERSION,
         device_serial_number=serial_number(job),
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        omit_empty_frames=not form.keep_empty_frames,
+        omit_empty_frames=not form.has(KEEP_EMPTY_FRAMES),
         content_label=content_label(job.manifest),
         content_description=ascii_text(job.manifest.identity.title, 64),
         series_description=series_description(
-            job.manifest, Kind.SEG, [segment.label for segment in segments], job.revision
+            job.manifest, SEG.called, [segment.label for segment in segments], job.revision
         ),
     )
-    _dimension_organization(dataset, dimension_organization_uid(job.job_uid, form_name))
+    _dimension_organization(dataset, dimension_organization_uid(job.job_uid, form))
     _make_readable(dataset, analysis)
     finish(dataset, job, source)
     return as_file(dataset)

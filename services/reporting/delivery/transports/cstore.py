@@ -1,18 +1,17 @@
-"""Sending a parcel over one DICOM association (C-STORE SCU, PS3.4 B)."""
+"""C-STORE: sending results over one DICOM association (SCU, PS3.4 B)."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from ssl import SSLContext
 
 from services.common.part10_head import MAX_HEAD_BYTES, HeadError, Part10Head, read_head
-from services.common.settings import Destination
+from services.common.settings import CStoreDestination
 from services.common.transcoding import ALTERNATIVES, EXPLICIT, IMPLICIT, data_set_in
 from services.dimse import requestor
 from services.dimse.endings import NEVER_ACCEPTED, context_result_in_words
@@ -23,44 +22,21 @@ from services.dimse.requestor import StoreRequest
 from services.dimse.statuses import Outcome, judge_status
 from services.dimse.tls import ClientTlsFiles, TlsError, make_client_context
 from services.reporting.delivery.rows import Delivery
+from services.reporting.delivery.transports.transport import Attempt, Line, NotReached
 
 _READ_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """How an attempt to store one object ended.
-
-    Attributes:
-        note: why it was not stored, or what the destination remarked; None for plain success.
-        not_reached: there was no association to try it over.
-    """
-
-    outcome: Outcome
-    note: str | None
-    not_reached: bool = False
-
-
-class AssociationFailed(Exception):
-    """There is no association: why, in a sentence. Another attempt may have one."""
-
-
 class Association:
-    """An open association with a destination; made by `associate`."""
+    """An open association with a destination; made by `CStore.open`."""
 
     def __init__(self, association: requestor.Association) -> None:
         self._association = association
 
-    def store(
+    def send(
         self, file: Path, delivery: Delivery, on_progress: Callable[[], None] | None = None
     ) -> Attempt:
-        """Sends one object and waits for the answer.
-
-        A file that is not, byte for byte, the one that was registered does not leave.
-
-        Args:
-            on_progress: called for each megabyte that the destination took.
-        """
+        """As a `Line`; progress is told for each megabyte that the destination took."""
         refused = self._refused(delivery.sop_class_uid)
         if refused is not None:
             return refused
@@ -132,65 +108,63 @@ class Association:
         return Attempt(Outcome.RETRY, "the destination refused the presentation contexts")
 
 
-@contextmanager
-def associate(
-    destination: Destination,
-    sop_classes: Iterable[str],
-    opened: Callable[[Association], None],
-) -> Generator[Association]:
-    """Opens an association for the SOP classes of a parcel and releases it at the end.
+class CStore:
+    """The way to a destination by C-STORE."""
 
-    Explicit and Implicit VR Little Endian are proposed in contexts of their own, so that a
-    destination's choice for one does not hide the other.
+    def __init__(self, destination: CStoreDestination) -> None:
+        self._destination = destination
 
-    Args:
-        opened: told the association before it is asked for, so that it can be aborted.
+    @property
+    def longest_silence_s(self) -> float:
+        """The deadlines of connecting, of the association and of an answer."""
+        return 2 * self._destination.connect_timeout_s + self._destination.response_timeout_s
 
-    Raises:
-        AssociationFailed: the destination is not there, rejects or aborts.
-    """
-    kinds = [
-        (sop_class, syntax)
-        for sop_class in dict.fromkeys(sop_classes)
-        for syntax in (EXPLICIT, IMPLICIT)
-    ]
-    contexts = [
-        ProposedContext(2 * number + 1, sop_class, (syntax,))
-        for number, (sop_class, syntax) in enumerate(kinds)
-    ]
-    where = f"{destination.host}:{destination.port}"
-    with ExitStack() as stack:
+    @contextmanager
+    def open(
+        self, deliveries: Sequence[Delivery], opened: Callable[[Line], None]
+    ) -> Generator[Association]:
+        """Opens an association for the SOP classes of a parcel and releases it at the end.
+
+        Explicit and Implicit VR Little Endian are proposed in contexts of their own, so that a
+        destination's choice for one does not hide the other.
+
+        Raises:
+            NotReached: the destination is not there, rejects or aborts.
+        """
+        classes = dict.fromkeys(delivery.sop_class_uid for delivery in deliveries)
+        kinds = [(sop_class, syntax) for sop_class in classes for syntax in (EXPLICIT, IMPLICIT)]
+        contexts = [
+            ProposedContext(2 * number + 1, sop_class, (syntax,))
+            for number, (sop_class, syntax) in enumerate(kinds)
+        ]
+        where = f"{self._destination.host}:{self._destination.port}"
+        with ExitStack() as stack:
+            try:
+                asked = requestor.Association(_call(self._destination), contexts)
+                held = Association(asked)
+                opened(held)
+                stack.enter_context(asked)
+            except AssociationError as error:
+                raise NotReached(f"{where} {error}") from error
+            except TlsError as error:
+                raise NotReached(str(error)) from error
+            yield held
+
+    def probe(self, opened: Callable[[Line], None]) -> bool:
+        """Whether it gives us an association, and answers C-ECHO where it takes that."""
+        context = ProposedContext(1, requestor.VERIFICATION, (IMPLICIT,))
         try:
-            asked = requestor.Association(_call(destination), contexts)
-            held = Association(asked)
-            opened(held)
-            stack.enter_context(asked)
-        except AssociationError as error:
-            raise AssociationFailed(f"{where} {error}") from error
-        except TlsError as error:
-            raise AssociationFailed(str(error)) from error
-        yield held
+            asked = requestor.Association(_call(self._destination), [context])
+            opened(Association(asked))
+            with asked:
+                if asked.accepted(requestor.VERIFICATION, IMPLICIT) is not None:
+                    asked.echo()
+        except (AssociationError, TlsError):
+            return False
+        return True
 
 
-def answers(destination: Destination, opened: Callable[[Association], None]) -> bool:
-    """Whether a destination gives us an association, and answers C-ECHO where it takes that.
-
-    Args:
-        opened: as in `associate`.
-    """
-    context = ProposedContext(1, requestor.VERIFICATION, (IMPLICIT,))
-    try:
-        asked = requestor.Association(_call(destination), [context])
-        opened(Association(asked))
-        with asked:
-            if asked.accepted(requestor.VERIFICATION, IMPLICIT) is not None:
-                asked.echo()
-    except (AssociationError, TlsError):
-        return False
-    return True
-
-
-def _call(destination: Destination) -> Call:
+def _call(destination: CStoreDestination) -> Call:
     return Call(
         destination.host,
         destination.port,
@@ -202,7 +176,7 @@ def _call(destination: Destination) -> Call:
     )
 
 
-def _tls(destination: Destination) -> SSLContext | None:
+def _tls(destination: CStoreDestination) -> SSLContext | None:
     """Made anew for each association: renewed certificates are in force from the next one on."""
     tls = destination.tls
     if tls is None:
