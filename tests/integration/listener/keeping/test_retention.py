@@ -181,8 +181,11 @@ class TestWhatStays:
         _retention(engine, store, max_age_d=1).run()
         assert _keys(store) == {f"jobs/{uid}/labels.npy.gz", f"jobs/{uid}/seg.dcm"}
 
-    def test_results_of_a_dead_delivery_even_then(self, engine: Engine, store: StudyStore) -> None:
-        for study, state in ((OLD, DeliveryState.DEAD), ("1.2.11", DeliveryState.DELIVERED)):
+    @pytest.mark.parametrize("stays", [DeliveryState.DEAD, DeliveryState.HELD])
+    def test_results_of_a_dead_or_held_delivery_even_then(
+        self, engine: Engine, store: StudyStore, stays: DeliveryState
+    ) -> None:
+        for study, state in ((OLD, stays), ("1.2.11", DeliveryState.DELIVERED)):
             stored_study(engine, store, study, NOW - 9 * DAY)
             delivery(engine, job(engine, store, study, JobState.PROCESSED), state)
         removed = _retention(engine, store, max_age_d=1, results="with_images").run()
