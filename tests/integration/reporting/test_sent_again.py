@@ -241,9 +241,9 @@ def test_a_person_asks_the_gateway_and_the_destination_has_it_again(
             return gateway.post("/api/v1/deliveries/resend", params=query)  # pyright: ignore[reportArgumentType]
 
         answer = asked(study_uid=study_uid)
-        assert answer.json() == {"count": 0, "delivered": 2, "superseded": 0}
+        assert answer.json() == {"count": 0, "delivered": 2, "superseded": 0, "held": 0}
         answer = asked(study_uid=study_uid, delivered=True)
-        assert answer.json() == {"count": 2, "delivered": 0, "superseded": 0}
+        assert answer.json() == {"count": 2, "delivered": 0, "superseded": 0, "held": 0}
         wait_until(lambda: len(peer.stored) == 4, 20, "the peer has both again")
         wait_until(lambda: states(place) == DONE, 20, "both are delivered again")
         answer = asked(study_uid="1.2.3")

@@ -324,8 +324,23 @@ def test_unsigned_values_beyond_int16_keep_their_value(tmp_path: Path) -> None:
         edit(file, BitsStored=16, HighBit=15, PixelRepresentation=0, PixelData=pixels)
         edit(file, RescaleSlope=2, RescaleIntercept=-1)
     volume = loaded(files, tmp_path)
+    assert volume.array.dtype == np.uint16
+    assert np.array_equal(volume.values(), (values * 2 - 1).astype(np.float32))
+
+
+def test_values_beyond_int16_of_planes_of_which_one_is_signed_become_real_values(
+    tmp_path: Path,
+) -> None:
+    files = sound_series(tmp_path / "dicom")
+    values = np.full((len(files), 12, 10), 60000)
+    values[0] = -3
+    for file, plane in zip(files, values, strict=True):
+        signed = int(plane.min() < 0)
+        pixels = plane.astype("<i2" if signed else "<u2").tobytes()
+        edit(file, BitsStored=16, HighBit=15, PixelRepresentation=signed, PixelData=pixels)
+    volume = loaded(files, tmp_path)
     assert volume.array.dtype == np.float32
-    assert np.array_equal(volume.array, (values * 2 - 1).astype(np.float32))
+    assert np.array_equal(np.sort(volume.values(), axis=0), np.sort(values, axis=0))
 
 
 def test_unsigned_values_of_sixteen_bits_that_fit_stay_int16(tmp_path: Path) -> None:
