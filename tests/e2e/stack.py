@@ -148,12 +148,18 @@ class StackUnderTest:
 
 
 @contextmanager
-def running_stack(folder: Path, **changes: Any) -> Generator[StackUnderTest]:
+def running_stack(
+    folder: Path,
+    *,
+    catalogue: Path = CHECKOUT / "models" / "catalogue",
+    repository: Path = CHECKOUT / "build" / "models",
+    **changes: Any,
+) -> Generator[StackUnderTest]:
     """A stack in `folder`, stopped at the end whatever happens."""
     tree = local_settings(
         folder,
-        catalogue=CHECKOUT / "models" / "catalogue",
-        repository=CHECKOUT / "build" / "models",
+        catalogue=catalogue,
+        repository=repository,
         any_ports=True,
         **changes,
     )
