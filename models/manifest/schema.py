@@ -60,6 +60,10 @@ class Identity(Part):
     citation: str = ""
 
 
+# Anatomical Structure, in the standard's earlier code and in today's (PS3.16 CID 7150).
+_ANATOMICAL = frozenset({("SCT", "123037004"), ("SCT", "91723000")})
+
+
 class Segment(Part):
     """One segment of the labels (PS3.3 C.8.20.2).
 
@@ -72,8 +76,28 @@ class Segment(Part):
     description: str = ""
     category: Code
     type: Code
+    # Where in the body the segment lies; of an anatomical structure, the structure that holds it.
     region: Code | None = None
     colour_cielab: CIELab
+
+    @property
+    def is_anatomical(self) -> bool:
+        """Whether the segment is a structure of the body, and so is a place itself."""
+        return (self.category.scheme, self.category.value) in _ANATOMICAL
+
+    @property
+    def site(self) -> Code:
+        """Where a finding in the segment lies: the region, or the structure that it is itself."""
+        return self.region or self.type
+
+    @model_validator(mode="after")
+    def _lies_somewhere(self) -> Segment:
+        if not self.is_anatomical and self.site == self.type:
+            raise ValueError(
+                f"segment {self.number} ({self.label}) is no anatomical structure: `region` must "
+                "say where in the body it lies"
+            )
+        return self
 
 
 class VolumeMeasurement(Part):

@@ -55,23 +55,31 @@ def write_labels(store: StudyStore, key: str, labels: NDArray[np.uint8]) -> str:
 
 
 def read_labels(
-    store: StudyStore, key: str, shape: tuple[int, int, int]
+    store: StudyStore, key: str, shape: tuple[int, int, int], digest: str = ""
 ) -> NDArray[np.uint8] | Refusal:
     """The labels under `key`: uint8 [k, j, i] on the source grid.
 
     Args:
         shape: of the source grid. No more is decompressed than labels of this shape take.
+        digest: SHA-256 of the stored object; empty where it is not known.
 
     Returns:
         The labels; `geometry_mismatch` where they have another shape.
 
     Raises:
         StoreError: there is no such key.
-        ImagingError: the file holds something else.
+        ImagingError: the file holds something else, or is not the one with this digest: an
+            attempt may find that one, when it was being written again.
     """
+    stored = store.read(key)
+    if digest and sha256_hex(stored) != digest:
+        raise ImagingError(
+            f"The labels under {key} are not those that were stored first (their SHA-256 differs).",
+            retryable=True,
+        )
     most = math.prod(shape) + _MOST_NPY_HEAD
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(store.read(key))) as packed:
+        with gzip.GzipFile(fileobj=io.BytesIO(stored)) as packed:
             # One byte more than there may be: up to the end, where the check sum is.
             content = io.BytesIO(packed.read(most + 1))
         np.lib.format.read_magic(content)

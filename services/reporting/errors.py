@@ -1,7 +1,7 @@
 """The root of this room's exceptions.
 
 ReportingError
- |- JobError          a request does not fit the catalogue, the store or the database
+ |- JobError          a request does not fit its manifest, the store or the database
  `- ValidatorError    dciodvfy is not there or does not answer
 
 What a job's labels can legitimately do wrong is a `Withholding`, a value: see `job`.

@@ -10,15 +10,34 @@ from services.common.fates import Value
 
 
 @dataclass(frozen=True, slots=True)
+class Layers:
+    """The output of a job in which its segments lie, on the slices of the series of one role.
+
+    Attributes:
+        store_key: of a gzip of a .npy, uint8 [k, j, i]: segment numbers.
+        name: the output's name in the manifest; empty where the caller names none.
+        grid_role: the role on whose slices it lies.
+        digest: SHA-256 of the stored object; empty where it is not known.
+        touching_unmeasured: numbers of segments that reach voxels that were not measured.
+    """
+
+    store_key: str
+    name: str = ""
+    grid_role: str = ""
+    digest: str = ""
+    touching_unmeasured: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One model on one selection of one revision.
 
     Attributes:
-        series_uid: the series on whose grid the labels lie (the first role's).
+        series_uid: the series on whose slices the labels lie: that of their role.
         sop_instance_uids: its instances in slice order: element k is plane k of the labels.
         frames: of the same length, the number of each plane's frame (or mosaic tile) in its
             instance, from 1, and 0 where the instance is one plane; empty when all are.
-        labels_key: store key of the labels, gzip of a .npy, uint8 [k, j, i].
+        layers: the labels, and what is known of them.
         analysis_started: timezone-aware; becomes ContentDate and ContentTime.
         supersedes_job_uid: the job whose results these replace; empty when there is none.
         incomplete: what is known to be missing of the study, at most 64 characters.
@@ -31,7 +50,7 @@ class Job:
     model_digest: str
     series_uid: str
     sop_instance_uids: tuple[str, ...]
-    labels_key: str
+    layers: Layers
     analysis_started: dt.datetime
     supersedes_job_uid: str = ""
     frames: tuple[int, ...] = ()

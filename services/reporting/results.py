@@ -26,6 +26,7 @@ from services.imaging.labels import read_labels
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.analysis.measure import (
     MeasuredValue,
+    SegmentCount,
     count_voxels,
     measure,
     unknown_labels,
@@ -69,12 +70,14 @@ class Made:
 
     Attributes:
         results: registered; empty when they are withheld.
+        counts: of every segment that was looked for; none when the labels were not read.
         withholding: why nothing was registered.
         seconds: by stage.
         remarks: what a reader has to be told, by the segment's number in the manifest.
     """
 
     results: tuple[Result, ...]
+    counts: tuple[SegmentCount, ...]
     values: tuple[MeasuredValue, ...]
     withholding: Withholding | None
     seconds: dict[str, float]
@@ -112,7 +115,7 @@ class ResultMaker:
         """Makes, checks and registers the results of `job`; sends nothing.
 
         Raises:
-            JobError: the job does not fit the catalogue, the store or the database.
+            JobError: the job does not fit its manifest, the store or the database.
             StoreError, ImagingError: the labels or the source cannot be read.
             ValidatorError: the validator is configured and cannot be run.
         """
@@ -120,16 +123,18 @@ class ResultMaker:
         with clock.stage("read"):
             analysis = self._analyse(job)
         if isinstance(analysis, Withholding):
-            return _withheld(job, analysis, (), clock)
+            return _withheld(job, analysis, None, clock)
         verdict = judge(analysis)
         registered = self._registered(job)
         if registered:
-            return Made(registered, analysis.values, None, clock.seconds, verdict.remarks)
+            return Made(
+                registered, analysis.counts, analysis.values, None, clock.seconds, verdict.remarks
+            )
         if verdict.withholding is not None:
-            return _withheld(job, verdict.withholding, analysis.values, clock)
+            return _withheld(job, verdict.withholding, analysis, clock)
         outcome = self._write_and_check(analysis, verdict.remarks, clock)
         if isinstance(outcome, Withholding):
-            return _withheld(job, outcome, analysis.values, clock)
+            return _withheld(job, outcome, analysis, clock)
         with clock.stage("register"):
             self._register(job, outcome)
         crashpoint("reporting.results.registered")
@@ -140,13 +145,14 @@ class ResultMaker:
             results=len(outcome),
             found=sum(count.found for count in analysis.counts),
         )
-        return Made(outcome, analysis.values, None, clock.seconds, verdict.remarks)
+        return _made(outcome, analysis, verdict.remarks, clock)
 
     def _analyse(self, job: Job) -> Analysis | Withholding:
         source = load_source(job, self._engine, self._store)
         if isinstance(source, Withholding):
             return source
-        labels = read_labels(self._store, job.labels_key, source.shape)
+        layers = job.layers
+        labels = read_labels(self._store, layers.store_key, source.shape, layers.digest)
         if isinstance(labels, Refusal):
             return Withholding(labels.reason, dict(labels.values))
         histogram = voxel_histogram(labels)
@@ -316,9 +322,14 @@ def _validation_problem(
     return problem
 
 
-def _withheld(
-    job: Job, withholding: Withholding, values: tuple[MeasuredValue, ...], clock: _Clock
+def _made(
+    results: tuple[Result, ...], analysis: Analysis, remarks: Mapping[int, str], clock: _Clock
 ) -> Made:
+    return Made(results, analysis.counts, analysis.values, None, clock.seconds, remarks)
+
+
+def _withheld(job: Job, withholding: Withholding, analysis: Analysis | None, clock: _Clock) -> Made:
+    """Nothing leaves; what was counted is told all the same, where anything was."""
     _log.warning(
         "results_withheld",
         job=hashed(job.job_uid),
@@ -326,4 +337,5 @@ def _withheld(
         reason=withholding.reason,
         problem=cast(str, withholding.values.get("problem", "")),
     )
-    return Made((), values, withholding, clock.seconds)
+    counts, values = (analysis.counts, analysis.values) if analysis else ((), ())
+    return Made((), counts, values, withholding, clock.seconds)

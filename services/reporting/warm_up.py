@@ -20,7 +20,7 @@ from services.common.identity import derived_uid
 from services.common.telemetry import get_logger
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.analysis.measure import count_voxels, voxel_histogram
-from services.reporting.job import Job
+from services.reporting.job import Job, Layers
 from services.reporting.kinds.kind import Order
 from services.reporting.kinds.registry import KINDS
 from services.reporting.source.series import SourceSeries
@@ -48,7 +48,7 @@ def warm_up(catalogue_dir: Path) -> None:
         model_digest=manifests[0].digest,
         series_uid=source.headers[0].series_uid,
         sop_instance_uids=tuple(header.sop_instance_uid for header in source.headers),
-        labels_key="",
+        layers=Layers(""),
         analysis_started=dt.datetime(2000, 1, 1, tzinfo=dt.UTC),
     )
     labels = np.ones(source.shape, np.uint8)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from sqlalchemy import Engine
 
@@ -16,13 +17,14 @@ from models.manifest import Code, Manifest, Segment, load_manifest
 from services.common.database import migrate, open_database
 from services.common.headers import InstanceHeader
 from services.common.identity import derived_uid
+from services.common.manifests import StoredManifests
 from services.common.settings import ReportingSettings
 from services.common.store import StudyStore
 from services.imaging.geometry import GeometryLimits, SeriesGeometry, examine_series
 from services.imaging.labels import labels_key, write_labels
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.analysis.measure import count_voxels, measure, voxel_histogram
-from services.reporting.job import Job
+from services.reporting.job import Job, Layers
 from services.reporting.results import Made, ResultMaker
 from services.reporting.source.series import SourceSeries, source_series
 from tests.builders.revisions import register_revision
@@ -54,6 +56,11 @@ def oblique() -> NDArray[np.float64]:
 def brain_manifest() -> Manifest:
     """The catalogue's brain extraction."""
     return load_manifest(CATALOGUE / "brain-extraction")
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """A manifest as it lies in the store."""
+    return yaml.safe_dump(manifest.model_dump(mode="json", by_alias=True))
 
 
 def three_segments() -> Manifest:
@@ -157,7 +164,7 @@ def job_of(headers: list[InstanceHeader], manifest: Manifest, revision: int = 1)
         model_digest=manifest.digest,
         series_uid=first.series_uid,
         sop_instance_uids=tuple(header.sop_instance_uid for header in headers),
-        labels_key=labels_key(job_uid),
+        layers=Layers(labels_key(job_uid), "labels", manifest.grid_role),
         analysis_started=STARTED,
     )
 
@@ -176,8 +183,9 @@ class Workplace:
     ) -> Job:
         """A job whose labels lie in the store."""
         job = job_of(self.headers, manifest or brain_manifest(), revision)
-        write_labels(self.store, job.labels_key, labels)
-        return job
+        digest = write_labels(self.store, job.layers.store_key, labels)
+        StoredManifests(self.store).put(job.model_digest, manifest_text(job.manifest))
+        return replace(job, layers=replace(job.layers, digest=digest))
 
     def make(self, job: Job, **settings: Any) -> Made:
         """The job's results under the given reporting settings."""

@@ -134,10 +134,21 @@ def make_request(job: Job) -> reporting_pb2.MakeResultsRequest:
         model_digest=job.model_digest,
         selection=[
             reporting_pb2.RoleSelection(
-                role="image", series_uid=job.series_uid, sop_instance_uids=job.sop_instance_uids
+                role=job.layers.grid_role,
+                series_uid=job.series_uid,
+                sop_instance_uids=job.sop_instance_uids,
             )
         ],
-        labels_key=job.labels_key,
+        outputs=[
+            reporting_pb2.JobOutput(
+                name=job.layers.name,
+                kind="layers",
+                grid_role=job.layers.grid_role,
+                store_key=job.layers.store_key,
+                digest=job.layers.digest,
+                touching_unmeasured=sorted(job.layers.touching_unmeasured),
+            )
+        ],
         analysis_started=job.analysis_started.isoformat(),
         supersedes_job_uid=job.supersedes_job_uid,
         incomplete=job.incomplete,

@@ -66,6 +66,7 @@ def _montage(job: dict[str, Any], seg: ReceivedObject, source: Path, results: Pa
     measured = ", ".join(
         f"{item['segment_label']} {item['value']:.1f} {item['unit']}"
         for item in job["measurements"]
+        if item["value"] is not None
     )
     lines = [
         f"{job['model']} {job['model_version']}",

@@ -46,9 +46,15 @@ def _show_job(job: dict[str, Any]) -> None:
             job["model"],
             job["model_version"],
             f"{item['segment_label']} {item['name']}",
-            f"[bold]{item['value']:.1f} {item['unit']}[/bold]",
+            _value(item),
         )
     console.print(table)
+
+
+def _value(item: dict[str, Any]) -> str:
+    if item["value"] is None:
+        return str(item.get("why_unknown") or "not known")
+    return f"[bold]{item['value']:.1f} {item['unit']}[/bold]"
 
 
 def _show_times(study: dict[str, Any], job: dict[str, Any], report: SendReport) -> None:

@@ -21,7 +21,7 @@ class Analysis:
     Attributes:
         labels: uint8 [k, j, i] on the source's grid.
         counts: one for each segment of the manifest, found or not.
-        values: measurements of the found segments.
+        values: what the manifest asks for, of found segments with their value.
     """
 
     job: Job

@@ -1,7 +1,7 @@
 """Measuring segments: exact voxel counts, and volumes from them.
 
 A segment without a voxel has no volume here, not a volume of zero: it was looked for and not
-found, and what it measures is unknown.
+found, and what it measures is unknown. Such a measurement has no value, and says why.
 """
 
 from __future__ import annotations
@@ -52,15 +52,22 @@ class MeasuredValue:
     """One measurement of one segment.
 
     Attributes:
+        segment_number: the segment's number in the manifest.
+        wanted: which of the manifest's measurements it is, from 0: two of one kind may differ in
+            concept and unit.
         name: the manifest's kind of measurement, `volume`.
+        value: None where it is not known.
         unit: UCUM.
+        why_unknown: why there is no value, as a sentence; empty where there is one.
     """
 
     segment_number: int
     segment_label: str
+    wanted: int
     name: str
-    value: float
+    value: float | None
     unit: str
+    why_unknown: str = ""
 
 
 def voxel_histogram(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
@@ -92,7 +99,7 @@ def measure(
     voxel_volume_mm3: float,
     steps: npt.NDArray[np.float64] | None = None,
 ) -> tuple[MeasuredValue, ...]:
-    """The measurements that the manifest asks for, of the segments that were found.
+    """The measurements that the manifest asks for, in its order; of segments not found, why not.
 
     Args:
         steps: where slices are unevenly spaced, what each stands for (`SourceSeries.steps`).
@@ -101,19 +108,24 @@ def measure(
         JobError: the manifest asks for a unit that a volume cannot be given in.
     """
     values: list[MeasuredValue] = []
-    for wanted in manifest.measurements:
+    for place, wanted in enumerate(manifest.measurements):
+        unit = wanted.unit.value
         for count in counts:
-            if count.found and count.number in (wanted.segments or (count.number,)):
-                unit = wanted.unit.value
-                values.append(
-                    MeasuredValue(
-                        segment_number=count.number,
-                        segment_label=manifest.segment(count.number).label,
-                        name=wanted.kind,
-                        value=volume(count.weighted(steps), voxel_volume_mm3, unit),
-                        unit=unit,
-                    )
+            if count.number not in (wanted.segments or (count.number,)):
+                continue
+            label = manifest.segment(count.number).label
+            known = volume(count.weighted(steps), voxel_volume_mm3, unit) if count.found else None
+            values.append(
+                MeasuredValue(
+                    segment_number=count.number,
+                    segment_label=label,
+                    wanted=place,
+                    name=wanted.kind,
+                    value=known,
+                    unit=unit,
+                    why_unknown="" if count.found else f"{label} was looked for and not found.",
                 )
+            )
     return tuple(values)
 
 

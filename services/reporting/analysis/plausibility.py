@@ -38,14 +38,9 @@ def judge(analysis: Analysis) -> Plausibility:
         return ranges
     remarks = dict(ranges.remarks)
     for count in analysis.counts:
-        edges = reached_edges(analysis.labels, count.number, analysis.source.affine)
-        if edges:
-            label = analysis.job.manifest.segment(count.number).label
-            sentence = (
-                f"{label} reaches the edge of the images towards the {' and the '.join(edges)}: "
-                "a part of it may lie outside and is not measured."
-            )
-            remarks[count.number] = " ".join(filter(None, (remarks.get(count.number), sentence)))
+        told = [remarks.get(count.number), *_edges_told(analysis, count.number)]
+        if any(told):
+            remarks[count.number] = " ".join(filter(None, told))
     return Plausibility(None, remarks)
 
 
@@ -69,11 +64,27 @@ def reached_edges(
     return reached
 
 
+def _edges_told(analysis: Analysis, segment: int) -> list[str]:
+    """A sentence for each kind of edge that a segment reaches: of the images, and within them."""
+    label = analysis.job.manifest.segment(segment).label
+    beyond = "a part of it may lie outside and is not measured."
+    told: list[str] = []
+    edges = reached_edges(analysis.labels, segment, analysis.source.affine)
+    if edges:
+        towards = " and the ".join(edges)
+        told.append(f"{label} reaches the edge of the images towards the {towards}: {beyond}")
+    if segment in analysis.job.layers.touching_unmeasured:
+        told.append(f"{label} reaches the edge of what was measured within the images: {beyond}")
+    return told
+
+
 def _judge_volumes(manifest: Manifest, values: tuple[MeasuredValue, ...]) -> Plausibility:
     remarks: dict[int, str] = {}
     for range_ in manifest.acceptance.plausible:
         for value in values:
             if value.segment_number != range_.segment or value.name != "volume":
+                continue
+            if value.value is None:
                 continue
             measured_ml = value.value * _ML[value.unit]
             if range_.min_ml <= measured_ml <= range_.max_ml:

@@ -203,7 +203,7 @@ def _limits(job: Job) -> GeometryLimits:
     How many slices there are, how far apart and over what extent, was the model's question: it
     changes nothing about the places that are reported.
     """
-    role = next(iter(job.manifest.roles.values()))
+    role = job.manifest.roles[job.layers.grid_role or job.manifest.grid_role]
     return replace(
         limits_of(role, _REGULAR.model),
         min_slices=_REGULAR.min_slices,

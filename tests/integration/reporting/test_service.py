@@ -109,31 +109,39 @@ def test_requests_that_cannot_be_met_are_refused_with_the_reason(
     tmp_path: Path, place: Workplace
 ) -> None:
     job = place.job(blobs(SHAPE))
+    job_uid = job.job_uid
+    outputs = {
+        "no labels": f"jobs/{job_uid}/other.npy.gz",
+        "another job's labels": "jobs/1.2.3/labels.npy.gz",
+        "an image": "studies/1.2/1.3/1.4.dcm",
+        "a way out of the store": f"jobs/{job_uid}/../../x",
+    }
     wrong = {
-        "no model": {"model_name": "liver"},
-        "a model elsewhere": {"model_name": "../../etc"},
+        "another model": {"model_name": "liver"},
         "another version": {"model_version": "0.9.9"},
-        "another build": {"model_digest": "0" * 64},
+        "no digest": {"model_digest": "../../etc"},
         "no offset": {"analysis_started": "2024-01-31T12:00:00"},
         "no time": {"analysis_started": "yesterday"},
-        "no labels": {"labels_key": f"jobs/{job.job_uid}/other.npy.gz"},
-        "another job's labels": {"labels_key": "jobs/1.2.3/labels.npy.gz"},
-        "an image": {"labels_key": "studies/1.2/1.3/1.4.dcm"},
-        "a way out of the store": {"labels_key": f"jobs/{job.job_uid}/../../x"},
-        "no UID for the job": {"job_uid": "../1.2.3", "labels_key": "jobs/../1.2.3/labels.npy.gz"},
+        "no UID for the job": {"job_uid": "../1.2.3", "store_key": "jobs/../1.2.3/labels.npy.gz"},
         "no instances": {"selection": []},
-    }
+    } | {name: {"store_key": key} for name, key in outputs.items()}
     with reporting_process(tmp_path, place, []) as service, service.stub() as stub:
         for name, changes in wrong.items():
             request = make_request(job)
             for field, value in changes.items():
-                request.ClearField(field)  # pyright: ignore[reportArgumentType]
+                changed = request.outputs[0] if field == "store_key" else request
+                changed.ClearField(field)  # pyright: ignore[reportArgumentType]
                 if value:
-                    setattr(request, field, value)
+                    setattr(changed, field, value)
             with pytest.raises(grpc.RpcError) as refused:
                 stub.MakeResults(request, timeout=30)
             assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION, name
             assert refused.value.details(), name
+        request = make_request(job)
+        request.model_digest = "0" * 64
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.MakeResults(request, timeout=30)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE, "it may be there later"
     with reporting_process(tmp_path, place, []) as service, service.stub("gateway") as stub:
         for request in (
             reporting_pb2.ResendRequest(),

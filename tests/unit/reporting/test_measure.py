@@ -41,7 +41,13 @@ def test_voxels_are_counted_slice_by_slice() -> None:
 
 def test_a_segment_that_was_not_found_has_no_volume() -> None:
     counts = count_voxels(voxel_histogram(blobs(SHAPE, (2,))), three_segments())
-    assert [value.segment_number for value in measure(three_segments(), counts, 2.0)] == [2]
+    measured = measure(three_segments(), counts, 2.0)
+    assert [value.segment_number for value in measured if value.value is not None] == [2]
+    assert [value.why_unknown for value in measured] == [
+        "Brain was looked for and not found.",
+        "",
+        "Brainstem was looked for and not found.",
+    ]
 
 
 @pytest.mark.parametrize("orientation", ["axial", "sagittal", "flipped", "oblique"])

@@ -96,13 +96,14 @@ def test_a_lost_file_is_made_again(place: Workplace) -> None:
 def test_nothing_found_makes_a_report_that_says_so(place: Workplace) -> None:
     made = place.make(place.job(np.zeros(SHAPE, np.uint8)))
     assert [result.kind for result in made.results] == ["SR"]
-    assert made.values == ()
+    assert [value.value for value in made.values] == [None]
 
 
 def test_a_structure_not_found_has_no_value_of_zero(place: Workplace) -> None:
     made = place.make(place.job(blobs(SHAPE, (1, 3)), three_segments()))
-    assert [value.segment_number for value in made.values] == [1, 3]
-    assert all(value.value > 0 for value in made.values)
+    known = {value.segment_number: value.value for value in made.values}
+    assert known[2] is None
+    assert all((known[number] or 0) > 0 for number in (1, 3))
 
 
 def test_a_tilted_gantry_is_measured_by_its_slanted_voxels(tmp_path: Path) -> None:
@@ -223,6 +224,18 @@ def test_a_segment_that_reaches_an_edge_says_so(place: Workplace) -> None:
     assert "reaches the edge of the images towards the" in made.remarks[1]
     assert b"reaches the edge of the images" in place.store.read(made.results[-1].store_key)
     assert place.make(place.job(inside, manifest)).remarks == {}
+
+
+def test_a_segment_that_reaches_unmeasured_voxels_says_so(place: Workplace) -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2:4, 2:4, 2:4] = 1
+    manifest = plausible(brain_manifest(), "flag", max_ml=5000.0)
+    job = place.job(labels, manifest)
+    reaching = replace(job, layers=replace(job.layers, touching_unmeasured=frozenset({1})))
+    made = place.make(reaching)
+    sentence = "Brain reaches the edge of what was measured within the images: a part of it"
+    assert made.remarks[1].startswith(sentence)
+    assert sentence.encode() in place.store.read(made.results[-1].store_key)
 
 
 @pytest.mark.parametrize("volume_ml", [2600.0, 4299.0])

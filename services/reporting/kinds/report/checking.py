@@ -7,10 +7,11 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
+from models.manifest import Code, Segment
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.analysis.measure import SegmentCount, volume
 from services.reporting.kinds.report.names import KEY_SLICE, SR
-from services.reporting.kinds.report.reading import Group, read_groups
+from services.reporting.kinds.report.reading import CodeRead, Group, read_groups
 from services.reporting.kinds.segmentation.names import SEG
 from services.reporting.objects.checking import check_identity, expect, problem_of
 from services.reporting.objects.forms import Form
@@ -96,7 +97,8 @@ def _check_groups(groups: list[Group], analysis: Analysis, form: Form) -> None:
         uid = tracking_uid(analysis.job.job_uid, number)
         expect(group.tracking_uid == uid, f"segment {number} has another tracking UID")
         expect(group.not_detected == (not count.found), f"presence of segment {number}")
-        _check_volumes(group, count, analysis)
+        _check_finding(group, analysis.job.manifest.segment(number))
+        _check_numbers(group, count, analysis)
         if count.found and not form.has(KEY_SLICE):
             reference = (
                 SEG.sop_instance_uid(analysis.job.job_uid, form),
@@ -105,14 +107,34 @@ def _check_groups(groups: list[Group], analysis: Analysis, form: Form) -> None:
             expect(group.segment == reference, f"segment {number} refers elsewhere")
 
 
-def _check_volumes(group: Group, count: SegmentCount, analysis: Analysis) -> None:
-    expected = [value for value in analysis.values if value.segment_number == count.number]
-    expect(len(group.volumes) == len(expected), f"measurements of segment {count.number}")
-    for (number, unit), value in zip(group.volumes, expected, strict=True):
-        source = analysis.source
+def _check_numbers(group: Group, count: SegmentCount, analysis: Analysis) -> None:
+    """What the manifest asks for, in its order: each with its own concept, unit and value."""
+    source, number = analysis.source, count.number
+    expected = [
+        asked
+        for asked in analysis.job.manifest.measurements
+        if count.found and number in (asked.segments or (number,))
+    ]
+    expect(len(group.numbers) == len(expected), f"measurements of segment {number}")
+    for read, asked in zip(group.numbers, expected, strict=True):
+        coded = (read.concept, read.unit) == (_coded(asked.concept), _coded(asked.unit))
+        expect(coded, f"a measurement of segment {number} has another meaning or unit")
+        unit = asked.unit.value
         exact = volume(count.weighted(source.steps), source.voxel_volume_mm3, unit)
         allowed = abs(exact) * _VOLUME_TOLERANCE + volume(1, _ROUNDING_MM3, unit)
         expect(
-            unit == value.unit and abs(number - exact) <= allowed,
-            f"the volume of segment {count.number} is not that of its voxels",
+            abs(read.value - exact) <= allowed,
+            f"the volume of segment {number} is not that of its voxels",
         )
+
+
+def _check_finding(group: Group, segment: Segment) -> None:
+    """The finding is the segment's type; its site is a place, and only of a structure itself."""
+    coded = group.findings == (_coded(segment.type),) and group.sites == (_coded(segment.site),)
+    expect(coded, f"finding or site of segment {segment.number}")
+    is_place = segment.is_anatomical or group.sites != group.findings
+    expect(is_place, f"segment {segment.number} lies in itself")
+
+
+def _coded(code: Code) -> CodeRead:
+    return code.scheme, code.value

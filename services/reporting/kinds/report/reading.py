@@ -7,6 +7,18 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
+# A code: scheme and value.
+CodeRead = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A NUM item: what was measured, how much, in which unit."""
+
+    concept: CodeRead
+    value: float
+    unit: CodeRead
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -14,13 +26,17 @@ class Group:
 
     Attributes:
         tracking_uid: the first UIDREF of the group, as viewers take it.
-        volumes: (value, UCUM unit) of every NUM item.
+        findings: of every Finding item.
+        sites: of every Finding Site item.
+        numbers: of every NUM item, in their order.
         not_detected: whether the group says that its finding was not detected.
         segment: SOP instance UID and segment numbers of the referenced segment.
     """
 
     tracking_uid: str
-    volumes: tuple[tuple[float, str], ...]
+    findings: tuple[CodeRead, ...]
+    sites: tuple[CodeRead, ...]
+    numbers: tuple[Number, ...]
     not_detected: bool
     segment: tuple[str, tuple[int, ...]] | None
 
@@ -49,22 +65,39 @@ def concept(item: Dataset) -> str:
 
 def _group(group: Dataset) -> Group:
     uids = [str(item.UID) for item in content(group) if item.ValueType == "UIDREF"]
-    numbers = [item.MeasuredValueSequence[0] for item in content(group) if item.ValueType == "NUM"]
     segments = [
         item.ReferencedSOPSequence[0] for item in content(group) if concept(item) == "121191"
     ]
     return Group(
         tracking_uid=uids[0],
-        volumes=tuple(
-            (float(each.NumericValue), str(each.MeasurementUnitsCodeSequence[0].CodeValue))
-            for each in numbers
-        ),
+        findings=_codes(group, "121071"),
+        sites=_codes(group, "363698007"),
+        numbers=tuple(_number(item) for item in content(group) if item.ValueType == "NUM"),
         not_detected=any(
             concept(item) == "121052" and item.ConceptCodeSequence[0].CodeValue == "260415000"
             for item in content(group)
         ),
         segment=_segment(segments[0]) if segments else None,
     )
+
+
+def _codes(group: Dataset, name: str) -> tuple[CodeRead, ...]:
+    return tuple(
+        _code(item.ConceptCodeSequence[0]) for item in content(group) if concept(item) == name
+    )
+
+
+def _number(item: Dataset) -> Number:
+    measured = item.MeasuredValueSequence[0]
+    return Number(
+        _code(item.ConceptNameCodeSequence[0]),
+        float(measured.NumericValue),
+        _code(measured.MeasurementUnitsCodeSequence[0]),
+    )
+
+
+def _code(item: Dataset) -> CodeRead:
+    return str(item.CodingSchemeDesignator), str(item.CodeValue)
 
 
 def _segment(reference: Dataset) -> tuple[str, tuple[int, ...]]:

@@ -266,7 +266,7 @@ def _group(analysis: Analysis, count: SegmentCount, form: Form, context: Context
         ),
         "finding_category": dicom_code(segment.category),
         "finding_type": dicom_code(segment.type),
-        "finding_sites": [FindingSite(dicom_code(segment.region or segment.type))],
+        "finding_sites": [FindingSite(dicom_code(segment.site))],
         "algorithm_id": _algorithm(job),
     }
     if not count.found:
@@ -299,16 +299,17 @@ def _algorithm(job: Job) -> AlgorithmIdentification:
 
 
 def _measurements(analysis: Analysis, segment: Segment) -> list[Measurement]:
-    wanted = {each.kind: each for each in analysis.job.manifest.measurements}
+    """What is known of a segment, each with the concept and the unit of its own."""
+    asked = analysis.job.manifest.measurements
     return [
         Measurement(
-            name=dicom_code(wanted[value.name].concept),
+            name=dicom_code(asked[value.wanted].concept),
             value=value.value,
-            unit=dicom_code(wanted[value.name].unit),
+            unit=dicom_code(asked[value.wanted].unit),
             method=codes.DCM.SumOfSegmentedVoxelMethodForVolume,
         )
         for value in analysis.values
-        if value.segment_number == segment.number
+        if value.segment_number == segment.number and value.value is not None
     ]
 
 
