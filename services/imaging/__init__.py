@@ -6,7 +6,8 @@ the pixels of a series that passed. Before the gate, `images_of` tells images fr
 `open_images` makes single planes of
 multi-frame objects and mosaics, and `split_volumes` tells the volumes of one series apart; after
 the network, `labels_on_source` brings labels back onto the slices. `read_series` does the way
-from files to a volume at once. `write_labels` and `read_labels` keep a job's labels in the study
+from files to a volume at once. `segments_at_unmeasured` says which of
+them reach padding. `write_labels` and `read_labels` keep a job's labels in the study
 store, `assert_same_grid` proves that two grids are the same in patient space, and
 `write_mr_series` writes a volume as a classic MR series. Arrays are indexed [k, j, i] (slice, row,
 column); coordinates are LPS millimetres. NIfTI is not read here: `lps_from_ras` turns its affine.
@@ -30,6 +31,7 @@ from services.imaging.regular_grid import labels_on_source
 from services.imaging.series_files import read_series
 from services.imaging.series_writer import SeriesAttributes, stored_values, write_mr_series
 from services.imaging.splitting import SourceVolume, SplitSeries, split_volumes
+from services.imaging.unmeasured import segments_at_unmeasured
 from services.imaging.volume import Rescale, Volume, lps_from_ras, plane_corners
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "read_labels",
     "read_series",
     "read_volume",
+    "segments_at_unmeasured",
     "split_volumes",
     "stored_values",
     "write_labels",

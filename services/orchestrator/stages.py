@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from axial.v1 import inference_pb2, reporting_pb2
+from numpy.typing import NDArray
 
 from models.manifest import triton_model_name
 from services.common.crashpoints import crashpoint
@@ -25,6 +27,7 @@ from services.imaging import (
     limits_of,
     load_volume,
     open_stored_images,
+    segments_at_unmeasured,
     write_labels,
 )
 from services.orchestrator import jobs
@@ -181,10 +184,11 @@ def _inputs_changed(context: StageContext, job: Job) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """The volume of a role as it is sent, and the places of its slices."""
+    """The volume of a role as it is sent, the places of its slices, and what was not measured."""
 
     sent: SentVolume
     geometry: SeriesGeometry
+    padding: NDArray[np.bool_] | None
 
 
 def _load_inputs(context: StageContext, job: Job) -> dict[str, _Input] | Verdict:
@@ -210,7 +214,8 @@ def _load_inputs(context: StageContext, job: Job) -> dict[str, _Input] | Verdict
         volume = load_volume(geometry, images, context.store)
         if isinstance(volume, Refusal):
             return volume
-        inputs[role] = _Input(sent(role, volume, geometry.frame_of_reference_uid), geometry)
+        as_sent = sent(role, volume, geometry.frame_of_reference_uid)
+        inputs[role] = _Input(as_sent, geometry, volume.padding)
     return inputs
 
 
@@ -231,9 +236,14 @@ def _store(
 ) -> JobOutput:
     """Puts an output into the store, on the slices of its role."""
     key = labels_key(job_uid)
-    labels = labels_on_source(output.array, inputs[output.grid_role].geometry)
+    on_grid = inputs[output.grid_role]
+    labels = labels_on_source(output.array, on_grid.geometry)
+    padding = on_grid.padding
+    if padding is not None:
+        padding = labels_on_source(padding.view(np.uint8), on_grid.geometry).view(np.bool_)
+    touching = {*output.touching_unmeasured, *segments_at_unmeasured(labels, padding)}
     digest = write_labels(context.store, key, labels)
-    numbers = {"touching_unmeasured": list(output.touching_unmeasured)}
+    numbers = {"touching_unmeasured": sorted(touching)}
     return JobOutput(output.name, output.kind, output.grid_role, key, digest, numbers)
 
 

@@ -163,3 +163,20 @@ def test_the_first_time_point_of_a_mosaic_series_is_read_where_a_model_says_so(
     assert volume.array.shape == (36, 86, 86)
     first = min(map(pydicom.dcmread, files), key=lambda data: data.AcquisitionNumber)
     assert set(volume.instances) == {first.SOPInstanceUID}
+
+
+@pytest.mark.parametrize(
+    ("above", "touching"), [(1200.0, []), (300.0, [1])], ids=["bone", "headrest"]
+)
+def test_what_reaches_the_round_field_of_view_of_a_scanner_is_kept_with_the_labels(
+    engine: Engine, scan: Any, tmp_path: Path, above: float, touching: list[int]
+) -> None:
+    """The scan is padded by its scanner; dense bone ends within, the headrest is cut off."""
+    place = Place(engine, tmp_path, Threshold(above))
+    manifest = place.model("CT", gantry_tilt=True, uneven_spacing=True)
+    job_uid = place.job_on(sorted(scan("ge-ct-head-tilted").rglob("*.dcm")), manifest)
+    assert place.infer(job_uid)
+    (volume,) = place.network.seen
+    assert volume.padding is not None
+    (output,) = jobs.outputs_of(engine, job_uid)
+    assert output.numbers["touching_unmeasured"] == touching
