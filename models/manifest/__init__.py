@@ -9,6 +9,7 @@ may use it; arrays, networks and DICOM files are other rooms' matters.
 from models.manifest.attributes import spoken
 from models.manifest.base import Code
 from models.manifest.errors import ManifestError, ModelError
+from models.manifest.lint import lint_manifest
 from models.manifest.loading import (
     load_catalogue,
     load_manifest,
@@ -66,6 +67,7 @@ __all__ = [
     "build_folder",
     "evaluate",
     "grpc_control_header",
+    "lint_manifest",
     "load_build_record",
     "load_catalogue",
     "load_manifest",

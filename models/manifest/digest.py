@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
-__all__ = ["RUNTIME_VERSION", "content_digest"]
+__all__ = ["RUNTIME_VERSION", "content_digest", "decides_nothing"]
 
 # Raised by whoever changes models/runtime so that any voxel could come out differently.
-RUNTIME_VERSION: Final = "axial-runtime/2"
+RUNTIME_VERSION: Final = "axial-runtime/3"
 
 # Paths in the manifest that decide nothing; "*" stands for every key or list place.
 _UNDECISIVE: Final = (
     ("identity", "description"),
     ("identity", "citation"),
+    ("identity", "licence"),
+    ("sources", "*", "licence"),
+    ("sources", "*", "copyright"),
     ("resources",),
     ("acceptance", "parity"),
     ("acceptance", "plausible", "*", "why"),
+    ("roles", "*", "title"),
     ("roles", "*", "selector", "*", "wants"),
     ("roles", "*", "selector", "*", "why"),
     ("roles", "*", "prefer", "*", "why"),
@@ -49,21 +54,25 @@ def content_digest(content: dict[str, Any], *, precision: str, target: str) -> s
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def decides_nothing(path: Sequence[str]) -> bool:
+    """Whether a field is left out of the digest, or lies in one that is.
+
+    `path`: keys, and "*" for the places of lists.
+    """
+    return any(
+        len(pattern) <= len(path)
+        and all(want in ("*", have) for want, have in zip(pattern, path, strict=False))
+        for pattern in _UNDECISIVE
+    )
+
+
 def _without_undecisive(node: Any, path: tuple[str, ...]) -> Any:
     if isinstance(node, dict):
         return {
             key: _without_undecisive(value, (*path, key))
             for key, value in node.items()  # pyright: ignore[reportUnknownVariableType]
-            if not _is_undecisive((*path, key))
+            if not decides_nothing((*path, key))
         }
     if isinstance(node, list):
         return [_without_undecisive(value, (*path, "*")) for value in node]  # pyright: ignore[reportUnknownVariableType]
     return node
-
-
-def _is_undecisive(path: tuple[str, ...]) -> bool:
-    return any(
-        len(pattern) == len(path)
-        and all(want in ("*", have) for want, have in zip(pattern, path, strict=True))
-        for pattern in _UNDECISIVE
-    )

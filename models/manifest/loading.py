@@ -18,9 +18,15 @@ __all__ = [
     "load_manifest",
     "load_manifest_text",
     "manifest_digest",
+    "manifest_file",
 ]
 
 MANIFEST_FILE: Final = "model.yaml"
+
+
+def manifest_file(path: Path) -> Path:
+    """Return the file of a manifest that is named by itself or by the model's folder."""
+    return path / MANIFEST_FILE if path.is_dir() else path
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -28,7 +34,7 @@ def load_manifest(path: Path) -> Manifest:
 
     Raises ManifestError, which names file, line, field and remedy, for the first thing wrong.
     """
-    file = path / MANIFEST_FILE if path.is_dir() else path
+    file = manifest_file(path)
     document = read_document(file)
     manifest = _validated(document, file)
     if file.name == MANIFEST_FILE and file.parent.name != manifest.name:

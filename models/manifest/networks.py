@@ -6,10 +6,11 @@ What runs is described here; how it runs is `models.runtime`'s matter. Every par
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from models.manifest.base import Name, Part, Sha256
 
@@ -74,6 +75,28 @@ class Source(Part):
     copyright: str = ""
     files: Annotated[tuple[SourceFile, ...], Field(min_length=1, strict=False)]
 
+    @model_validator(mode="after")
+    def _wheel_is_of_the_package(self) -> Source:
+        # <distribution>-<version>-...: PEP 427, names as PEP 503 makes them alike.
+        distribution, version = self.wheel.split("-")[:2] if "-" in self.wheel else (self.wheel, "")
+        if (_alike(distribution), version) != (_alike(self.package), self.version):
+            raise ValueError(
+                f"the wheel {self.wheel} is not of {self.package} {self.version}, as its name says"
+            )
+        return self
+
+    @field_validator("files")
+    @classmethod
+    def _files_are_named_once(cls, files: tuple[SourceFile, ...]) -> tuple[SourceFile, ...]:
+        paths = [file.path for file in files]
+        if len(set(paths)) != len(paths):
+            raise ValueError("a file stands twice under files")
+        return files
+
+
+def _alike(name: str) -> str:
+    return re.sub(r"[-_.]+", "_", name).lower()
+
 
 class Weights(Part):
     """Which file of which source a network is read from."""
@@ -84,9 +107,10 @@ class Weights(Part):
 
 
 class Network(Part):
-    """One network: input [1, channels, x, y, z] float32, output [1, classes, x, y, z] float32.
+    """One network: input [1, 1, x, y, z] float32, output [1, classes, x, y, z] float32.
 
-    `activation` says what the network's last layer already did.
+    `activation` makes scores of the output when the network is built: over all classes (softmax),
+    of each by itself (sigmoid), or not (none), where the trained network's last layer does.
     """
 
     weights: Weights
@@ -124,6 +148,12 @@ class Intensity(Part):
     mean: float
     std: Annotated[float, Field(gt=0)]
     unmeasured: Literal["low"] = "low"
+
+    @model_validator(mode="after")
+    def _window_is_not_empty(self) -> Intensity:
+        if self.low >= self.high:
+            raise ValueError(f"the low quantile {self.low} is not below the high one {self.high}")
+        return self
 
 
 class BoxStage(Part):

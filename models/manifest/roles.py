@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -35,6 +35,8 @@ def _known(attribute: str) -> str:
     return attribute
 
 
+# A series that lacks the attribute has none of what is unwanted.
+_NEGATIVE = ("none_of", "not_matches", "words_do_not_match")
 _PATTERNS = ("matches", "not_matches", "words_match", "words_do_not_match")
 
 
@@ -59,7 +61,7 @@ class Condition(Part):
     words_do_not_match: str | None = None
     at_least: float | None = None
     at_most: float | None = None
-    absent_ok: bool | None = None
+    absent_ok: bool = False
     wants: str = ""
     why: Annotated[str, Field(min_length=1)]
 
@@ -77,6 +79,15 @@ class Condition(Part):
             except re.error as error:
                 raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
         return pattern
+
+    @model_validator(mode="before")
+    @classmethod
+    def _said_or_not_is_the_same(cls, given: Any) -> Any:
+        # What is left to the default has the digest of what says it.
+        if not isinstance(given, dict) or given.get("absent_ok") is not None:
+            return given
+        negative = any(given.get(form) is not None for form in _NEGATIVE)
+        return {**given, "absent_ok": negative}
 
     @model_validator(mode="after")
     def _one_demand_that_fits_the_kind(self) -> Condition:
@@ -101,14 +112,6 @@ class Condition(Part):
             form = "numbers" if kind is AttributeKind.NUMBER else "text in quotes"
             raise ValueError(f"the values for {self.attribute} must be {form}")
         return self
-
-    @property
-    def passes_when_absent(self) -> bool:
-        """Whether a series without the attribute passes."""
-        if self.absent_ok is not None:
-            return self.absent_ok
-        negative = (self.none_of, self.not_matches, self.words_do_not_match)
-        return any(demand is not None for demand in negative)
 
 
 class Preference(Part):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from models.manifest.base import Code, Name, Part
 from models.manifest.digest import content_digest
@@ -44,6 +44,10 @@ CIELab = Annotated[
     ],
     Field(strict=False),
 ]
+
+
+# UCUM has two letters for the litre.
+_UNITS_OF_VOLUME = ("mm3", "cm3", "mL", "ml", "L", "l")
 
 
 class Identity(Part):
@@ -108,6 +112,16 @@ class VolumeMeasurement(Part):
     unit: Code
     segments: Annotated[tuple[int, ...], Field(strict=False)] = ()
 
+    @field_validator("unit")
+    @classmethod
+    def _unit_is_of_a_volume(cls, unit: Code) -> Code:
+        if unit.scheme != "UCUM" or unit.value not in _UNITS_OF_VOLUME:
+            raise ValueError(
+                f"{unit.scheme} {unit.value} is no unit of a volume; UCUM's are "
+                f"{', '.join(_UNITS_OF_VOLUME)}"
+            )
+        return unit
+
 
 class ParityBound(Part):
     """How far a built network may stray from the trained one, on the whole pipeline's mask."""
@@ -130,6 +144,13 @@ class Parity(Part):
     case: ParityCase
     bounds: dict[Annotated[Precision, Field(strict=False)], ParityBound]
 
+    @field_validator("bounds", mode="after")
+    @classmethod
+    def _order_of_keys_decides_nothing(
+        cls, bounds: dict[Precision, ParityBound]
+    ) -> dict[Precision, ParityBound]:
+        return dict(sorted(bounds.items()))
+
 
 class PlausibleVolume(Part):
     """The range outside which a segment's volume is not believed, and what happens then."""
@@ -139,6 +160,12 @@ class PlausibleVolume(Part):
     max_ml: Annotated[float, Field(gt=0.0)]
     otherwise: Literal["flag", "withhold"]
     why: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _range_is_not_empty(self) -> PlausibleVolume:
+        if self.min_ml >= self.max_ml:
+            raise ValueError(f"min_ml {self.min_ml} is not below max_ml {self.max_ml}")
+        return self
 
 
 class Acceptance(Part):
@@ -215,6 +242,12 @@ class Manifest(Part):
             if segment.number == number:
                 return segment
         raise KeyError(number)
+
+    @field_validator("sources", "roles", "networks", mode="after")
+    @classmethod
+    def _order_of_keys_decides_nothing(cls, named: dict[str, Any]) -> dict[str, Any]:
+        # The digest sorts keys: what is read from a manifest must not depend on their order.
+        return dict(sorted(named.items()))
 
     @model_validator(mode="after")
     def _references_exist(self) -> Manifest:

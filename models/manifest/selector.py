@@ -50,7 +50,7 @@ def _decide(condition: Condition, stored: object) -> ConditionOutcome:
     values = _values(stored)
     found = "\\".join(values) if values else None
     expectation = _expectation(condition)
-    passed = _holds(condition, kind, values) if values else condition.passes_when_absent
+    passed = _holds(condition, kind, values) if values else condition.absent_ok
     return ConditionOutcome(
         attribute=condition.attribute,
         found=found,

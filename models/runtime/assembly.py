@@ -12,8 +12,8 @@ from models.manifest import (
     BuildRecord,
     Manifest,
     Target,
+    lint_manifest,
     load_build_record,
-    load_manifest,
     plan_model_name,
 )
 from models.runtime.bls_network import BlsNetwork
@@ -36,7 +36,7 @@ def assemble(
     """
     record = load_build_record(model_folder)
     version = model_folder / "1"
-    manifest = load_manifest(version / "manifest.yaml")
+    manifest = lint_manifest(version / "manifest.yaml")
     digest = manifest.digest_for(record.precision, record.target)
     if digest != record.digest:
         raise NetworkUnavailableError(

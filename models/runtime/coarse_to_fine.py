@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest.networks import BoxStage, CoarseToFine, Intensity
+from models.runtime.compiled import BoxRule, CoarseToFine, Scale
 from models.runtime.components import foreground_box, keep_largest_component
 from models.runtime.crew import Crew
 from models.runtime.intensity import Window, measured, quantiles, to_window
@@ -48,7 +48,6 @@ def segment_coarse_to_fine(
     source: SourceVolume,
     orientation: Orientation,
     scheme: CoarseToFine,
-    intensity: Intensity,
     networks: Mapping[str, Network],
     crew: Crew,
     watch: Stopwatch,
@@ -58,9 +57,9 @@ def segment_coarse_to_fine(
     None when a network sees nothing; a refusal when the image has no contrast to scale.
     """
     shape = cast(Shape, tuple(source.shape[axis] for axis in orientation.source_axis))
-    coarse, fine = networks[scheme.coarse.network], networks[scheme.fine.network]
+    coarse, fine = networks[scheme.coarse], networks[scheme.fine]
     with watch.stage("coarse-input"):
-        window = _coarse_input(source, orientation, shape, coarse, intensity, crew)
+        window = _coarse_input(source, orientation, shape, coarse, scheme.scale, crew)
     if window.is_empty:
         return PipelineRefusal(
             "blank_image", {"low": f"{window.low:g}", "high": f"{window.high:g}"}
@@ -68,18 +67,18 @@ def segment_coarse_to_fine(
     with watch.network(coarse.name, coarse.target, coarse.precision):
         seen = coarse.foreground()
     with watch.stage("box"):
-        box = box_around(seen, shape, scheme.coarse)
+        box = box_around(seen, shape, scheme.box)
     if box is None:
         return None
     with watch.stage("fine-input"):
-        _fine_input(source, orientation, box, fine, window, intensity, crew)
+        _fine_input(source, orientation, box, fine, window, scheme.scale, crew)
     with watch.network(fine.name, fine.target, fine.precision):
         found = fine.foreground()
     with watch.stage("back-to-source-grid"):
         return _on_source_grid(found, box, crew)
 
 
-def box_around(seen: U8, shape: Shape, stage: BoxStage) -> Box | None:
+def box_around(seen: U8, shape: Shape, rule: BoxRule) -> Box | None:
     """Return the box, in canonical voxels of a grid of `shape`, around what was seen.
 
     None when nothing was, or so little that no voxel of the grid is in the box.
@@ -100,13 +99,13 @@ def box_around(seen: U8, shape: Shape, stage: BoxStage) -> Box | None:
     sides: list[slice] = []
     for axis, size in enumerate(shape):
         grid = seen.shape[axis]
-        places = np.flatnonzero(filled[axis] > stage.plane_mean * (seen.size // grid))
+        places = np.flatnonzero(filled[axis] > rule.plane_mean * (seen.size // grid))
         if len(places) == 0:
             return None
         first = tight[axis].start + int(places[0])
         end = tight[axis].start + int(places[-1]) + 1
         scale = np.float32(size) / np.float32(grid)
-        growth = np.float32(1) + np.float32(2) * np.float32(stage.margin)
+        growth = np.float32(1) + np.float32(2) * np.float32(rule.margin)
         centre = np.round(scale * (np.float32(end + first) / np.float32(2)))
         extent = np.round(growth * (scale * np.float32(end - first)))
         low, high = int(centre - extent / 2), int(centre + extent / 2)
@@ -122,16 +121,16 @@ def _coarse_input(
     orientation: Orientation,
     shape: Shape,
     network: Network,
-    intensity: Intensity,
+    scale: Scale,
     crew: Crew,
 ) -> Window:
     """Write the whole volume onto the coarse network's grid, scaled; returns the window."""
     small = gather(source, orientation, _spread(shape, network.shape), crew)
-    window = quantiles(measured(small), (intensity.low, intensity.high), crew)
+    window = quantiles(measured(small), (scale.low, scale.high), crew)
     if not window.is_empty:
         once = cast(Axes, tuple(np.ones(size, np.intp) for size in network.shape))
         moments = to_window(small, window, once, crew)
-        moments.scaling_to(intensity.mean, intensity.std).write(small, network.image())
+        moments.scaling_to(scale.mean, scale.std).write(small, network.image())
     return window
 
 
@@ -141,7 +140,7 @@ def _fine_input(
     box: Box,
     network: Network,
     window: Window,
-    intensity: Intensity,
+    scale: Scale,
     crew: Crew,
 ) -> None:
     """Write the box onto the fine network's grid, scaled.
@@ -160,7 +159,7 @@ def _fine_input(
     picked = gather(source, orientation, places, crew)
     counts = cast(Axes, tuple(unique[2] for unique in distinct))
     moments = to_window(picked, window, counts, crew)
-    scaling = moments.scaling_to(intensity.mean, intensity.std)
+    scaling = moments.scaling_to(scale.mean, scale.std)
     inverse = cast(Axes, tuple(unique[1] for unique in distinct))
     repeat_into(picked, inverse, network.image(), crew, scaling.write)
 

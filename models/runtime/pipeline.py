@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.manifest import Manifest
-from models.manifest.networks import LargestComponent
 from models.runtime.coarse_to_fine import Segmented, segment_coarse_to_fine
+from models.runtime.compiled import compile_pipeline
 from models.runtime.components import fill_holes, keep_largest_component
 from models.runtime.crew import Crew
 from models.runtime.errors import RequestError
@@ -40,6 +40,7 @@ class Pipeline:
                     f"{described.shape}. Build the model again."
                 )
         self.manifest: Final = manifest
+        self._compiled: Final = compile_pipeline(manifest)
         self.networks: Final = dict(networks)
         self._crew: Final = Crew(threads)
 
@@ -55,8 +56,7 @@ class Pipeline:
         found = segment_coarse_to_fine(
             source,
             orientation,
-            self.manifest.pipeline,
-            self.manifest.intensity,
+            self._compiled,
             self.networks,
             self._crew,
             watch,
@@ -76,7 +76,7 @@ class Pipeline:
             network.release()
 
     def _grid_volume(self, volumes: Mapping[str, SourceVolume]) -> SourceVolume:
-        role = self.manifest.grid_role
+        role = self._compiled.grid_role
         if role not in volumes:
             given = ", ".join(sorted(volumes)) or "none"
             raise RequestError(f"The role {role} is wanted; given are: {given}.")
@@ -88,13 +88,13 @@ class Pipeline:
         Outside the mask's box there is no foreground, so nothing there can join components or
         enclose a hole.
         """
-        segment = self.manifest.pipeline.fine.segment
+        segment = self._compiled.segment
         mask = found.mask
-        for step in self.manifest.postprocess:
-            if isinstance(step, LargestComponent):
-                keep_largest_component(mask, step.connectivity)
-            else:
+        for step in self._compiled.cleaning:
+            if step is None:
                 fill_holes(mask)
+            else:
+                keep_largest_component(mask, step.connectivity)
         voxels = int(np.count_nonzero(mask))
         if segment != 1:
             mask *= np.uint8(segment)

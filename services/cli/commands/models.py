@@ -1,4 +1,4 @@
-"""``axial models``: build, list, verify and prune what is served."""
+"""``axial models``: lint, build, list, verify and prune what is served."""
 
 from __future__ import annotations
 
@@ -20,13 +20,21 @@ from models.building import (
     prune_builds,
     verify_build,
 )
-from models.manifest import BuildRecord, UnreadableServed, served_builds, triton_model_name
+from models.manifest import (
+    BuildRecord,
+    ManifestError,
+    UnreadableServed,
+    lint_manifest,
+    served_builds,
+    triton_model_name,
+)
+from models.manifest.loading import MANIFEST_FILE
 from services.cli.output import CommandError, console, errors, print_json, reports_errors
 from services.common.settings import Settings, load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Models: build, list, verify, prune.",
+    help="Models: lint, build, list, verify, prune.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -85,8 +93,10 @@ def list_(target: Target = "", as_json: Json = False) -> None:
     if as_json:
         print_json([_listed_as_json(item, broken) for item in listed])
         return
-    columns = ("model", "version", "target", "precision", "digest", "built", "served")
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table("model", "version", "for", box=None, pad_edge=False)
+    table.add_column("digest", no_wrap=True)
+    table.add_column("built")
+    table.add_column("")
     for item in listed:
         if not item.builds:
             table.add_row(item.name, item.manifest.version, "[yellow]not built[/yellow]")
@@ -95,6 +105,33 @@ def list_(target: Target = "", as_json: Json = False) -> None:
     console.print(table)
     for one in broken:
         errors.print(f"[yellow]{one.file}[/yellow]: {one.problem}", highlight=False)
+
+
+@app.command(epilog="Examples: `axial models lint`; `axial models lint my-models/liver`")
+@reports_errors
+def lint(
+    manifests: Annotated[
+        list[str] | None,
+        typer.Argument(help="Models of the catalogue, or folders (default: the whole catalogue)."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what keeps a manifest from being built: file, line, field and remedy."""
+    settings = load_settings().settings
+    problems: dict[str, str | None] = {}
+    for folder in _folders(settings, manifests):
+        try:
+            lint_manifest(folder)
+            problems[folder.name] = None
+        except ManifestError as error:
+            problems[folder.name] = str(error)
+    if as_json:
+        print_json([{"name": name, "problem": problem} for name, problem in problems.items()])
+    for name, problem in problems.items():
+        if not as_json:
+            console.print(problem or f"{name}: ok", highlight=False, soft_wrap=True, markup=False)
+    if any(problems.values()):
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Examples: `axial models verify`; `axial models verify d1b01a5b6aca`")
@@ -213,10 +250,13 @@ def _told(outcome: BuildOutcome) -> str:
 
 def _row(build: ListedBuild) -> tuple[str, ...]:
     record = build.record
-    stale = " [yellow](stale)[/yellow]" if build.stale else ""
-    served = "[green]yes[/green]" if build.served else "no"
-    where = (record.target.value + stale, record.precision.value, record.digest[:12])
-    return (record.version, *where, record.built_at, served)
+    states = [
+        "[green]served[/green]" if build.served else "",
+        "[yellow]stale[/yellow]" if build.stale else "",
+    ]
+    built = record.built_at.replace("T", " ")[: len("2026-01-31 15:04")]
+    state = ", ".join(filter(None, states))
+    return record.version, f"{record.target} {record.precision}", record.digest[:12], built, state
 
 
 def _listed_as_json(item: ListedModel, broken: list[UnreadableServed]) -> dict[str, object]:
@@ -224,6 +264,7 @@ def _listed_as_json(item: ListedModel, broken: list[UnreadableServed]) -> dict[s
         "name": item.name,
         "version": item.manifest.version,
         "title": item.manifest.identity.title,
+        "resources": item.manifest.resources.model_dump(mode="json"),
         "builds": [
             _as_json(build.record) | {"served": build.served, "stale": build.stale}
             for build in item.builds
@@ -261,6 +302,13 @@ def _listed(settings: Settings, target: str) -> list[ListedModel]:
     return list_models(
         settings.catalogue_dir, target or settings.triton.target, settings.triton.repository
     )
+
+
+def _folders(settings: Settings, wanted: list[str] | None) -> list[Path]:
+    catalogue = settings.catalogue_dir
+    if not wanted:
+        return sorted(file.parent for file in catalogue.glob(f"*/{MANIFEST_FILE}"))
+    return [catalogue / one if (catalogue / one).is_dir() else Path(one) for one in wanted]
 
 
 def _chosen(settings: Settings, names: list[str] | None, target: str) -> list[ListedModel]:

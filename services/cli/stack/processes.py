@@ -9,8 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from models.building import TritonDoor, tritonserver_command
-from models.manifest import ServedBuild, load_catalogue, repository_folder, served_builds
+from models.manifest import (
+    Manifest,
+    ServedBuild,
+    load_catalogue,
+    repository_folder,
+    served_builds,
+)
 from services.cli.output import CommandError
 from services.common.settings import Destination, Settings
 from services.common.stub_regions import close_to_others, sweep_after_server
@@ -126,13 +134,29 @@ def _builds_to_load(settings: Settings) -> list[str]:
     if broken:
         raise CommandError(f"{broken[0].file}: {broken[0].problem}")
     builds = {one.model: one.triton_name for one in served if isinstance(one, ServedBuild)}
-    names = [manifest.identity.name for manifest in load_catalogue(settings.catalogue_dir)]
+    manifests = load_catalogue(settings.catalogue_dir)
+    names = [manifest.identity.name for manifest in manifests]
     missing = [name for name in names if name not in builds]
     if missing:
         raise CommandError(
             f"Not built for {triton.target}: {', '.join(missing)}. Run: axial models build"
         )
+    _require_memory(manifests)
     return [builds[name] for name in names]
+
+
+def _require_memory(manifests: Sequence[Manifest]) -> None:
+    """All models are loaded at once: what they need is there, or the machine ends one of them."""
+    wanted = sum(manifest.resources.host_memory_mib for manifest in manifests)
+    there = psutil.virtual_memory().total >> 20
+    if wanted > there:
+        told = ", ".join(
+            f"{manifest.name} {manifest.resources.host_memory_mib}" for manifest in manifests
+        )
+        raise CommandError(
+            f"The models need {wanted} MiB of memory ({told}), and this machine has {there}. Take "
+            "a model out of the catalogue, or a larger machine."
+        )
 
 
 def _pacs(destination: Destination, folder: Path) -> ManagedProcess:

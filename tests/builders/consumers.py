@@ -1,0 +1,191 @@
+"""What every reader of a manifest makes of it: the other side of each field's promise.
+
+Two manifests that are told apart by none of them are one model under two digests.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import torch
+
+from models.building.heads import fetch_parity_case
+from models.building.targets import save_modules
+from models.manifest import Condition, Manifest, Role, evaluate, rank
+from models.manifest.roles import Preference
+from models.runtime.compiled import compile_pipeline
+from services.imaging import limits_of
+from services.reporting.analysis.analysis import Analysis
+from services.reporting.analysis.plausibility import judge
+from services.reporting.kinds.report.writing import Context, encode_report
+from services.reporting.kinds.segmentation.writing import encode_segmentation
+from services.reporting.objects.forms import PLAIN
+from tests.builders.reporting import analysis_of, blobs, series_in
+
+__all__ = ["Consumers"]
+
+Told = Callable[[Manifest, Manifest], bool]
+# Of whom an object says when it was written.
+_TIMES = ("InstanceCreationDate", "InstanceCreationTime", "ContentDate", "ContentTime")
+
+
+@dataclass(frozen=True, slots=True)
+class Consumers:
+    """The readers of manifests, in a folder of their own.
+
+    Attributes:
+        cache: wheels that are not downloaded.
+        kept: what was made of manifests before.
+    """
+
+    folder: Path
+    manifest_folder: Path
+    cache: Path
+    files: list[Path]
+    kept: dict[tuple[str, str], list[Any]] = field(default_factory=dict[tuple[str, str], list[Any]])
+
+    @classmethod
+    def in_folder(cls, folder: Path, manifest_folder: Path, cache: Path) -> Consumers:
+        """With a series of their own."""
+        return cls(folder, manifest_folder, cache, series_in(folder / "series", "axial"))
+
+    def told_apart_by(self, one: Manifest, other: Manifest) -> str:
+        """The first reader that makes something else of the two; empty when none does.
+
+        Raises:
+            ModelError: the other one is refused where it is read.
+        """
+        by: dict[str, Told] = {
+            "pipeline": lambda a, b: compile_pipeline(a) != compile_pipeline(b),
+            "selection": _select_differently,
+            "gate": lambda a, b: _limits(a) != _limits(b),
+            "objects": lambda a, b: self._once(self._objects, a) != self._objects(b),
+            "judgement": lambda a, b: self._judged(a, b) != self._judged(b, a),
+            "networks": lambda a, b: self._once(self._networks, a) != self._networks(b),
+        }
+        return next((name for name, differ in by.items() if differ(one, other)), "")
+
+    def _once(self, make: Callable[[Manifest], list[Any]], manifest: Manifest) -> list[Any]:
+        """What is made of the first of two, which is the same in every comparison."""
+        key = (make.__name__, manifest.digest)
+        if key not in self.kept:
+            self.kept[key] = make(manifest)
+        return self.kept[key]
+
+    def _networks(self, manifest: Manifest) -> list[object]:
+        """What the built networks answer to one image each, of the size that they are built for."""
+        work = self.folder / "modules"
+        work.mkdir(exist_ok=True)
+        save_modules(self.manifest_folder, manifest, self.cache, work, lambda step, detail: None)
+        made: list[object] = [fetch_parity_case(manifest, self.cache)]
+        for name, network in manifest.networks.items():
+            image = torch.rand(1, 1, *network.shape, generator=torch.Generator().manual_seed(0))
+            module = torch.jit.load(str(work / f"{name}.pt"))  # pyright: ignore[reportPrivateImportUsage]
+            with torch.inference_mode():
+                made.append((name, network.shape, module(4 * image - 2).numpy().tobytes()))
+        return made
+
+    def _analysis(self, manifest: Manifest) -> Analysis:
+        numbers = [segment.number for segment in manifest.segments]
+        analysis = analysis_of(self.files, blobs((7, 12, 10), numbers), manifest)
+        # Every UID derives from the digest: without this all objects would differ by it.
+        job = replace(analysis.job, job_uid="2.25.1", model_digest="d" * 64)
+        return replace(analysis, job=job)
+
+    def _objects(self, manifest: Manifest) -> list[Any]:
+        analysis = self._analysis(manifest)
+        segmentation = encode_segmentation(analysis, PLAIN, 9000)
+        report = encode_report(analysis, PLAIN, 9001, Context())
+        return [_without_times(content) for content in (segmentation, report)]
+
+    def _judged(self, manifest: Manifest, beside: Manifest) -> list[object]:
+        """What is said of volumes at the ends of the ranges of both."""
+        analysis = self._analysis(manifest)
+        ends_ml = {
+            end + step
+            for one in (manifest, beside)
+            for range_ in one.acceptance.plausible
+            for end in (range_.min_ml, range_.max_ml)
+            for step in (-1e-6, 1e-6)
+        }
+        return [
+            judge(replace(analysis, values=tuple(replace(v, value=ml) for v in analysis.values)))
+            for ml in sorted(ends_ml)
+        ]
+
+
+def _without_times(content: bytes) -> Any:
+    data = pydicom.dcmread(io.BytesIO(content))
+    for keyword in _TIMES:
+        if keyword in data:
+            delattr(data, keyword)
+    return data.to_json_dict()
+
+
+def _limits(manifest: Manifest) -> list[object]:
+    return [limits_of(role, "the test") for role in manifest.roles.values()]
+
+
+def _select_differently(one: Manifest, other: Manifest) -> bool:
+    if one.roles.keys() != other.roles.keys():
+        return True
+    return any(
+        _role_differs(role, twin)
+        for role, twin in zip(one.roles.values(), other.roles.values(), strict=True)
+    )
+
+
+def _role_differs(one: Role, other: Role) -> bool:
+    # Whether every series is taken or the best is the orchestrator's to do.
+    if one.choose != other.choose:
+        return True
+    if (one.selector, one.prefer) == (other.selector, other.prefer):
+        return False
+    changed = [
+        each
+        for pair in (
+            *zip(one.selector, other.selector, strict=True),
+            *zip(one.prefer, other.prefer, strict=True),
+        )
+        if pair[0] != pair[1]
+        for each in pair
+    ]
+    return any(
+        _decided(one, attributes) != _decided(other, attributes)
+        for attributes in _series_like(changed)
+    )
+
+
+def _decided(role: Role, attributes: dict[str, object]) -> object:
+    outcomes = evaluate(role.selector, attributes)
+    return [outcome.passed for outcome in outcomes], rank(role.prefer, attributes)
+
+
+def _series_like(rules: Iterable[Condition | Preference]) -> list[dict[str, object]]:
+    """Series that have what rules ask for, have a little more or less of it, or lack it."""
+    rules = list(rules)
+    values: set[object] = {"", "something else", 1e9}
+    for rule in rules:
+        values |= set(_asked_for(rule))
+    attributes = {rule.attribute for rule in rules}
+    return [{attribute: value} for attribute in attributes for value in values]
+
+
+def _asked_for(rule: Condition | Preference) -> Iterable[object]:
+    if isinstance(rule, Preference):
+        yield from (*(rule.first or ()), 1.0, 2.0)
+        return
+    yield from (*(rule.any_of or ()), *(rule.none_of or ()))
+    for end in (rule.at_least, rule.at_most):
+        if end is not None:
+            yield from (end - 0.01, end, end + 0.01)
+    for pattern in (rule.matches, rule.not_matches, rule.words_match, rule.words_do_not_match):
+        # Whatever stands between the signs of a pattern is a text that it may look for.
+        yield from re.split(r"[^A-Za-z0-9 ]+", pattern or "")
+        yield from re.split(r"\\b|[^A-Za-z0-9 ]+", pattern or "")
