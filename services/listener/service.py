@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +16,9 @@ from services.common.settings import Settings
 from services.common.telemetry import get_logger
 from services.listener.assembling.announce import Announcer
 from services.listener.assembling.assembly import Assembly
+from services.listener.assembling.endings import BrokenOff, Endings, broken_off, note_lost
 from services.listener.assembling.examination import Examiner
-from services.listener.assembling.under_way import SeriesUnderWay
+from services.listener.assembling.under_way import Ending, SeriesUnderWay
 from services.listener.assembling.wanting import Wanting
 from services.listener.door.messages import (
     AssociationClosed,
@@ -45,9 +46,8 @@ from services.listener.stow.opening import open_stow_door
 
 _log = get_logger("listener")
 
-# Ends of an association after which nothing is known to be missing: who fell silent between two
-# instances may have sent all of them.
-_NOT_BROKEN = frozenset({"released", "silent"})
+# Ends of associations that are not broken: who fell silent between two instances may have sent all.
+_ENDINGS = {"released": Ending.WHOLE, "silent": Ending.SILENT}
 
 # Of the grace period, the part that associations under way may take; the rest is for what
 # follows them.
@@ -77,6 +77,7 @@ class Listener:
     _stow: HttpServer | None
     _wanting: Wanting | None
     _resolving: Resolving
+    _endings: Endings
 
     @property
     def stow_port(self) -> int | None:
@@ -101,6 +102,7 @@ class Listener:
             ),
             "Nothing is being removed from the store.": self._retention.alive(),
             "Conflicts are not being resolved.": self._resolving.alive(),
+            "Ends of series are not being noted.": self._endings.alive(),
         }
         return next((sentence for sentence, alive in parts.items() if not alive), None)
 
@@ -139,13 +141,17 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
             lambda series: wanting.let_go(series) if wanting is not None else None,
             hold_s=settings.listener.idle_timeout_s,
             on_end=lambda study_uid: assembly.let_go(study_uid),
+            on_ending=lambda series_uid, ending: endings.note(series_uid, ending),
         )
+        listener_id = settings.listener.listener_id
+        broken = partial(broken_off, context.engine, listener_id=listener_id)
         assembly = Assembly(
             context.engine,
             announcer.announce,
-            registered=lambda seconds: registrar.flush(seconds),
+            registered=lambda seconds: registrar.flush(seconds) and endings.flush(seconds),
             under_way=under_way,
             came_back=partial(studies_that_came_back, context.engine, context.store),
+            broken_off=broken,
             doors_open=False,
         )
         shipping = _shipping(context, announcer)
@@ -160,7 +166,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
                 context.engine,
                 context.store,
                 quarantine,
-                settings.listener.listener_id,
+                listener_id,
                 partial(_arm, assembly),
                 None if shipping is None else shipping.take,
                 None if shipping is None else settings.outbox_dir,
@@ -170,9 +176,11 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
                 on_taking=lambda: resolving.soon(),
             )
         )
+        endings = resources.enter_context(Endings(context.engine, listener_id, registrar.flush))
         recover = partial(recover_spool, quarantine=quarantine, offer=registrar.offer)
         if shipping is None:
-            settle_rows(context.engine, context.store, settings.listener.listener_id)
+            settle_rows(context.engine, context.store, listener_id)
+        note_lost(context.engine, listener_id)
         recover(settings.spool_dir)
         # Before anything is frozen: a study that was being received is not to be cut in two.
         registrar.flush(_RECOVERED_WITHIN_S)
@@ -181,7 +189,14 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
             Retention(context.engine, context.store, settings.retention)
         )
         known_otherwise = KnownOtherwise(context.engine, registrar.flush)
-        wanting = _wanting(context, assembly, registrar, under_way, resources)
+        wanting = _wanting(
+            context,
+            assembly,
+            lambda seconds: registrar.flush(seconds) and endings.flush(seconds),
+            under_way,
+            broken,
+            resources,
+        )
         receivers = resources.enter_context(
             _receivers(settings, registrar, recover, under_way, known_otherwise)
         )
@@ -221,6 +236,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
             stow,
             wanting,
             resolving,
+            endings,
         )
 
 
@@ -247,8 +263,9 @@ def _watermark(context: ServiceContext) -> Watermark:
 def _wanting(
     context: ServiceContext,
     assembly: Assembly,
-    registrar: Registrar,
+    registered: Callable[[float], bool],
     under_way: SeriesUnderWay,
+    broken: BrokenOff,
     resources: ExitStack,
 ) -> Wanting | None:
     """What looks after series that models want; None where studies are to be whole first."""
@@ -261,9 +278,10 @@ def _wanting(
             context.engine,
             assembly,
             examiner.ask,
-            registrar.flush,
+            registered,
             under_way,
             settings.listener.settle_period_s,
+            broken,
         )
     )
 
@@ -273,7 +291,7 @@ def _take_from_stow(registrar: Registrar, under_way: SeriesUnderWay, message: To
         _take_stored(registrar, under_way, message)
     elif isinstance(message, RequestEnded):
         orderly = message.orderly
-        under_way.closed(message.association, orderly=orderly, broken=not orderly)
+        under_way.closed(message.association, Ending.WHOLE if orderly else Ending.BROKEN)
 
 
 def _take_stored(registrar: Registrar, under_way: SeriesUnderWay, stored: Stored) -> None:
@@ -294,11 +312,7 @@ def _receivers(
         events.note(event)
         if isinstance(event, AssociationClosed):
             registrar.hurry()  # no more of it is on its way
-            under_way.closed(
-                event.association,
-                orderly=event.ended == "released",
-                broken=event.ended not in _NOT_BROKEN,
-            )
+            under_way.closed(event.association, _ENDINGS.get(event.ended, Ending.BROKEN))
 
     def on_lost(spool: Path) -> None:
         events.count()

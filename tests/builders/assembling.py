@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from services.common.database import RevisionInstanceRow, RevisionRow, SeriesRow
 from services.common.settings import ListenerSettings, Peer
 from services.common.store import StudyStore
 from services.listener.assembling.assembly import Assembly
+from services.listener.assembling.endings import broken_off, note_endings
 from services.listener.assembling.under_way import SeriesUnderWay
 from services.listener.peers.policies import QuietPeriods
-from tests.builders.reception import Reception, offer
+from tests.builders.reception import LISTENER_ID, Reception, offer
 from tests.builders.series import sound_series
 
 HOLD_S = 60.0
@@ -64,13 +66,18 @@ class Front:
         self.engine = engine
         self.announced: list[tuple[str, int]] = []
         self.under_way = SeriesUnderWay(
-            0.5, lambda _: None, lambda: self.clock.now.timestamp(), hold_s=HOLD_S
+            0.5,
+            lambda _: None,
+            lambda: self.clock.now.timestamp(),
+            hold_s=HOLD_S,
+            on_ending=lambda uid, ending: note_endings(engine, LISTENER_ID, {uid: ending}),
         )
         self.assembly = Assembly(
             engine,
             lambda uid, number: self.announced.append((uid, number)),
             self.clock,
             under_way=self.under_way,
+            broken_off=partial(broken_off, engine, listener_id=LISTENER_ID),
         )
         self.reception = receiving(
             engine, store, clock=self.clock, quiet_period_s=QuietPeriods(SETTINGS).of

@@ -121,6 +121,10 @@ class SeriesRow(Base):
     study_uid: Mapped[str] = mapped_column(ForeignKey("study.study_uid"), index=True)
     # From the first instance (series-level attributes, models.manifest.attributes).
     attributes: Mapped[dict[str, Any]] = mapped_column(JSON)
+    # The listener that an association sends it to at present.
+    receiving_by: Mapped[str | None] = mapped_column(String(64), index=True)
+    # Whether a sender broke off in it, and nobody has sent it whole since.
+    broken_off: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
 
 
 class InstanceRow(Base):

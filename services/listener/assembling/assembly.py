@@ -27,6 +27,7 @@ from services.common.identity import hashed
 from services.common.store import StoreError
 from services.common.telemetry import get_logger, span
 from services.common.telemetry.metrics import REVISIONS_FROZEN
+from services.listener.assembling.endings import BrokenOff
 from services.listener.assembling.expectations import (
     count_received,
     is_met,
@@ -86,6 +87,7 @@ class Assembly:
         take_up_every_s: how long a study may be overdue before any listener takes it up.
         under_way: what is being received; it is to call `let_go`. Without it nothing is.
         came_back: notes studies whose missing files are there again, and gives them.
+        broken_off: gives the series of a study whose senders broke off.
         doors_open: False while nobody can send yet: then no study is quiet before `opened`.
     """
 
@@ -98,12 +100,14 @@ class Assembly:
         take_up_every_s: float = _TAKE_UP_EVERY_S,
         under_way: SeriesUnderWay | None = None,
         came_back: Callable[[dt.datetime], Collection[str]] = lambda _now: (),
+        broken_off: BrokenOff = lambda _study_uid: frozenset(),
         *,
         doors_open: bool = True,
     ) -> None:
         self._doors_open = doors_open
         self._open_since: dt.datetime | None = None
         self._came_back = came_back
+        self._broken_off = broken_off
         self._under_way = under_way or SeriesUnderWay(0.0, lambda _: None)
         self._engine = engine
         self._announce = announce
@@ -284,7 +288,7 @@ class Assembly:
     def _missing(self, study_uid: str) -> Missing:
         """Tells of a study that was only quiet what of it is known to be missing."""
         expected = read_expectation(self._engine, study_uid)
-        broken_off = self._under_way.broken_off(study_uid)
+        broken_off = self._broken_off(study_uid)
 
         def missing(received: Mapping[str, int]) -> dict[str, int] | None:
             found: dict[str, int] = {}

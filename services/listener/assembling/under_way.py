@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
 # Series without a holder that are remembered; of those before them the quiet period decides.
@@ -27,6 +28,17 @@ _MOST_LEFT = 4096
 
 # Study Instance UID and Series Instance UID.
 Series = tuple[str, str]
+
+
+class Ending(Enum):
+    """How an association, or the last one that had a series, ended."""
+
+    WHOLE = auto()
+    """Its sender said so itself, after all that it had to send; or went on to another series."""
+    SILENT = auto()
+    """It sent nothing more: what it had to send may have come, or not."""
+    BROKEN = auto()
+    """In the middle, as far as can be told."""
 
 
 @dataclass(slots=True)
@@ -49,6 +61,8 @@ class SeriesUnderWay:
         clock: seconds.
         hold_s: a series of which nothing came for so long is held no more.
         on_end: called with a study of which a series is held no more, however that ended.
+        on_ending: called with the UID of a series that nobody holds any more, before `on_let_go`
+            and `on_end`, and with how its last sender left it.
     """
 
     def __init__(
@@ -59,20 +73,22 @@ class SeriesUnderWay:
         *,
         hold_s: float = math.inf,
         on_end: Callable[[str], None] = lambda _: None,
+        on_ending: Callable[[str, Ending], None] = lambda _uid, _ending: None,
     ) -> None:
         self._settle_period_s = settle_period_s
         self._on_let_go = on_let_go
         self._clock = clock
         self._hold_s = hold_s
         self._on_end = on_end
+        self._on_ending = on_ending
         self._lock = threading.Lock()
         self._sending: dict[str, _Sending] = {}
         self._holders: dict[Series, int] = {}
         self._came_at: dict[Series, float] = {}  # of those that have holders
         self._let_go_at: dict[Series, float] = {}
-        # Of what nobody holds any more, the latest last: whether its sender broke off; when it was
-        # left; and of what came again since, whether it did.
-        self._torn: dict[Series, bool] = {}
+        # Of what nobody holds any more, the latest last: what was not left as it should be; when
+        # each was left; and of what came again since, whether it did.
+        self._torn: dict[Series, None] = {}
         self._left_at: dict[Series, float] = {}
         self._came_back: dict[Series, None] = {}
 
@@ -99,27 +115,25 @@ class SeriesUnderWay:
                 if let_go is not None:
                     self._let_go_at[let_go] = self._clock()
         if let_go is not None:
+            self._on_ending(let_go[1], Ending.WHOLE)
             self._on_let_go(let_go)
             self._on_end(let_go[0])
 
-    def closed(self, association: str, *, orderly: bool, broken: bool = False) -> None:
-        """An association has ended.
-
-        Args:
-            orderly: its sender said so itself, after all that it had to send.
-            broken: it ended in the middle, as far as can be told.
-        """
+    def closed(self, association: str, ending: Ending) -> None:
+        """An association has ended."""
         with self._lock:
             sending = self._sending.pop(association, None)
             if sending is None:
                 return
             free = [series for series in sorted(sending.held) if self._release(sending, series)]
-            if orderly:
+            if ending is Ending.WHOLE:
                 self._let_go_at.update(dict.fromkeys(free, self._clock()))
             else:
-                self._torn.update(dict.fromkeys(free, broken))
+                self._torn.update(dict.fromkeys(free))
                 _forget_oldest(self._torn, _MOST_TORN)
-        if orderly:
+        for _, series_uid in free:
+            self._on_ending(series_uid, ending)
+        if ending is Ending.WHOLE:
             for series in free:
                 self._on_let_go(series)
         for study_uid in dict.fromkeys(study for study, _ in free):
@@ -130,7 +144,7 @@ class SeriesUnderWay:
         with self._lock:
             lost = [name for name in self._sending if name.startswith(prefix)]
         for association in lost:
-            self.closed(association, orderly=False, broken=True)
+            self.closed(association, Ending.BROKEN)
 
     def held_s(self, study_uid: str) -> float:
         """How much longer a series of a study may be held at most; 0 while none is."""
@@ -163,13 +177,6 @@ class SeriesUnderWay:
         with self._lock:
             left = [at for (study, _), at in self._left_at.items() if study == study_uid]
             return self._clock() - max(left) if left else math.inf
-
-    def broken_off(self, study_uid: str) -> set[str]:
-        """Series of a study whose senders broke off, and that nobody sent on since."""
-        with self._lock:
-            return {
-                uid for (study, uid), broken in self._torn.items() if broken and study == study_uid
-            }
 
     def remaining_s(self, series: Series) -> float | None:
         """How much longer a series has to settle; None when it was not let go."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Engine
 
 from services.listener.assembling.assembly import Assembly
+from services.listener.assembling.endings import BrokenOff
 from services.listener.assembling.examination import Wanted
 from services.listener.assembling.expectations import is_short
 from services.listener.assembling.revisions import Trigger, has_new_instances, read_activity
@@ -34,6 +35,7 @@ class Wanting:
             seconds; False when it is not.
         under_way: what is being received; `let_go` is to be called by it.
         settle_period_s: how long after a series was let go nothing of it may come.
+        broken_off: gives the series of a study whose senders broke off.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class Wanting:
         registered: Callable[[float], bool],
         under_way: SeriesUnderWay,
         settle_period_s: float,
+        broken_off: BrokenOff = lambda _study_uid: frozenset(),
     ) -> None:
         self._engine = engine
         self._assembly = assembly
         self._ask = ask
         self._registered = registered
         self._settle_period_s = settle_period_s
+        self._broken_off = broken_off
         self._under_way = under_way
         self._wheel: Wheel[Series] = Wheel("wanting", self.look)
 
@@ -95,6 +99,7 @@ class Wanting:
             return
         selections = self._ask(study_uid)
         under_way = self._under_way.of_study(study_uid, activity.quiet_period.total_seconds())
+        under_way |= self._broken_off(study_uid)
         for wanted in selections:
             if (
                 under_way.isdisjoint(wanted.series_uids | wanted.rivals)

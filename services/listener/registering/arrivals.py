@@ -21,17 +21,19 @@ class Offered:
     Attributes:
         registration: its head; None has it read from the file (character sets beyond the door).
         peer: the peer's name in the settings; priority: the peer's.
+        receiving: whether an association is sending it; else it was found in the spool.
     """
 
     file: SpooledFile
     registration: Registration | None
     peer: str
     priority: str = "normal"
+    receiving: bool = False
 
     @classmethod
     def from_message(cls, stored: Stored) -> Offered:
         """From what a door says of an instance."""
-        return cls(stored.file, _registration(stored), stored.peer, stored.priority)
+        return cls(stored.file, _registration(stored), stored.peer, stored.priority, receiving=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -298,6 +298,7 @@ class Registrar:
             priority=offered.priority,
             quiet_period_s=self._quiet_period_s(offered.peer),
             conflicts=self._conflicts(offered.peer),
+            receiving=offered.receiving,
         )
         return offered, path, received
 

@@ -7,7 +7,7 @@ and freezing (`revisions`); on SQLite there is one writer at a time anyway.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -45,6 +45,7 @@ class ReceivedInstance:
         data_digest: `door.part10.digest_text` of the data set as sent.
         peer: the calling AE title; priority, quiet_period_s and conflicts (what becomes of other
             bytes under a known UID): the sender's.
+        receiving: whether an association is sending it; else it was found in the spool.
     """
 
     registration: Registration
@@ -56,6 +57,7 @@ class ReceivedInstance:
     priority: str = "normal"
     quiet_period_s: float = 0.0
     conflicts: str = "keep_first"
+    receiving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,9 @@ def register_instances(
         )
         _insert_missing(
             connection, SeriesRow, [_series_values(series[uid]) for uid in sorted(series)]
+        )
+        _mark_receiving(
+            connection, {_series_uid(one) for one in batch if one.receiving}, spooled_by
         )
         new = _insert_missing(
             connection, InstanceRow, [_instance_values(one, spooled_by) for one in rows]
@@ -277,6 +282,24 @@ def _take_again(
 
 def _uid(received: ReceivedInstance) -> str:
     return received.registration.header.sop_instance_uid
+
+
+def _series_uid(received: ReceivedInstance) -> str:
+    return received.registration.header.series_uid
+
+
+def _mark_receiving(connection: Connection, series_uids: Collection[str], listener: str) -> None:
+    """Notes that a listener is receiving these series (`assembling.endings` notes their ends)."""
+    row = SeriesRow
+    for series_uid in sorted(series_uids):
+        connection.execute(
+            update(row)
+            .where(
+                row.series_uid == series_uid,
+                or_(row.receiving_by.is_(None), row.receiving_by != listener),
+            )
+            .values(receiving_by=listener)
+        )
 
 
 def _count_new(connection: Connection, new: Sequence[ReceivedInstance]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from services.common.store import StudyStore
 from services.listener.assembling.assembly import Assembly
 from services.listener.assembling.expectations import expect_study
+from services.listener.assembling.under_way import Ending
 from tests.builders.assembling import HOLD_S, Front, revisions
 from tests.builders.series import edit, sound_series
 from tests.integration.listener.conftest import Receiving
@@ -44,7 +45,7 @@ def test_a_count_that_is_met_waits_while_an_association_holds_the_series(declari
     declaring.count()
     assert frozen(declaring) == []
     declaring.bring("one", 5, 6)
-    declaring.under_way.closed("one", orderly=True)
+    declaring.under_way.closed("one", Ending.WHOLE)
     declaring.count()
     declaring.clock.advance(5)
     declaring.look(declaring.engine)
@@ -69,14 +70,14 @@ def test_what_waits_to_be_registered_when_the_association_ends_is_counted_too(
         under_way=declaring.under_way,
     )
     declaring.bring("one", *range(5))
-    declaring.under_way.closed("one", orderly=True)
+    declaring.under_way.closed("one", Ending.WHOLE)
     assert assembly.count(declaring.study_uid) is None
     assert frozen(declaring) == []
 
 
 def test_a_count_that_is_met_counts_when_the_association_has_ended(declaring: Front) -> None:
     declaring.bring("one", *range(5))
-    declaring.under_way.closed("one", orderly=True)
+    declaring.under_way.closed("one", Ending.WHOLE)
     declaring.count()
     assert frozen(declaring) == [("counted", 5)]
 
@@ -84,12 +85,12 @@ def test_a_count_that_is_met_counts_when_the_association_has_ended(declaring: Fr
 def test_a_count_that_is_met_by_a_series_that_came_back_waits_for_quiet(declaring: Front) -> None:
     for number in range(5):
         declaring.bring(f"{number}", number)
-        declaring.under_way.closed(f"{number}", orderly=True)
+        declaring.under_way.closed(f"{number}", Ending.WHOLE)
     declaring.count()
     assert frozen(declaring) == []
     declaring.clock.advance(4.9)
     declaring.bring("5", 5)
-    declaring.under_way.closed("5", orderly=True)
+    declaring.under_way.closed("5", Ending.WHOLE)
     declaring.count()
     declaring.look(declaring.engine)
     assert frozen(declaring) == []
@@ -101,7 +102,7 @@ def test_a_count_that_is_met_by_a_series_that_came_back_waits_for_quiet(declarin
 def test_one_association_for_each_instance_makes_one_revision(front: Front) -> None:
     for number in range(7):
         front.bring(f"{number}", number)
-        front.under_way.closed(f"{number}", orderly=True)
+        front.under_way.closed(f"{number}", Ending.WHOLE)
         front.clock.advance(3.6)
         front.look(front.engine)
     assert frozen(front) == []
@@ -117,7 +118,7 @@ def test_a_sender_that_pauses_is_waited_for_and_quiet_runs_from_the_release(fron
     assert frozen(front) == []
     front.bring("one", 3)
     front.clock.advance(20)
-    front.under_way.closed("one", orderly=True)
+    front.under_way.closed("one", Ending.WHOLE)
     front.look(front.engine)
     front.clock.advance(4.9)
     front.look(front.engine)
@@ -148,7 +149,7 @@ def test_what_is_told_to_be_complete_is_frozen_when_it_is_let_go(front: Front) -
     assert front.assembly.tell(front.study_uid) is None
     assert front.assembly.is_held(front.study_uid)
     front.bring("one", 2)
-    front.under_way.closed("one", orderly=True)
+    front.under_way.closed("one", Ending.WHOLE)
     told = front.assembly.tell(front.study_uid)
     assert told is not None
     assert frozen(front) == [("told", 3)]
@@ -156,7 +157,7 @@ def test_what_is_told_to_be_complete_is_frozen_when_it_is_let_go(front: Front) -
 
 def test_what_was_announced_and_did_not_come_is_written_down(declaring: Front) -> None:
     declaring.bring("one", 0, 1, 2)
-    declaring.under_way.closed("one", orderly=True)
+    declaring.under_way.closed("one", Ending.WHOLE)
     declaring.clock.advance(5)
     declaring.look(declaring.engine)
     assert frozen(declaring) == [("quiet", 3)]
@@ -165,12 +166,12 @@ def test_what_was_announced_and_did_not_come_is_written_down(declaring: Front) -
 
 def test_what_its_sender_broke_off_is_written_down_until_somebody_sends_on(front: Front) -> None:
     front.bring("one", 0, 1)
-    front.under_way.closed("one", orderly=False, broken=True)
+    front.under_way.closed("one", Ending.BROKEN)
     front.clock.advance(5)
     front.look(front.engine)
     assert incomplete(front) == [{"broken_off": 1}]
     front.bring("two", 0, 1, 2)
-    front.under_way.closed("two", orderly=True)
+    front.under_way.closed("two", Ending.WHOLE)
     front.clock.advance(5)
     front.look(front.engine)
     assert incomplete(front) == [{"broken_off": 1}, None]
@@ -179,7 +180,7 @@ def test_what_its_sender_broke_off_is_written_down_until_somebody_sends_on(front
 def test_more_than_was_told_is_no_shortfall(front: Front) -> None:
     front.bring("one", 0, 1, 2)
     expect_study(front.engine, front.study_uid, 2, {})
-    front.under_way.closed("one", orderly=True)
+    front.under_way.closed("one", Ending.WHOLE)
     front.clock.advance(5)
     front.look(front.engine)
     assert incomplete(front) == [None]

@@ -15,6 +15,7 @@ from services.common.store import StudyStore
 from services.listener.assembling.examination import Wanted
 from services.listener.assembling.expectations import expect_study
 from services.listener.assembling.revisions import Trigger, read_activity
+from services.listener.assembling.under_way import Ending
 from services.listener.assembling.wanting import Wanting
 from tests.builders.assembling import Front, members, revisions
 from tests.builders.head_like import write_head_like
@@ -103,7 +104,7 @@ def test_the_rest_of_the_study_makes_the_next_revision_which_holds_all(models: M
     models.stored("one", B, count=2)
     models.settle(A)
     models.stored("one", B, start=2, count=3)
-    models.front.under_way.closed("one", orderly=True)
+    models.front.under_way.closed("one", Ending.WHOLE)
     models.settle(B)  # nothing new is wanted
     assert models.triggers() == [("wanted", SLICES)]
     models.front.clock.advance(5)
@@ -130,7 +131,7 @@ def test_a_selection_waits_for_all_of_its_series(models: Models) -> None:
     models.settle(A)
     assert models.triggers() == []
     models.stored("one", B, start=3, count=2)
-    models.front.under_way.closed("one", orderly=True)
+    models.front.under_way.closed("one", Ending.WHOLE)
     models.settle(B)
     assert models.triggers() == [("wanted", 2 * SLICES)]
 
@@ -138,7 +139,7 @@ def test_a_selection_waits_for_all_of_its_series(models: Models) -> None:
 def test_a_series_that_has_not_settled_is_waited_for(models: Models) -> None:
     models.ready = [frozenset({A})]
     models.stored("one", A)
-    models.front.under_way.closed("one", orderly=True)
+    models.front.under_way.closed("one", Ending.WHOLE)
     models.front.clock.advance(0.4)
     models.wanting.look((STUDY, A))
     assert models.asked == 0
@@ -149,7 +150,7 @@ def test_a_series_that_has_not_settled_is_waited_for(models: Models) -> None:
 
 def test_what_no_model_wants_waits_for_the_quiet_period(models: Models) -> None:
     models.stored("one", A)
-    models.front.under_way.closed("one", orderly=True)
+    models.front.under_way.closed("one", Ending.WHOLE)
     models.settle(A)
     assert (models.asked, models.triggers()) == (1, [])
     models.front.clock.advance(5)
@@ -160,7 +161,7 @@ def test_what_no_model_wants_waits_for_the_quiet_period(models: Models) -> None:
 def test_what_broke_off_is_not_examined(models: Models) -> None:
     models.ready = [frozenset({A})]
     models.stored("one", A, count=4)
-    models.front.under_way.closed("one", orderly=False)
+    models.front.under_way.closed("one", Ending.SILENT)
     models.settle(A)
     assert (models.asked, models.triggers()) == (0, [])
 
@@ -169,11 +170,11 @@ def test_what_a_revision_has_already_is_not_frozen_again(models: Models) -> None
     models.ready = [frozenset({A})]
     models.stored("one", A)
     models.front.assembly.freeze(STUDY, Trigger.TOLD)
-    models.front.under_way.closed("one", orderly=True)
+    models.front.under_way.closed("one", Ending.WHOLE)
     models.settle(A)
     assert models.asked == 0  # nothing is unfrozen
     models.stored("two", B)
-    models.front.under_way.closed("two", orderly=True)
+    models.front.under_way.closed("two", Ending.WHOLE)
     models.settle(B)
     assert (models.asked, models.triggers()) == (1, [("told", SLICES)])
 
@@ -182,13 +183,13 @@ def test_each_revision_holds_what_the_one_before_has_of_a_series_that_goes_on(
     models: Models,
 ) -> None:
     models.stored("one", B, count=2)
-    models.front.under_way.closed("one", orderly=True)
+    models.front.under_way.closed("one", Ending.WHOLE)
     models.front.clock.advance(5)
     models.front.look(models.front.engine)
     models.ready = [frozenset({A})]
     models.stored("late", B, start=2, count=1)
     models.stored("two", A)
-    models.front.under_way.closed("two", orderly=True)
+    models.front.under_way.closed("two", Ending.WHOLE)
     models.settle(A)
     assert models.triggers() == [("quiet", 2), ("wanted", 2 + SLICES)]
     assert members(models.front.engine, 1) < members(models.front.engine, 2)
@@ -200,7 +201,7 @@ def test_series_that_settle_at_the_same_time_are_examined_once(models: Models) -
     models.stored("one", A, count=2)
     models.stored("one", B, count=2)
     models.stored("one", A, start=2, count=3)
-    models.front.under_way.closed("one", orderly=True)
+    models.front.under_way.closed("one", Ending.WHOLE)
     models.settle(A, B)
     assert (models.asked, models.triggers()) == (1, [("wanted", SLICES + 2)])
 
@@ -208,7 +209,7 @@ def test_series_that_settle_at_the_same_time_are_examined_once(models: Models) -
 def test_it_is_examined_again_when_the_database_registers_again(models: Models) -> None:
     models.ready = [frozenset({A})]
     models.stored("one", A)
-    models.front.under_way.closed("one", orderly=True)
+    models.front.under_way.closed("one", Ending.WHOLE)
     models.registered = False
     models.settle(A)
     assert (models.asked, models.triggers()) == (0, [])
@@ -237,10 +238,10 @@ def test_removed_images_are_no_reason_to_freeze(models: Models) -> None:
 def test_a_series_that_came_back_waits_for_the_quiet_period(models: Models) -> None:
     models.ready = [frozenset({A})]
     models.stored("one", A, count=4)
-    models.front.under_way.closed("one", orderly=True)
+    models.front.under_way.closed("one", Ending.WHOLE)
     models.front.clock.advance(0.4)
     models.stored("two", A, start=4)
-    models.front.under_way.closed("two", orderly=True)
+    models.front.under_way.closed("two", Ending.WHOLE)
     models.settle(A)
     assert models.triggers() == []
     models.front.clock.advance(4.4)
@@ -259,7 +260,7 @@ def test_a_better_series_that_is_being_received_is_waited_for(models: Models) ->
     assert models.triggers() == []
     models.ready, models.rivals = [frozenset({B})], frozenset({A})
     models.stored("one", B, start=2, count=3)
-    models.front.under_way.closed("one", orderly=True)
+    models.front.under_way.closed("one", Ending.WHOLE)
     models.settle(B)
     assert models.triggers() == [("wanted", 2 * SLICES)]
 
@@ -268,6 +269,6 @@ def test_a_series_of_which_more_was_announced_is_waited_for(models: Models) -> N
     models.ready = [frozenset({A})]
     expect_study(models.front.engine, STUDY, 3 * SLICES, {A: SLICES})
     models.stored("one", A, count=4)
-    models.front.under_way.closed("one", orderly=True)
+    models.front.under_way.closed("one", Ending.WHOLE)
     models.settle(A)
     assert models.triggers() == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.listener.assembling.under_way import Series, SeriesUnderWay
+from services.listener.assembling.under_way import Ending, Series, SeriesUnderWay
 
 STUDY = "1.2"
 A, B, C = "1.2.1", "1.2.2", "1.2.3"
@@ -16,7 +16,13 @@ class Following:
     def __init__(self) -> None:
         self.now = 100.0
         self.let_go: list[str] = []
-        self.under_way = SeriesUnderWay(0.5, self._on_let_go, lambda: self.now)
+        self.endings: list[tuple[str, Ending]] = []
+        self.under_way = SeriesUnderWay(
+            0.5,
+            self._on_let_go,
+            lambda: self.now,
+            on_ending=lambda uid, ending: self.endings.append((uid, ending)),
+        )
 
     def _on_let_go(self, series: Series) -> None:
         self.let_go.append(series[1])
@@ -25,8 +31,8 @@ class Following:
         for series_uid in series:
             self.under_way.stored(association, STUDY, series_uid)
 
-    def closed(self, association: str, *, orderly: bool = True) -> None:
-        self.under_way.closed(association, orderly=orderly)
+    def closed(self, association: str, ending: Ending = Ending.WHOLE) -> None:
+        self.under_way.closed(association, ending)
 
     def of_study(self) -> set[str]:
         return self.under_way.of_study(STUDY)
@@ -111,7 +117,7 @@ def test_an_association_that_sends_its_series_in_turns_lets_none_go_before_its_e
 
 def test_what_an_association_that_broke_off_left_is_not_let_go(following: Following) -> None:
     following.stored("one", A, B)
-    following.closed("one", orderly=False)
+    following.closed("one", Ending.SILENT)
     assert following.let_go == [A]
     following.now += 5
     assert following.of_study() == {B}
@@ -125,7 +131,7 @@ def test_a_series_that_another_association_has_is_not_torn_with_the_one_that_bro
 ) -> None:
     following.stored("one", A)
     following.stored("two", A)
-    following.closed("one", orderly=False)
+    following.closed("one", Ending.SILENT)
     following.closed("two")
     assert following.let_go == [A]
 
@@ -153,7 +159,7 @@ def test_the_end_of_an_association_that_brought_nothing_changes_nothing(
     following: Following,
 ) -> None:
     following.closed("one")
-    following.closed("one", orderly=False)
+    following.closed("one", Ending.SILENT)
     assert following.let_go == []
 
 
@@ -163,7 +169,7 @@ def test_of_torn_series_the_latest_are_remembered(
     monkeypatch.setattr("services.listener.assembling.under_way._MOST_TORN", 2)
     for association, series in (("one", A), ("two", B), ("three", C)):
         following.stored(association, series)
-        following.closed(association, orderly=False)
+        following.closed(association, Ending.SILENT)
     assert following.of_study() == {B, C}
 
 
@@ -237,21 +243,17 @@ def test_what_one_association_sends_in_turns_has_not_come_back(bounded: Bounded)
 def test_whatever_ends_is_told_of_its_study(bounded: Bounded) -> None:
     bounded.stored("one", A, B)
     assert bounded.ended == [STUDY]
-    bounded.under_way.closed("one", orderly=False, broken=True)
+    bounded.under_way.closed("one", Ending.BROKEN)
     assert bounded.ended == [STUDY, STUDY]
-    assert bounded.under_way.broken_off(STUDY) == {B}
     bounded.now += 2
     assert bounded.under_way.since_left_s(STUDY) == 2
     bounded.stored("two", B)
-    assert bounded.under_way.broken_off(STUDY) == set()
     bounded.under_way.lost("two")
-    assert bounded.under_way.broken_off(STUDY) == {B}
 
 
 def test_who_falls_silent_has_broken_nothing_off(bounded: Bounded) -> None:
     bounded.stored("one", A)
-    bounded.closed("one", orderly=False)
-    assert bounded.under_way.broken_off(STUDY) == set()
+    bounded.closed("one", Ending.SILENT)
     assert bounded.of_study() == {A}
 
 
@@ -266,3 +268,13 @@ def test_of_series_that_were_left_the_latest_are_remembered(
         bounded.stored(association, series)
         bounded.closed(association)
     assert (bounded.incomplete_s(A), bounded.incomplete_s(C)) == (0, 5)
+
+
+def test_how_the_last_sender_of_a_series_left_it_is_told(following: Following) -> None:
+    following.stored("one", A, B)
+    assert following.endings == [(A, Ending.WHOLE)]
+    following.stored("two", B, C)
+    assert following.endings == [(A, Ending.WHOLE)]  # the first one holds it
+    following.under_way.lost("one")
+    following.closed("two", Ending.SILENT)
+    assert following.endings[1:] == [(B, Ending.BROKEN), (C, Ending.SILENT)]
