@@ -78,6 +78,7 @@ soak: setup ## what takes long: power cuts, killed receivers, 4 GiB over HTTP, a
 	RECEIVER_KILLS=200 $(BIN)/pytest -o timeout=7200 tests/integration/listener/receiving/test_receivers_killed.py
 	POWER_CUTS=200 $(BIN)/pytest -o timeout=3600 tests/integration/listener/registering/test_power_cut.py
 	SOAK_GIB=4 $(BIN)/pytest tests/integration/listener/stow/test_stow_memory.py
+	REVISIONS=2000 $(BIN)/pytest -o timeout=1800 tests/integration/orchestrator/test_after_an_outage.py
 	SEND_ASSOCIATIONS=200 $(BIN)/pytest -o timeout=1800 tests/integration/dimse/test_busy_machine.py
 
 bench: setup models ## every figure, beside its peer; writes build/bench/*.json

@@ -13,6 +13,7 @@ from models.manifest import build_folder, triton_model_name
 from tests.builders.builds import write_build
 from tests.builders.catalogue import CATALOGUE, MODEL
 from tests.builders.triton import TritonUnderTest, running_triton
+from tests.builders.worker import Worker, running_worker
 
 _CONFIG = """
 backend: "python"
@@ -110,4 +111,11 @@ def _write(folder: Path, behaviour: str) -> None:
 def small_triton(tmp_path_factory: pytest.TempPathFactory) -> Generator[TritonUnderTest]:
     repository = write_small_models(tmp_path_factory.mktemp("small") / "repository")
     with running_triton(repository, [], repository.parent / "triton.log") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Generator[Worker]:
+    """The worker of this process."""
+    with running_worker(tmp_path_factory.mktemp("worker")) as running:
         yield running

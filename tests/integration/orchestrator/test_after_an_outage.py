@@ -5,68 +5,54 @@ REVISIONS=2000 makes it the backlog of a hospital's night.
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 import time
-from collections.abc import Generator
-from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-from dbos import DBOS
 from sqlalchemy import Engine, func, insert, select
 
 from services.common.database import (
+    Base,
     FateRow,
     InstanceRow,
     RevisionInstanceRow,
     RevisionRow,
     SeriesRow,
     StudyRow,
-    migrate,
-    open_database,
 )
 from services.orchestrator import workflow
+from services.orchestrator.recording import RecordedSelection
 from services.orchestrator.stage_context import StageContext
 from services.orchestrator.stages import select_stage
-from services.orchestrator.work_queue import JOBS, REVISIONS, WorkQueue
-from services.orchestrator.workflow import Workflows
-from tests.builders.catalogue import serve, stage_context
-from tests.builders.head_like import write_head_like
-from tests.builders.revisions import register_revision
+from tests.builders.worker import REVISIONS_AT_ONCE, Worker
 
 COUNT = int(os.environ.get("REVISIONS", "200"))
-AT_ONCE = 2
 # What the first ones leave behind for good (imports, caches, connections) is not counted.
 WARM = COUNT // 4
 GROWTH_BYTES = 24 << 20
 
 
 @pytest.fixture
-def waiting(tmp_path: Path) -> Generator[tuple[StageContext, list[str]]]:
-    """A database of frozen revisions of which nothing was begun."""
-    engine = open_database(f"sqlite:///{tmp_path / 'axial.sqlite'}")
-    migrate(engine)
-    context = stage_context(engine, tmp_path)
-    serve(context)
-    first = register_revision(
-        engine, write_head_like(tmp_path / "head", slices=24), store=context.store
-    )
-    yield context, [first, *_copies(engine, first, COUNT - 1)]
-    engine.dispose()
+def waiting(worker: Worker) -> list[str]:
+    """Studies whose revisions were frozen and not begun."""
+    first = worker.receive("outage-backlog")
+    return _copies(worker.context.engine, first, COUNT)
 
 
 def _copies(engine: Engine, first: str, count: int) -> list[str]:
     """Studies like the first one, of CT: nothing wants them."""
     studies = [f"{first[:40]}.{number}" for number in range(count)]
     with engine.begin() as connection:
-        study = dict(connection.execute(select(StudyRow.__table__)).mappings().one())
-        series = dict(connection.execute(select(SeriesRow.__table__)).mappings().one())
-        revision = dict(connection.execute(select(RevisionRow.__table__)).mappings().one())
-        instances = [
-            dict(row) for row in connection.execute(select(InstanceRow.__table__)).mappings()
-        ]
+
+        def rows(table: type[Base]) -> list[dict[str, Any]]:
+            of_first = select(table.__table__).where(table.__table__.c.study_uid == first)
+            return [dict(row) for row in connection.execute(of_first).mappings()]
+
+        (study,), (series,), (revision,) = rows(StudyRow), rows(SeriesRow), rows(RevisionRow)
+        instances = rows(InstanceRow)
         for uid in studies:
             connection.execute(insert(StudyRow).values({**study, "study_uid": uid}))
             connection.execute(
@@ -83,9 +69,8 @@ def _copies(engine: Engine, first: str, count: int) -> list[str]:
     return studies
 
 
-def _copy(row: dict[str, object], study_uid: str, number: int) -> dict[str, object]:
-    header = row["header"]
-    assert isinstance(header, dict)
+def _copy(row: dict[str, Any], study_uid: str, number: int) -> dict[str, Any]:
+    header: dict[str, Any] = row["header"]
     own = {
         "study_uid": study_uid,
         "series_uid": f"{study_uid}.1",
@@ -96,13 +81,12 @@ def _copy(row: dict[str, object], study_uid: str, number: int) -> dict[str, obje
 
 
 def test_what_waited_comes_through_a_few_at_a_time_with_flat_memory(
-    waiting: tuple[StageContext, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, waiting: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context, studies = waiting
     at_work, most, threads, sizes = [0], [0], [0], list[int]()
     counting = threading.Lock()
 
-    def counted(context: StageContext, study_uid: str, number: int) -> object:
+    def counted(context: StageContext, study_uid: str, number: int) -> RecordedSelection:
         with counting:
             at_work[0] += 1
             most[0] = max(most[0], at_work[0])
@@ -115,45 +99,29 @@ def test_what_waited_comes_through_a_few_at_a_time_with_flat_memory(
                 sizes.append(psutil.Process().memory_info().rss)
 
     monkeypatch.setattr(workflow, "select_stage", counted)
-    DBOS(
-        config={
-            "name": "axial",
-            "system_database_url": f"sqlite:///{tmp_path / 'dbos.sqlite'}",
-            "executor_id": "test",
-            "application_version": "1",
-            "log_level": "CRITICAL",
-        }
-    )
-    revisions, jobs = WorkQueue(REVISIONS, AT_ONCE), WorkQueue(JOBS, 1)
-    workflows = Workflows(context, revisions, jobs)
-    DBOS.listen_queues([])
-    DBOS.launch()
-    revisions.open()  # and no job is begun
-    try:
-        before = threading.active_count()
-        # The first one is wanted, and its job waits; the others are not.
-        for study_uid in studies:
-            workflows.begin(study_uid, 1)
-            workflows.begin(study_uid, 1)  # told twice, begun once
-        gc.collect()
-        _wait(context.engine)
-    finally:
-        context.stopping.set()
-        revisions.close()
-        DBOS.destroy()
+    before = threading.active_count()
+    for study_uid in waiting:
+        worker.workflows.begin(study_uid, 1)
+        worker.workflows.begin(study_uid, 1)  # told twice, begun once
+    _wait(worker.context.engine, waiting)
     assert len(sizes) == COUNT
-    assert most[0] <= AT_ONCE
+    assert most[0] <= REVISIONS_AT_ONCE
     assert threads[0] <= before + 40
     assert max(sizes[WARM:]) - sizes[WARM] < GROWTH_BYTES
 
 
-def _wait(engine: Engine) -> None:
-    """Until every study but the wanted one has its fate."""
+def _wait(engine: Engine, studies: list[str]) -> None:
+    """Until every study has its fate."""
     deadline = time.monotonic() + 30 + COUNT
+    prefix = studies[0].rpartition(".")[0]
     while True:
         with engine.connect() as connection:
-            decided = connection.scalar(select(func.count()).select_from(FateRow))
-        if decided == COUNT - 1:
+            decided = connection.scalar(
+                select(func.count())
+                .select_from(FateRow)
+                .where(FateRow.study_uid.startswith(f"{prefix}."))
+            )
+        if decided == COUNT:
             return
         assert time.monotonic() < deadline, decided
         time.sleep(0.1)
