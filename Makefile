@@ -14,7 +14,7 @@ WORKERS ?= auto
 # How long each fuzzer runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: help setup proto models demo up lint format test fuzz soak bench docs lock clean
+.PHONY: help setup proto models demo up lint format test test-data fuzz soak bench docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -64,6 +64,9 @@ format: setup ## format the code
 test: setup models ## every test, on the real parts
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests/unit tests/property tests/integration
 	$(BIN)/pytest tests/e2e tests/cluster
+
+test-data: setup ## the real scans that some tests need, from their public places
+	@$(BIN)/python -m tests.fetch_data
 
 fuzz: setup ## fuzz what parses strangers' bytes (FUZZ_SECONDS=60 for each)
 	@for file in tests/fuzz/fuzz_*.py; do \

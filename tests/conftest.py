@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pwd
 import shutil
 import subprocess
-import tarfile
 import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterable
@@ -18,9 +16,8 @@ import psycopg
 import pytest
 
 from tests.builders.network import free_port
+from tests.builders.scans import listed_scans, unpack
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-_SCAN_CACHE = CHECKOUT / "build" / "cache" / "scans"
 _POSTGRES_BINARIES = (Path("/usr/lib/postgresql/15/bin"), Path("/usr/lib/postgresql/16/bin"))
 
 # Deterministic: the same examples in every run, so that a failure is the change's, not the day's.
@@ -37,25 +34,17 @@ Scan = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder with real scans and weights (``$AXIAL_SHARED/data``); skips without it."""
-    shared = Path(os.environ.get("AXIAL_SHARED", CHECKOUT.parent / "shared"))
-    if not (shared / "data").is_dir():
-        pytest.skip("needs the shared data: set AXIAL_SHARED to the folder that holds data/")
-    return shared / "data"
+def scan() -> Scan:
+    """Gives the folder of a real scan by name: ``scan("philips-mr-mprage-classic")``."""
+    return _scan_folder
 
 
-@pytest.fixture(scope="session")
-def scan(shared_data: Path) -> Scan:
-    """Gives the unpacked folder of a real scan by name: ``scan("philips-mr-mprage-classic")``."""
-
-    def unpacked(name: str) -> Path:
-        archive = shared_data / "dicom" / f"{name}.tar.xz"
-        if not archive.is_file():
-            pytest.skip(f"needs the shared scan data/dicom/{archive.name}")
-        return _unpack(archive, _SCAN_CACHE / name)
-
-    return unpacked
+def _scan_folder(name: str) -> Path:
+    folder = unpack(listed_scans()[name])
+    if folder is None:
+        # One reason for all, so that pytest says it in one line.
+        pytest.skip("needs the real scans: make test-data")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -107,20 +96,6 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """The URL of an empty database: the test runs once on each engine that Axial supports."""
     name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
     return request.getfixturevalue(name)
-
-
-def _unpack(archive: Path, target: Path) -> Path:
-    if target.is_dir():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # other test processes may want the same scan
-        if not target.is_dir():
-            with tempfile.TemporaryDirectory(dir=target.parent) as staging:
-                with tarfile.open(archive) as packed:
-                    packed.extractall(staging, filter="data")
-                (Path(staging) / target.name).rename(target)
-    return target
 
 
 def _as_owner(owner: pwd.struct_passwd | None, command: Iterable[object]) -> None:
