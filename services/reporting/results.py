@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 from sqlalchemy import Engine, select
@@ -82,6 +83,16 @@ class Made:
     withholding: Withholding | None
     seconds: dict[str, float]
     remarks: Mapping[int, str] = field(default_factory=dict[int, str])
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """The objects of one order, and their files as the store gives them."""
+
+    kind: Kind
+    order: Order
+    results: list[Result]
+    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,33 +201,36 @@ class ResultMaker:
     def _write_and_check(
         self, analysis: Analysis, remarks: Mapping[int, str], clock: _Clock
     ) -> tuple[Result, ...] | Withholding:
-        """Writes all kinds and forms and checks each; dciodvfy runs beside the next one."""
+        """Writes all kinds and forms and checks each.
+
+        dciodvfy judges a file in a process beside this one, which writes and checks meanwhile. What
+        it judges for longest, reports, is written first.
+        """
         job = analysis.job
-        results: list[Result] = []
+        written: list[_Written] = []
         with ExitStack() as checks:  # the validators stop before their files may go
             validators: list[tuple[Kind, RunningValidator]] = []
-            for kind, order in orders_for(self._kinds, analysis, self._occasion(job, remarks)):
+            orders = orders_for(self._kinds, analysis, self._occasion(job, remarks))
+            for kind, order in reversed(orders):
                 with clock.stage(f"encode_{kind.name.lower()}"):
                     contents = _encoded(kind, analysis, order)
                 with clock.stage("write"):
-                    written = self._write(job, kind, order, contents)
-                results += written
+                    results = self._write(job, kind, order, contents)
                 # What is checked is what the store holds.
-                keys = [each.store_key for each in written]
+                keys = [each.store_key for each in results]
                 local = checks.enter_context(self._store.local(keys))
-                files = tuple(local[key] for key in keys)
+                written.append(_Written(kind, order, results, tuple(local[key] for key in keys)))
                 if self._settings.check_with_dciodvfy and kind.is_dicom:
-                    for file in files:
+                    for file in written[-1].files:
                         validator = RunningValidator(file, analysis.source.uids)
                         checks.callback(validator.stop)
                         validators.append((kind, validator))
-                with clock.stage("check"):
-                    problem = kind.check(files, analysis, order)
-                if problem:
-                    return object_check_failed(kind.name, problem)
+            written.reverse()
             with clock.stage("check"):
-                withholding = _validation_problem(job, validators)
-            return withholding or tuple(results)
+                withholding = _check_problem(written, analysis) or _validation_problem(
+                    job, validators
+                )
+            return withholding or tuple(result for each in written for result in each.results)
 
     def _occasion(self, job: Job, remarks: Mapping[int, str]) -> Occasion:
         with self._engine.connect().execution_options(axial_readonly=True) as connection:
@@ -288,6 +302,14 @@ class ResultMaker:
         ]
         with self._engine.begin() as connection:
             insert_new(connection, ResultRow, rows, refresh=("digest", "size_bytes"))
+
+
+def _check_problem(written: list[_Written], analysis: Analysis) -> Withholding | None:
+    for each in written:
+        problem = each.kind.check(each.files, analysis, each.order)
+        if problem:
+            return object_check_failed(each.kind.name, problem)
+    return None
 
 
 def _encoded(kind: Kind, analysis: Analysis, order: Order) -> tuple[bytes, ...]:

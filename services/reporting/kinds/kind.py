@@ -53,7 +53,8 @@ class Kind:
     Attributes:
         names: what its objects are called; the kind's name among them.
         makes: whether there is anything to write of an analysis.
-        write: the objects of a series, each as a file's bytes, in the order of their numbers.
+        write: the objects of a series, each as a file's bytes, in the order of their numbers. Of
+            the analysis and the order alone: other kinds are not written yet, or not any more.
         check: what is wrong with the files that were written, as a sentence without patient data;
             None when nothing is. The files are in the order of the objects.
         options: what destinations may ask for.

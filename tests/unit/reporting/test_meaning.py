@@ -175,6 +175,23 @@ def test_the_check_finds_a_predecessor_that_the_form_does_not_name(tmp_path: Pat
     assert check_report(file, analysis, PLAIN) == "it replaces another report"
 
 
+@pytest.mark.parametrize("fault", ["lost", "foreign"])
+def test_the_check_finds_an_image_library_of_other_images(tmp_path: Path, fault: str) -> None:
+    files = series_in(tmp_path / "series", "axial", SHAPE)
+    analysis = analysis_of(files, blobs(SHAPE))
+    file = tmp_path / "report.dcm"
+    file.write_bytes(encode_report(analysis, PLAIN, 1, Context()))
+    dataset = pydicom.dcmread(file)
+    (library,) = named(dataset, "111028")
+    (group,) = items(library)
+    if fault == "lost":
+        del group.ContentSequence[-1]
+    else:
+        items(group)[-1].ReferencedSOPSequence[0].ReferencedSOPInstanceUID = "1.2.3"
+    dataset.save_as(file)
+    assert check_report(file, analysis, PLAIN) == "the image library is not that of the source"
+
+
 @pytest.mark.parametrize("region", [None, LESION.type])
 def test_a_manifest_must_say_where_a_finding_lies(region: Code | None) -> None:
     with pytest.raises(ValidationError, match=r"segment 2 \(Lesion\) is no anatomical structure"):

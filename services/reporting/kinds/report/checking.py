@@ -11,7 +11,7 @@ from models.manifest import Code, Segment
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.analysis.measure import SegmentCount, volume
 from services.reporting.kinds.report.names import KEY_SLICE, SR
-from services.reporting.kinds.report.reading import CodeRead, Group, read_groups
+from services.reporting.kinds.report.reading import CodeRead, Group, concept, content, read_groups
 from services.reporting.kinds.segmentation.names import SEG
 from services.reporting.objects.checking import check_identity, expect, problem_of
 from services.reporting.objects.forms import Form
@@ -37,6 +37,7 @@ def _report(dataset: pydicom.FileDataset, analysis: Analysis, form: Form) -> Non
     _check_document(dataset, analysis)
     _check_predecessor(dataset, form)
     _check_evidence(dataset, analysis, form)
+    _check_library(dataset, analysis)
     _check_groups(read_groups(dataset), analysis, form)
 
 
@@ -87,6 +88,20 @@ def _check_evidence(dataset: Dataset, analysis: Analysis, form: Form) -> None:
         seg = SEG.sop_instance_uid(job.job_uid, form)
         wanted.append((SEG.series_uid(job.job_uid, form), [seg]))
     expect(series == wanted, "evidence is not the image series and then the segmentation")
+
+
+def _check_library(dataset: Dataset, analysis: Analysis) -> None:
+    """The image library holds every instance of the source once, and no other (TID 1600)."""
+    named = [
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for library in content(dataset)
+        if concept(library) == "111028"
+        for group in content(library)
+        for item in content(group)
+        if item.ValueType == "IMAGE"
+    ]
+    wanted = [header.sop_instance_uid for header in instances_of(analysis.source)]
+    expect(named == wanted, "the image library is not that of the source")
 
 
 def _check_groups(groups: list[Group], analysis: Analysis, form: Form) -> None:

@@ -7,7 +7,7 @@ need beyond the standard is in docs/interop.md, rows S-1 to S-30.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,13 +15,9 @@ from typing import Any
 from highdicom.sr import (
     AlgorithmIdentification,
     Comprehensive3DSR,
-    ContainerContentItem,
-    ContentItem,
-    ContentSequence,
     DeviceObserverIdentifyingAttributes,
     FindingSite,
     GraphicTypeValues,
-    ImageContentItem,
     ImageLibraryEntryDescriptors,
     ImageRegion,
     Measurement,
@@ -43,6 +39,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from models.manifest import Segment
+from services.common.headers import InstanceHeader
 from services.common.identity import is_strict_uid
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.analysis.measure import SegmentCount
@@ -50,7 +47,7 @@ from services.reporting.job import Job
 from services.reporting.kinds.report.names import KEY_SLICE, SR
 from services.reporting.kinds.report.regions import key_slice, outline
 from services.reporting.kinds.segmentation.names import SEG
-from services.reporting.objects.coding import dicom_code
+from services.reporting.objects.coding import code_item, dicom_code
 from services.reporting.objects.equipment import (
     AXIAL_VERSION,
     MANUFACTURER,
@@ -124,7 +121,7 @@ def encode_report(analysis: Analysis, form: Form, number: int, context: Context)
     others = [identity_of(header) for header in instances_of(source)[1:]]
     dataset = Comprehensive3DSR(
         evidence=[image, *others, *_segmentation_evidence(analysis, form)],
-        content=_content(analysis, image, form, context)[0],
+        content=_content(analysis, form, context)[0],
         series_instance_uid=SR.series_uid(job.job_uid, form),
         series_number=number,
         sop_instance_uid=SR.sop_instance_uid(job.job_uid, form),
@@ -142,6 +139,11 @@ def encode_report(analysis: Analysis, form: Form, number: int, context: Context)
             job.revision,
         ),
     )
+    # TID 1500: the library stands before the measurements, which are the last item. It comes in
+    # only now: highdicom copies a document and looks through it, which is long for a library of
+    # hundreds of images that are the evidence.
+    *before, measurements = dataset.ContentSequence
+    dataset.ContentSequence = [*before, _image_library(source, image), measurements]
     finish(dataset, job, source)
     # Nobody has read it yet: COMPLETE (or PARTIAL, PS3.3 C.17.2) and UNVERIFIED say so;
     # PRELIMINARY would hide it in places.
@@ -182,23 +184,20 @@ def _step(source: Dataset) -> Dataset:
     return item
 
 
-def _content(analysis: Analysis, image: Dataset, form: Form, context: Context) -> MeasurementReport:
+def _content(analysis: Analysis, form: Form, context: Context) -> MeasurementReport:
+    """The document without its image library."""
     manifest = analysis.job.manifest
     procedure = (
         dicom_code(manifest.procedure_reported)
         if manifest.procedure_reported
         else _PROCEDURES.get(analysis.source.modality, _ANY_PROCEDURE)
     )
-    report = MeasurementReport(
+    return MeasurementReport(
         observation_context=ObservationContext(observer_device_context=_observer(analysis.job)),
         procedure_reported=procedure,
         imaging_measurements=[_group(analysis, count, form, context) for count in analysis.counts],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    items = report[0].ContentSequence
-    # TID 1500: the library stands before the measurements, which are the last item.
-    items.insert(len(items) - 1, _image_library(analysis.source, image))
-    return report
 
 
 def _observer(job: Job) -> ObserverContext:
@@ -216,31 +215,43 @@ def _observer(job: Job) -> ObserverContext:
     )
 
 
-def _image_library(source: SourceSeries, image: Dataset) -> ContainerContentItem:
+def _image_library(source: SourceSeries, image: Dataset) -> Dataset:
     """TID 1600 with one group for the series: what its images share is said once."""
-    library = ContainerContentItem(
-        name=codes.DCM.ImageLibrary, relationship_type=RelationshipTypeValues.CONTAINS
-    )
-    group = ContainerContentItem(
-        name=codes.DCM.ImageLibraryGroup, relationship_type=RelationshipTypeValues.CONTAINS
-    )
-    group.ContentSequence = ContentSequence(_shared_descriptors(image))
     frames = frames_by_instance(source)
-    for header in instances_of(source):
-        group.ContentSequence.append(
-            ImageContentItem(
-                name=_SOURCE,
-                referenced_sop_class_uid=header.sop_class_uid,
-                referenced_sop_instance_uid=header.sop_instance_uid,
-                referenced_frame_numbers=frames.get(header.sop_instance_uid),
-                relationship_type=RelationshipTypeValues.CONTAINS,
-            )
-        )
-    library.ContentSequence = ContentSequence([group])
-    return library
+    entries = [
+        _library_entry(header, frames.get(header.sop_instance_uid))
+        for header in instances_of(source)
+    ]
+    group = _container(codes.DCM.ImageLibraryGroup, [*_shared_descriptors(image), *entries])
+    return _container(codes.DCM.ImageLibrary, [group])
 
 
-def _shared_descriptors(image: Dataset) -> list[ContentItem]:
+def _container(name: Code, content: list[Dataset]) -> Dataset:
+    container = Dataset()
+    container.RelationshipType = "CONTAINS"
+    container.ValueType = "CONTAINER"
+    container.ConceptNameCodeSequence = [code_item(name)]
+    container.ContinuityOfContent = "CONTINUOUS"
+    container.ContentSequence = content
+    return container
+
+
+def _library_entry(header: InstanceHeader, frames: Sequence[int] | None) -> Dataset:
+    """An IMAGE item; of plain elements, because a library has hundreds (PS3.3 C.17.3)."""
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = header.sop_class_uid
+    reference.ReferencedSOPInstanceUID = header.sop_instance_uid
+    if frames is not None:
+        reference.ReferencedFrameNumber = list(frames)
+    entry = Dataset()
+    entry.RelationshipType = "CONTAINS"
+    entry.ValueType = "IMAGE"
+    entry.ConceptNameCodeSequence = [code_item(_SOURCE)]
+    entry.ReferencedSOPSequence = [reference]
+    return entry
+
+
+def _shared_descriptors(image: Dataset) -> list[Dataset]:
     """TID 1602 as far as it holds for all images; without a thickness that is not known."""
     left_out = _OF_ONE_SLICE
     if image.SliceThickness is None:
