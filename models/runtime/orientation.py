@@ -49,8 +49,9 @@ def closest_canonical(affine_lps: NDArray[np.float64]) -> Orientation:
     """Find the axes nearest to right, anterior, superior.
 
     `affine_lps`: float64 [4, 4], (i, j, k, 1) to LPS millimetres. Decides exactly as nibabel's
-    `io_orientation` / `as_closest_canonical`, which the networks' training used: the polar part
-    of the direction matrix, its columns taken in order i, j, k, each axis given once.
+    `io_orientation` / `as_closest_canonical` (5.4), which the networks' own package uses: the
+    polar part of the direction matrix, its columns taken from the one that lies nearest to an axis
+    to the one that lies farthest, each axis given once.
     Raises RequestError for an affine that does not span space.
     """
     if affine_lps.shape != (4, 4) or not np.isfinite(affine_lps).all():
@@ -65,7 +66,8 @@ def closest_canonical(affine_lps: NDArray[np.float64]) -> Orientation:
     rotation = left @ right
     source_axis = [0, 0, 0]
     flipped = [False, False, False]
-    for column in range(3):
+    # The surest axis first: then it does not matter how the volume is stored.
+    for column in np.argsort(np.min(-(rotation**2), axis=0), kind="stable").tolist():
         canonical = int(np.argmax(np.abs(rotation[:, column])))
         flipped[canonical] = bool(rotation[canonical, column] < 0)
         source_axis[canonical] = 2 - column
