@@ -9,10 +9,12 @@ was looked at. Whatever is interrupted is done again from the rows.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.common.crashpoints import crashpoint
@@ -34,6 +36,9 @@ _log = get_logger("listener")
 _ALL = "taking"
 # What is kept beside is on its way to the store yet; what another listener has as well.
 _LOOK_AGAIN_S = 2.0
+# Of the advisory lock under which one listener at a time does this; any number that is ours alone.
+_LOCK = 0x41584C5245534F4C
+_PIECE_BYTES = 1 << 20
 # No listener's name: no other part takes the row's file for its own.
 _ON_ITS_WAY = "(taking)"
 
@@ -81,21 +86,55 @@ class Resolving:
         Raises:
             SQLAlchemyError, StoreError, OSError: it is to be done again.
         """
+        with self._alone() as alone:
+            done = alone and self._take_each(self._decided())
+        if not done:
+            self._wheel.arm(_ALL, _LOOK_AGAIN_S)
+
+    def _decided(self) -> Sequence[Any]:
         with self._engine.execution_options(axial_readonly=True).connect() as connection:
-            rows = connection.execute(
+            return connection.execute(
                 select(ConflictRow.__table__)
                 .where(ConflictRow.state == ConflictState.TAKING)
                 .order_by(ConflictRow.last_received_at)
             ).all()
-        taken = [row for row in rows if not self._wheel.stopping() and self._take(row)]
-        if len(taken) < len(rows):
-            self._wheel.arm(_ALL, _LOOK_AGAIN_S)
+
+    def _take_each(self, rows: Sequence[Any]) -> bool:
+        """Whether all of them were taken; one that cannot be keeps no other from it."""
+        done = True
+        problem: Exception | None = None
+        for row in rows:
+            if self._wheel.stopping():
+                break
+            try:
+                done = self._take(row) and done
+            except Exception as error:  # noqa: BLE001 - raised when the others were taken
+                problem = problem or error
+        if problem is not None:
+            raise problem
+        return done
+
+    @contextmanager
+    def _alone(self) -> Generator[bool]:
+        """Whether no other listener does this, as long as the context lasts.
+
+        Two that took one conflict at once would keep the wrong bytes beside it. A SQLite database
+        has one listener.
+        """
+        if self._engine.dialect.name != "postgresql":
+            yield True
+            return
+        with self._engine.begin() as connection:
+            locked = select(func.pg_try_advisory_xact_lock(_LOCK))
+            yield bool(connection.execute(locked).scalar_one())
 
     def _take(self, row: Any) -> bool:
         """Has one conflict become its instance; False while its bytes are not in the store."""
         if row.store_key is None:
             return False
         instance = self._instance(row)
+        if instance.spooled_by not in (None, _ON_ITS_WAY):
+            return False  # its own bytes would arrive in the place of what was taken
         changed = (instance.data_digest, instance.transfer_syntax_uid) == (
             row.data_digest,
             row.transfer_syntax_uid,
@@ -104,8 +143,14 @@ class Resolving:
             if changed and self._store.size(instance.store_key) == instance.size_bytes:
                 self._end(row, instance)  # it was interrupted before its last step
                 return True
-            return False
-        with self._store.local([row.store_key]) as found, found[row.store_key].open("rb") as file:
+            return not changed and self._is_lost(row)
+        if not changed and instance.spooled_by == _ON_ITS_WAY:
+            return False  # another conflict takes this place, and was interrupted
+        with self._store.local([row.store_key]) as found:
+            return self._take_file(row, instance, found[row.store_key], changed=changed)
+
+    def _take_file(self, row: Any, instance: Any, taken: Path, *, changed: bool) -> bool:
+        with taken.open("rb") as file:
             registration = read_registration(file)
             size = file.seek(0, 2)
         header = registration.header
@@ -117,7 +162,7 @@ class Resolving:
                 _note_replaced(connection, row, instance, beside)
                 _change_instance(connection, row, registration, key, size, self._clock())
         crashpoint("listener.conflict.rows")
-        self._store.put(key, [self._store.read(row.store_key)])
+        self._store.put(key, _pieces(taken))
         for old, copy in (*self._replaced(row), (row.store_key, key)):
             if old != key:
                 self._let_object_go(old, copy)
@@ -129,8 +174,32 @@ class Resolving:
         with self._engine.begin() as connection:
             _finish(connection, row, self._clock())
         _log.info("conflict_taken", instance_uid_hash=hashed(row.sop_instance_uid))
-        studies = dict.fromkeys((row.study_uid, row.kept_study_uid, instance.study_uid))
-        self._on_changed([StoredInstance(uid, row.series_uid, row.peer, 0.0) for uid in studies])
+        self._have_looked_at(row, row.study_uid, row.kept_study_uid, instance.study_uid)
+
+    def _is_lost(self, row: Any) -> bool:
+        """Puts a conflict back whose bytes somebody lost: its study waits for it no longer.
+
+        Only of a folder can that be said: to another store they may be on their way.
+        """
+        if self._store.folder is None:
+            return False
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(ConflictRow)
+                .where(*_key(row))
+                .values(state=ConflictState.OPEN, store_key=None)
+            )
+        _log.error("conflict_lost", instance_uid_hash=hashed(row.sop_instance_uid))
+        self._have_looked_at(row, row.study_uid, row.kept_study_uid)
+        return True
+
+    def _have_looked_at(self, row: Any, *study_uids: str) -> None:
+        self._on_changed(
+            [
+                StoredInstance(uid, row.series_uid, row.peer, 0.0)
+                for uid in dict.fromkeys(study_uids)
+            ]
+        )
 
     def _instance(self, row: Any) -> Any:
         with self._engine.execution_options(axial_readonly=True).connect() as connection:
@@ -147,7 +216,7 @@ class Resolving:
                 file = found[instance.store_key]
                 digest = content_digest(file, instance.transfer_syntax_uid)
                 beside = conflict_key(instance.sop_instance_uid, digest)
-                self._store.put(beside, [file.read_bytes()])
+                self._store.put(beside, _pieces(file))
         except ObjectMissing:
             return None
         return beside
@@ -267,10 +336,20 @@ def _finish(connection: Connection, row: Any, now: dt.datetime) -> None:
     )
     connection.execute(
         update(ConflictRow)
-        .where(
-            ConflictRow.sop_instance_uid == row.sop_instance_uid,
-            ConflictRow.data_digest == row.data_digest,
-            ConflictRow.transfer_syntax_uid == row.transfer_syntax_uid,
-        )
+        .where(*_key(row))
         .values(state=ConflictState.TAKEN, store_key=None, resolved_at=now)
     )
+
+
+def _key(row: Any) -> tuple[ColumnElement[bool], ...]:
+    return (
+        ConflictRow.sop_instance_uid == row.sop_instance_uid,
+        ConflictRow.data_digest == row.data_digest,
+        ConflictRow.transfer_syntax_uid == row.transfer_syntax_uid,
+    )
+
+
+def _pieces(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as opened:
+        while piece := opened.read(_PIECE_BYTES):
+            yield piece

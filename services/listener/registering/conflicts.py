@@ -203,19 +203,22 @@ def decide(engine: Engine, uid: str, *, latest: bool, at: dt.datetime) -> tuple[
         ).all()
         last = {row.sop_instance_uid: row for row in rows}
         changed: set[str] = set()
+        decided = 0
         for row in rows:
             takes = latest and last[row.sop_instance_uid] is row
             state = ConflictState.TAKING if takes else ConflictState.KEPT
-            connection.execute(
+            done = connection.execute(
                 update(ConflictRow)
-                .where(*_row_key(row))
+                # Somebody else may have decided, and it may be done, since they were read.
+                .where(*_row_key(row), ConflictRow.state.in_(_decidable(latest)))
                 .values(state=state, resolved_at=None if takes else at)
-            )
-            if row.among_own and not takes:
+            ).rowcount
+            decided += done
+            if done and row.among_own and not takes:
                 changed.add(row.study_uid)
         for study_uid in sorted(changed):
             touch_study(connection, study_uid, at, changed=True)
-    return len(rows), changed
+    return decided, changed
 
 
 def heals(own: InstanceHeader, kept: InstanceHeader) -> bool:
