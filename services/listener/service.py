@@ -312,7 +312,8 @@ def _receivers(
         events.note(event)
         if isinstance(event, AssociationClosed):
             registrar.hurry()  # no more of it is on its way
-            under_way.closed(event.association, _ENDINGS.get(event.ended, Ending.BROKEN))
+            ending = Ending.BROKEN if event.within else _ENDINGS.get(event.ended, Ending.BROKEN)
+            under_way.closed(event.association, ending)
 
     def on_lost(spool: Path) -> None:
         events.count()

@@ -113,7 +113,7 @@ class SeriesUnderWay:
                 sending.left.add(previous)
                 let_go = previous if self._release(sending, previous) else None
                 if let_go is not None:
-                    self._let_go_at[let_go] = self._clock()
+                    self._note_let_go([let_go])
         if let_go is not None:
             self._on_ending(let_go[1], Ending.WHOLE)
             self._on_let_go(let_go)
@@ -127,7 +127,7 @@ class SeriesUnderWay:
                 return
             free = [series for series in sorted(sending.held) if self._release(sending, series)]
             if ending is Ending.WHOLE:
-                self._let_go_at.update(dict.fromkeys(free, self._clock()))
+                self._note_let_go(free)
             else:
                 self._torn.update(dict.fromkeys(free))
                 _forget_oldest(self._torn, _MOST_TORN)
@@ -228,6 +228,10 @@ class SeriesUnderWay:
         if now - self._came_at[series] >= self._hold_s:  # it was held no more
             self._note_return(series)
         self._came_at[series] = now
+
+    def _note_let_go(self, series: Collection[Series]) -> None:
+        self._let_go_at.update(dict.fromkeys(series, self._clock()))
+        _forget_oldest(self._let_go_at, _MOST_LEFT)  # where nobody settles them
 
     def _note_return(self, series: Series) -> None:
         self._came_back[series] = None

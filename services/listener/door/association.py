@@ -82,6 +82,11 @@ class Association:
         """The peer's name; empty before it was admitted."""
         return self._sender.peer
 
+    @property
+    def is_within(self) -> bool:
+        """Whether a message has begun and its last fragment has not come."""
+        return self._store is not None or bool(self._command)
+
     def serve(self) -> None:
         """Serves it to its end.
 

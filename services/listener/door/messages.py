@@ -71,6 +71,7 @@ class AssociationClosed:
         association: its name, as in `Stored`.
         ended: as `association.Tally.ended`.
         instances_by_study: by study UID and SOP class UID.
+        within: whether it ended in the middle of a message, however it ended.
     """
 
     association: str
@@ -85,6 +86,7 @@ class AssociationClosed:
     instances_by_study: Mapping[str, Mapping[str, int]] = field(
         default_factory=dict[str, Mapping[str, int]]
     )
+    within: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,6 +225,7 @@ class Receiver:
                 seconds=round(time.monotonic() - opened_at, 3),
                 ended=tally.ended,
                 instances_by_study=tally.studies,
+                within=association.is_within,
             )
         )
 

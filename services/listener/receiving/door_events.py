@@ -98,6 +98,7 @@ class DoorEvents:
             bytes=event.data_bytes,
             seconds=event.seconds,
             ended=event.ended,
+            within=event.within,
         )
         who = {"peer": event.peer, "ae_title": event.ae_title, "address": event.address}
         for study_uid, by_class in event.instances_by_study.items():

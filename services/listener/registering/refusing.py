@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from sqlalchemy import Engine
@@ -12,8 +13,10 @@ from services.listener.registering.registry import find_instance
 
 # Registering what was acknowledged takes milliseconds; this long only while the database is away.
 _REGISTERED_WITHIN_S = 5.0
-# What was answered "none" of late: it may be on its way, and a second sender asks meanwhile.
+# What was answered "none" of late: it may be on its way, and a second sender asks meanwhile. What
+# has not come within this time was not taken: the disk refused it.
 _MOST_ANSWERED = 4096
+_ON_ITS_WAY_S = 60.0
 
 
 class KnownOtherwise:
@@ -22,13 +25,21 @@ class KnownOtherwise:
     Args:
         registered: waits until everything acknowledged so far is registered, at most so many
             seconds; False when it is not.
+        clock: seconds.
     """
 
-    def __init__(self, engine: Engine, registered: Callable[[float], bool]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        registered: Callable[[float], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._engine = engine
         self._registered = registered
+        self._clock = clock
         self._lock = threading.Lock()
-        self._answered: dict[str, tuple[str, str]] = {}
+        # By SOP Instance UID: digest, syntax, and when; the latest last.
+        self._answered: dict[str, tuple[str, str, float]] = {}
 
     def __call__(self, sop_instance_uid: str, digest: str, syntax: str) -> bool:
         """Whether an instance of that UID is known that is another one.
@@ -42,8 +53,12 @@ class KnownOtherwise:
         known = find_instance(self._engine, sop_instance_uid)
         if known is not None and known.deleted_at is None:
             return (known.data_digest, known.transfer_syntax_uid) != (digest, syntax)
+        now = self._clock()
         with self._lock:
-            if len(self._answered) >= _MOST_ANSWERED:
+            first = self._answered.pop(sop_instance_uid, (digest, syntax, now))
+            if now - first[2] > _ON_ITS_WAY_S:
+                first = (digest, syntax, now)
+            self._answered[sop_instance_uid] = first
+            while len(self._answered) > _MOST_ANSWERED:
                 del self._answered[next(iter(self._answered))]
-            first = self._answered.setdefault(sop_instance_uid, (digest, syntax))
-        return first != (digest, syntax)
+        return first[:2] != (digest, syntax)

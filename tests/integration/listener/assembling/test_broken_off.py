@@ -8,11 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydicom.uid import MRImageStorage
 from sqlalchemy import Engine, select
 
 from services.common.database import SeriesRow, open_database
 from services.common.store import StudyStore
+from services.dimse import pdu
+from services.dimse.commands import C_STORE_RQ
 from services.listener.assembling.endings import broken_off, note_endings, note_lost
 from services.listener.assembling.under_way import Ending
 from tests.builders.assembling import revisions, series_uid, study_uids
@@ -21,7 +24,8 @@ from tests.builders.peers import wait_until
 from tests.builders.raw_sender import RawSender
 from tests.builders.reception import LISTENER_ID, offer
 from tests.builders.series import sound_series
-from tests.integration.listener.conftest import Receiving
+from tests.fuzz.make_corpus import command, values
+from tests.integration.listener.conftest import OpenListener, Receiving
 
 OTHER = "another"
 
@@ -119,3 +123,36 @@ def test_what_one_listener_writes_down_another_one_reads(
     assert note_lost(engine, OTHER) == 0
     assert note_lost(engine, LISTENER_ID) == 1
     assert broken() == (True, True)
+
+
+@pytest.mark.parametrize("how", ["released", "silent"])
+def test_an_association_that_ends_within_an_instance_broke_off(
+    how: str, open_front_door: OpenListener, lite_engine: Engine, tmp_path: Path
+) -> None:
+    """However it ends: an instance that was begun is missing."""
+    files = sound_series(tmp_path / "dicom")
+    half = values(1, 3, command(C_STORE_RQ, sop_class=MRImageStorage, instance="1.2.3.4"))
+    half += values(1, 0, b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100")
+    with open_front_door(idle_timeout_s=0.5) as listener:
+        with RawSender(listener.port).associate(MRImageStorage) as sender:
+            assert sender.store(files[0]) == 0
+            sender.send(half)
+            if how == "released":
+                sender.send(pdu.release_request())
+            sender.answer()
+        _wait(lambda: (row := _series(lite_engine)) is not None and row.broken_off)
+
+
+@pytest.mark.parametrize("how", ["released", "silent"])
+def test_an_association_that_ends_between_instances_did_not(
+    how: str, open_front_door: OpenListener, lite_engine: Engine, tmp_path: Path
+) -> None:
+    files = sound_series(tmp_path / "dicom")
+    with open_front_door(idle_timeout_s=0.5) as listener:
+        with RawSender(listener.port).associate(MRImageStorage) as sender:
+            assert sender.store(files[0]) == 0
+            if how == "released":
+                sender.send(pdu.release_request())
+            sender.answer()
+        _wait(lambda: (row := _series(lite_engine)) is not None and row.receiving_by is None)
+    assert not _series(lite_engine).broken_off

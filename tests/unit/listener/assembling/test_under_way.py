@@ -278,3 +278,15 @@ def test_how_the_last_sender_of_a_series_left_it_is_told(following: Following) -
     following.under_way.lost("one")
     following.closed("two", Ending.SILENT)
     assert following.endings[1:] == [(B, Ending.BROKEN), (C, Ending.SILENT)]
+
+
+def test_of_series_that_nobody_deals_with_only_the_latest_are_remembered(
+    following: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no model is to begin early, nobody does."""
+    monkeypatch.setattr("services.listener.assembling.under_way._MOST_LEFT", 2)
+    for association, series in (("one", A), ("two", B), ("three", C)):
+        following.stored(association, series)
+        following.closed(association)
+    following.now += 1
+    assert following.under_way.settled(STUDY) == {B, C}

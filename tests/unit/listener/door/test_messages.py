@@ -66,7 +66,7 @@ _MESSAGES: tuple[Message, ...] = (
     InstanceRefused("A700", "full", "hash", "CT1"),
     AssociationOpened("ct", "CT1", "10.0.0.1", "ab"),
     AssociationClosed(
-        "door-0.1", "ct", "CT1", "10.0.0.1", True, 2, 9, 0.5, "released", {"1.5": {"1.2": 2}}
+        "door-0.1", "ct", "CT1", "10.0.0.1", True, 2, 9, 0.5, "released", {"1.5": {"1.2": 2}}, True
     ),
     AssociationRejected("local_limit_exceeded", "AXIAL", "CT1", "10.0.0.1"),
     AssociationMalformed("no", "CT1", "10.0.0.1"),
