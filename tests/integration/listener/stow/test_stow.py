@@ -16,7 +16,7 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom.uid import JPEG2000Lossless
 from sqlalchemy import Engine, select
 
-from services.common.database import InstanceRow
+from services.common.database import ConflictRow, InstanceRow
 from services.common.settings import AuditSettings
 from services.common.store import StudyStore
 from services.common.telemetry import audit
@@ -315,3 +315,22 @@ def test_several_values_are_no_uid(keyword: str, sound_files: list[Path], tmp_pa
         response = post(door, body([sent.read_bytes()]))
         assert (response.status_code, reasons(response)) == (409, [0xC000])
         assert door.told == []
+
+
+def test_other_bytes_under_a_known_uid_are_refused_where_the_policy_says_so(
+    open_front_door: OpenListener, sound_files: list[Path], lite_engine: Engine
+) -> None:
+    first, second, *_ = (file.read_bytes() for file in sound_files)
+    other = first[:-1] + bytes((first[-1] ^ 1,))
+    stow = {"port": 0, "host": "127.0.0.1"}
+    with open_front_door(conflicts="refuse", stow=stow) as listener:
+        door = OpenDoor(f"http://127.0.0.1:{listener.stow_port}", Path())
+        assert post(door, body([first])).status_code == 200
+        assert post(door, body([first])).status_code == 200  # the same once more
+        response = post(door, body([other, second]))
+        assert (response.status_code, reasons(response)) == (202, [0x0111])
+        assert listener.settle(20)
+    with lite_engine.connect() as connection:
+        assert connection.execute(select(ConflictRow.__table__)).all() == []
+        rows = connection.execute(select(InstanceRow.__table__)).all()
+    assert {row.sop_instance_uid for row in rows} == {uid_of(file) for file in sound_files[:2]}
