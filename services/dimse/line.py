@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from services.dimse.errors import NotReached
-from services.dimse.tls import TlsError, wrap_client
+
+if TYPE_CHECKING:
+    import ssl
 
 # A deadline that has passed is not "for ever", which 0 would be.
 _AT_ONCE_S = 0.001
@@ -87,6 +89,8 @@ class Line:
 
     def _secured(self, connection: socket.socket, call: Call, deadline: float) -> socket.socket:
         assert call.tls is not None
+        from services.dimse.tls import TlsError, wrap_client  # a plain call starts without
+
         try:
             secured = wrap_client(call.tls, connection, call.host, _left_s(deadline))
         except TlsError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 import select
 import socket
-import ssl
 import struct
 import time
 from collections.abc import Sequence
@@ -46,7 +45,8 @@ class Wire:
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
-        self._secure = isinstance(connection, ssl.SSLSocket)
+        # TLS's own kind of socket; what sends plainly starts without importing it.
+        self._secure = type(connection) is not socket.socket
         self._patience_s = 0.0
         # The answers are small and awaited; ours must not wait for more to send.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -111,7 +111,7 @@ class Wire:
                 self._send_secured(b"".join(parts))
             else:
                 self._send_gathered(parts)
-        except (TimeoutError, BlockingIOError, ssl.SSLWantWriteError) as error:
+        except (TimeoutError, BlockingIOError) as error:
             raise SilentPeerError from error
         except OSError as error:
             raise ConnectionLostError from error
@@ -182,7 +182,7 @@ class Wire:
                 # algorithm on, and wait 40 ms for a delayed acknowledgement in between. Linux
                 # forgets the option, so that it is set whenever all that has come was read.
                 self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError) as error:
+        except (TimeoutError, BlockingIOError) as error:
             raise SilentPeerError from error
         except OSError as error:
             raise ConnectionLostError from error
