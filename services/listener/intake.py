@@ -18,7 +18,7 @@ from services.listener.registering.conflicts import decide
 
 # Registering what was acknowledged takes milliseconds; this long only a database takes that is
 # away.
-_SETTLE_S = 10.0
+_REGISTERED_WITHIN_S = 10.0
 
 
 class Intake(intake_pb2_grpc.IntakeServicer):
@@ -28,17 +28,17 @@ class Intake(intake_pb2_grpc.IntakeServicer):
         self,
         engine: Engine,
         assembly: Assembly,
-        settle: Callable[[float], bool],
+        registered: Callable[[float], bool],
         resolve: Callable[[], None] = lambda: None,
     ) -> None:
         """Args:
-        settle: waits until everything acknowledged so far is registered, at most so many
+        registered: waits until everything acknowledged so far is registered, at most so many
             seconds; False when it is not.
         resolve: has done what was decided of conflicts.
         """
         self._resolve = resolve
         self._engine = engine
-        self._settle = settle
+        self._registered = registered
         self._assembly = assembly
 
     def register(self, server: grpc.Server) -> None:
@@ -50,7 +50,7 @@ class Intake(intake_pb2_grpc.IntakeServicer):
     ) -> intake_pb2.CompleteStudyResponse:
         """Freezes the study's next revision now, if anything arrived since the newest one."""
         with rpc_errors(context):
-            if not self._settle(_SETTLE_S):
+            if not self._registered(_REGISTERED_WITHIN_S):
                 context.abort(
                     grpc.StatusCode.UNAVAILABLE,
                     "Instances wait to be registered: the database does not answer. Ask again.",

@@ -39,7 +39,7 @@ from services.listener.receiving.door_events import DoorEvents
 from services.listener.receiving.receivers import Receivers
 from services.listener.registering.arrivals import Offered, StoredInstance
 from services.listener.registering.quarantine import Quarantine
-from services.listener.registering.recovery import recover_spool, settle_rows
+from services.listener.registering.recovery import mark_what_reached_the_store, recover_spool
 from services.listener.registering.refusing import KnownOtherwise
 from services.listener.registering.registrar import Registrar
 from services.listener.stow.opening import open_stow_door
@@ -113,9 +113,9 @@ class Listener:
             found.append("Associations are not being accepted.")
         return [sentence for sentence in found if sentence is not None]
 
-    def settle(self, timeout_s: float) -> bool:
+    def wait_until_registered(self, timeout_s: float) -> bool:
         """Waits until all that was acknowledged is registered; False when it is not in time."""
-        return _settle(self._receivers, self._registrar, timeout_s)
+        return _all_registered(self._receivers, self._registrar, timeout_s)
 
     def remarks(self) -> list[str]:
         """What waits although instances are received: a store that is away."""
@@ -168,7 +168,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
                 quarantine,
                 listener_id,
                 partial(_arm, assembly),
-                None if shipping is None else shipping.take,
+                None if shipping is None else shipping.add,
                 None if shipping is None else settings.outbox_dir,
                 quiet_period_s=QuietPeriods(settings.listener).of,
                 conflicts=ConflictPolicies(settings.listener).of,
@@ -179,7 +179,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         endings = resources.enter_context(Endings(context.engine, listener_id, registrar.flush))
         recover = partial(recover_spool, quarantine=quarantine, offer=registrar.offer)
         if shipping is None:
-            settle_rows(context.engine, context.store, listener_id)
+            mark_what_reached_the_store(context.engine, context.store, listener_id)
         note_lost(context.engine, listener_id)
         recover(settings.spool_dir)
         # Before anything is frozen: a study that was being received is not to be cut in two.
@@ -209,7 +209,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
             )
         )
         intake = Intake(
-            context.engine, assembly, partial(_settle, receivers, registrar), resolving.soon
+            context.engine, assembly, partial(_all_registered, receivers, registrar), resolving.soon
         )
         intake_port = resources.enter_context(
             serve_rpc(settings.listener.intake_address, intake.register, context.credentials)
@@ -339,6 +339,6 @@ def _arm(assembly: Assembly, stored: Sequence[StoredInstance]) -> None:
         assembly.instance_stored(study_uid, quiet_period_s)
 
 
-def _settle(receivers: Receivers, registrar: Registrar, timeout_s: float) -> bool:
+def _all_registered(receivers: Receivers, registrar: Registrar, timeout_s: float) -> bool:
     """Waits until everything acknowledged so far is registered; False when it is not in time."""
     return receivers.drain(timeout_s) and registrar.flush(timeout_s)

@@ -14,7 +14,7 @@ from services.common.lifecycle import DeliveryState, JobState
 from services.common.store import StudyStore, instance_key, job_key
 from services.listener.assembling.revisions import Trigger, freeze_revision, mark_announced
 from services.listener.registering.registry import (
-    Outcome,
+    Novelty,
     ReceivedInstance,
     mark_in_store,
     register_instances,
@@ -51,15 +51,15 @@ def received(
 
 def receive(
     engine: Engine, store: StudyStore | None, instances: Sequence[ReceivedInstance], content: bytes
-) -> list[Outcome]:
+) -> list[Novelty]:
     """Registers instances and (with a store) puts their objects there."""
-    outcomes = register_instances(engine, instances, LISTENER)
+    novelties = register_instances(engine, instances, LISTENER)
     if store is not None:
-        for one, outcome in zip(instances, outcomes, strict=True):
-            if outcome is Outcome.STORED:
+        for one, novelty in zip(instances, novelties, strict=True):
+            if novelty is Novelty.STORED:
                 store.put(one.store_key, [content])
         mark_in_store(engine, [one.registration.header.sop_instance_uid for one in instances])
-    return outcomes
+    return novelties
 
 
 def stored_study(

@@ -69,7 +69,7 @@ class Outbox:
                 self._asked.pop(number, None)
         return answer[0]
 
-    def take_answer(self, number: int, conflict: bool | None) -> None:
+    def hear_answer(self, number: int, conflict: bool | None) -> None:
         """The main process answers; None where it could not tell."""
         with self._changed:
             asked = self._asked.get(number)

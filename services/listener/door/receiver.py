@@ -359,7 +359,7 @@ def _obey(channel: Channel, outbox: Outbox, receiver: Receiver) -> None:
             case Ping(number):
                 outbox.tell(Pong(number))
             case Answer(number, conflict):
-                outbox.take_answer(number, conflict)
+                outbox.hear_answer(number, conflict)
             case Stop(within_s):
                 threading.Thread(target=receiver.stop, args=(within_s,), daemon=True).start()
             case _:  # nothing that a receiver of this version does

@@ -61,7 +61,7 @@ class Resolving:
         self._store = store
         self._on_changed = on_changed
         self._clock = clock
-        self._wheel: Wheel[str] = Wheel("resolving", lambda _: self.take_all())
+        self._wheel: Wheel[str] = Wheel("resolving", lambda _: self.carry_out())
 
     def __enter__(self) -> Resolving:
         self._wheel.__enter__()
@@ -80,14 +80,14 @@ class Resolving:
         """Has what was decided done."""
         self._wheel.arm(_ALL, 0.0)
 
-    def take_all(self) -> None:
+    def carry_out(self) -> None:
         """Does what was decided.
 
         Raises:
             SQLAlchemyError, StoreError, OSError: it is to be done again.
         """
         with self._alone() as alone:
-            done = alone and self._take_each(self._decided())
+            done = alone and self._carry_out_each(self._decided())
         if not done:
             self._wheel.arm(_ALL, _LOOK_AGAIN_S)
 
@@ -99,7 +99,7 @@ class Resolving:
                 .order_by(ConflictRow.last_received_at)
             ).all()
 
-    def _take_each(self, rows: Sequence[Any]) -> bool:
+    def _carry_out_each(self, rows: Sequence[Any]) -> bool:
         """Whether all of them were taken; one that cannot be keeps no other from it."""
         done = True
         problem: Exception | None = None

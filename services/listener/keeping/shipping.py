@@ -107,7 +107,7 @@ class Shipping:
             waiting = sum(map(len, self._waiting.values()))
         return f"The study store does not answer: {waiting} object(s) wait on the listener's disk."
 
-    def take(self, items: Sequence[Item]) -> None:
+    def add(self, items: Sequence[Item]) -> None:
         """Takes files of registered instances, or of what is kept beside them, to be sent.
 
         They are in the outbox when this returns: durable, and under their keys. The row decided
@@ -147,7 +147,7 @@ class Shipping:
     def _round(self, group: str) -> None:
         try:
             if group == _LEFT_OVER:
-                self._settle()
+                self._mark_left_over()
             else:
                 self._ship(group)
         except (StoreError, SQLAlchemyError) as error:
@@ -206,7 +206,7 @@ class Shipping:
                 self._store.put_file(error.key, dict(files)[error.key], replace=True)
             files = [(key, file) for key, file in files if file.exists()]
 
-    def _settle(self) -> None:
+    def _mark_left_over(self) -> None:
         """Marks what was sent without the row saying so: the process died, or the database did."""
         with self._engine.execution_options(axial_readonly=True).connect() as connection:
             rows = connection.execute(

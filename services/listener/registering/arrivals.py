@@ -9,7 +9,7 @@ from services.common.headers import InstanceHeader, Registration, scheme
 from services.listener.door.messages import Stored
 from services.listener.door.part10 import META_BYTES
 from services.listener.door.spool import SpooledFile
-from services.listener.registering.registry import Outcome, ReceivedInstance
+from services.listener.registering.registry import Novelty, ReceivedInstance
 
 _SCHEME = scheme()
 
@@ -57,7 +57,7 @@ class Decided:
     offered: Offered
     path: Path
     received: ReceivedInstance
-    outcome: Outcome
+    novelty: Novelty
 
     @property
     def uid(self) -> str:

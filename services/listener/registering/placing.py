@@ -28,7 +28,7 @@ from services.listener.registering.comparing import Comparing
 from services.listener.registering.conflicts import begin_to_take, heals, note_kept_beside
 from services.listener.registering.displaced import content_digest, keep_displaced
 from services.listener.registering.registry import (
-    Outcome,
+    Novelty,
     find_instance,
     mark_in_store,
     note_restored,
@@ -112,10 +112,10 @@ class Placing:
         refused: list[Decided] = []
         trouble: Exception | None = None
         wanted: dict[str, Decided] = {}
-        conflicting = [one for one in self._unplaced if one.outcome is Outcome.CONFLICTING]
+        conflicting = [one for one in self._unplaced if one.novelty is Novelty.CONFLICTING]
         for one in self._unplaced:
             try:
-                if one.outcome is not Outcome.CONFLICTING and self._is_to_be_brought(
+                if one.novelty is not Novelty.CONFLICTING and self._is_to_be_brought(
                     one, wanted.get(one.uid)
                 ):
                     wanted[one.uid] = one
@@ -149,14 +149,14 @@ class Placing:
         if wanted is not None and wanted.path == one.path:
             return False
         first = None if wanted is None else wanted.path
-        if first is None and one.outcome is Outcome.REPEATED:
+        if first is None and one.novelty is Novelty.REPEATED:
             known = find_instance(self._engine, one.uid)
             if known is not None and known.spooled_by is None:
                 self._compare(one)
                 return False
         if first is None and self._outbox is not None:
             first = self._outbox / one.received.store_key
-            if one.outcome is Outcome.STORED and first.exists():
+            if one.novelty is Novelty.STORED and first.exists():
                 self._make_room_in_outbox(one, first)
         if first is None or not first.exists() or not one.path.exists():
             return True
@@ -179,8 +179,8 @@ class Placing:
             for one in gone:
                 if one not in found:
                     _log.error("instance_neither_here_nor_there", instance_uid_hash=hashed(one.uid))
-        repeated = sum(one.outcome is Outcome.REPEATED for one in wanted)
-        INSTANCES_RECEIVED.labels(Outcome.REPEATED).inc(repeated)
+        repeated = sum(one.novelty is Novelty.REPEATED for one in wanted)
+        INSTANCES_RECEIVED.labels(Novelty.REPEATED).inc(repeated)
         self._dealt_with(wanted)
 
     def _is_in_store(self, one: Decided) -> bool:
@@ -206,7 +206,7 @@ class Placing:
             self._comparing.add(one)
 
     def _deal_with(self, one: Decided) -> None:
-        if one.outcome is Outcome.CONFLICTING:
+        if one.novelty is Novelty.CONFLICTING:
             self._keep_beside(one)
         else:
             self._deal_with_repeated(one)
@@ -222,7 +222,7 @@ class Placing:
             with self._store.local([known.store_key]) as kept:
                 self._told_apart(one, kept[known.store_key])
             return
-        INSTANCES_RECEIVED.labels(Outcome.REPEATED).inc()
+        INSTANCES_RECEIVED.labels(Novelty.REPEATED).inc()
         self._dealt_with([one])
 
     def _told_apart(self, one: Decided, first: Path) -> None:
@@ -230,11 +230,11 @@ class Placing:
         copy = FileCopy(first, META_BYTES)  # what stands before the data set names the sender
         if copy.stands_for(one.path):
             let_go(one.path, copy)
-            INSTANCES_RECEIVED.labels(Outcome.REPEATED).inc()
+            INSTANCES_RECEIVED.labels(Novelty.REPEATED).inc()
             self._dealt_with([one])
         else:
             record_conflict(self._engine, one.received)
-            self._compare(replace(one, outcome=Outcome.CONFLICTING))
+            self._compare(replace(one, novelty=Novelty.CONFLICTING))
 
     def _keep_beside(self, one: Decided) -> None:
         # PS3.4 B.2.3 leaves duplicates to us: the first one received stays the one that is used,
@@ -254,7 +254,7 @@ class Placing:
             self._on_taking()  # somebody may have decided so before its bytes were here
             self._changed(newly, one)
             _tell_of_conflict(one)
-        INSTANCES_RECEIVED.labels(Outcome.CONFLICTING).inc()
+        INSTANCES_RECEIVED.labels(Novelty.CONFLICTING).inc()
         self._dealt_with([one])
 
     def _has_other_pixels(self, one: Decided) -> bool:

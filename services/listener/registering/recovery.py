@@ -81,7 +81,7 @@ def recover_spool(
     return Recovered(offered, quarantined)
 
 
-def settle_rows(engine: Engine, store: StudyStore, listener_id: str) -> int:
+def mark_what_reached_the_store(engine: Engine, store: StudyStore, listener_id: str) -> int:
     """Marks instances that reached a store in a folder without their rows saying so.
 
     The process died between the two. To be called before anything is received.

@@ -34,7 +34,7 @@ from services.listener.peers.policies import KEEP_FIRST
 from services.listener.registering.arrivals import Decided, Offered, StoredInstance
 from services.listener.registering.placing import Placing, Ship
 from services.listener.registering.quarantine import Quarantine
-from services.listener.registering.registry import Outcome, ReceivedInstance, register_instances
+from services.listener.registering.registry import Novelty, ReceivedInstance, register_instances
 
 _log = get_logger("listener")
 
@@ -239,23 +239,23 @@ class Registrar:
     def _register(self, batch: list[Offered], *, again: bool) -> None:
         received = [one for one in map(self._received, batch) if one is not None]
         try:
-            outcomes = self._outcomes([one for _, _, one in received])
+            novelties = self._novelties([one for _, _, one in received])
         except Exception as error:
             if isinstance(error, SQLAlchemyError) and not _is_about_values(error):
                 raise
-            outcomes = self._one_by_one(received)
+            novelties = self._one_by_one(received)
         crashpoint("listener.instance.registered")
         decided = [
-            Decided(offered, path, one, outcome)
-            for (offered, path, one), outcome in zip(received, outcomes, strict=True)
-            if outcome is not None
+            Decided(offered, path, one, novelty)
+            for (offered, path, one), novelty in zip(received, novelties, strict=True)
+            if novelty is not None
         ]
         self._placing.add(decided)
         # A transaction may have been committed without our hearing of it: then what is repeated is
         # what it registered, and nobody was told.
-        told = {Outcome.STORED, Outcome.REPEATED} if again else {Outcome.STORED}
-        self._count([one for one in decided if one.outcome in told])
-        conflicting = [one.stored for one in decided if one.outcome is Outcome.CONFLICTING]
+        told = {Novelty.STORED, Novelty.REPEATED} if again else {Novelty.STORED}
+        self._count([one for one in decided if one.novelty in told])
+        conflicting = [one.stored for one in decided if one.novelty is Novelty.CONFLICTING]
         if conflicting:
             self._on_changed(conflicting)
 
@@ -268,7 +268,7 @@ class Registrar:
 
     def _count(self, new: Sequence[Decided]) -> None:
         if new:
-            INSTANCES_RECEIVED.labels(Outcome.STORED).inc(len(new))
+            INSTANCES_RECEIVED.labels(Novelty.STORED).inc(len(new))
             BYTES_RECEIVED.inc(sum(one.offered.file.data_bytes for one in new))
             self._on_stored([one.stored for one in new])
 
@@ -302,21 +302,21 @@ class Registrar:
         )
         return offered, path, received
 
-    def _outcomes(self, received: list[ReceivedInstance]) -> list[Outcome | None]:
+    def _novelties(self, received: list[ReceivedInstance]) -> list[Novelty | None]:
         return list(register_instances(self._engine, received, self._listener_id))
 
-    def _one_by_one(self, received: list[_Received]) -> list[Outcome | None]:
+    def _one_by_one(self, received: list[_Received]) -> list[Novelty | None]:
         """What one instance's values make the database refuse must not keep the others waiting."""
-        outcomes: list[Outcome | None] = []
+        novelties: list[Novelty | None] = []
         for _, path, one in received:
             try:
-                outcomes += self._outcomes([one])
+                novelties += self._novelties([one])
             except Exception as error:
                 if isinstance(error, SQLAlchemyError) and not _is_about_values(error):
                     raise
                 self._put_aside(path, type(error).__name__)
-                outcomes.append(None)
-        return outcomes
+                novelties.append(None)
+        return novelties
 
     def _put_aside(self, file: Path, problem: str) -> None:
         self._quarantine.put(file, "unreadable_instance", problem)

@@ -29,7 +29,7 @@ _UIDS_AT_ONCE = 512
 _ROWS_AT_ONCE = 32
 
 
-class Outcome(StrEnum):
+class Novelty(StrEnum):
     """What became of an instance that was offered."""
 
     STORED = "stored"
@@ -86,7 +86,7 @@ def find_instance(engine: Engine, sop_instance_uid: str) -> KnownInstance | None
 
 def register_instances(
     engine: Engine, batch: Sequence[ReceivedInstance], spooled_by: str
-) -> list[Outcome]:
+) -> list[Novelty]:
     """Registers instances with their series and studies, in one transaction.
 
     An instance that is known already changes nothing: the first one received is kept. One whose
@@ -123,14 +123,14 @@ def register_instances(
         _count_new(connection, [first[uid] for uid in new])
         note_declared(connection, [first[uid].registration.header for uid in new])
         known = _find(connection, [uid for uid in first if uid not in new])
-        outcomes = [_outcome(one, first, new, known) for one in batch]
+        novelties = [_novelty(one, first, new, known) for one in batch]
         conflicting = [
             one
-            for one, outcome in zip(batch, outcomes, strict=True)
-            if outcome is Outcome.CONFLICTING
+            for one, novelty in zip(batch, novelties, strict=True)
+            if novelty is Novelty.CONFLICTING
         ]
         note_conflicts(connection, _came(connection, conflicting, first, known))
-    return outcomes
+    return novelties
 
 
 def record_conflict(engine: Engine, one: ReceivedInstance) -> None:
@@ -332,17 +332,17 @@ def _count_new(connection: Connection, new: Sequence[ReceivedInstance]) -> None:
         )
 
 
-def _outcome(
+def _novelty(
     one: ReceivedInstance,
     first: Mapping[str, ReceivedInstance],
     new: set[str],
     known: Mapping[str, KnownInstance],
-) -> Outcome:
+) -> Novelty:
     uid = one.registration.header.sop_instance_uid
     if uid in new:
         kept = first[uid]
         if kept is one:
-            return Outcome.STORED
+            return Novelty.STORED
         digest, syntax = kept.data_digest, kept.registration.header.transfer_syntax_uid
     elif uid in known:
         digest, syntax = known[uid].data_digest, known[uid].transfer_syntax_uid
@@ -350,7 +350,7 @@ def _outcome(
         raise ListenerError("An instance was neither new nor known.", retryable=True)
     # One JPEG 2000 stream can be sent in two syntaxes; the meta information differs then.
     same = (digest, syntax) == (one.data_digest, one.registration.header.transfer_syntax_uid)
-    return Outcome.REPEATED if same else Outcome.CONFLICTING
+    return Novelty.REPEATED if same else Novelty.CONFLICTING
 
 
 def _find(connection: Connection, sop_instance_uids: Sequence[str]) -> dict[str, KnownInstance]:

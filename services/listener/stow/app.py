@@ -38,7 +38,7 @@ from services.listener.stow.instance import DICOM_TYPE, StowTaking
 from services.listener.stow.multipart import MultipartError, MultipartParser, parse_media_type
 from services.listener.stow.progress import Progress
 from services.listener.stow.request import StowRequest
-from services.listener.stow.response import Outcome, Stored, negotiate, render, status_of
+from services.listener.stow.response import PartOutcome, Stored, negotiate, render, status_of
 
 _log = get_logger("listener")
 
@@ -333,7 +333,7 @@ def _status(body: _Body, request: StowRequest) -> HTTPStatus:
     return status_of(request.outcomes)
 
 
-def _stored(outcomes: list[Outcome]) -> int:
+def _stored(outcomes: list[PartOutcome]) -> int:
     return sum(isinstance(outcome, Stored) for outcome in outcomes)
 
 

@@ -19,7 +19,7 @@ from services.listener.door.store import Taking
 from services.listener.door.stored import HEAD_BYTES, scan_written, stored
 from services.listener.peers.policies import title_of
 from services.listener.stow.multipart import MultipartError, parse_media_type
-from services.listener.stow.response import Failed, FailureReason, Outcome, Stored
+from services.listener.stow.response import Failed, FailureReason, PartOutcome, Stored
 
 DICOM_TYPE = "application/dicom"
 
@@ -70,7 +70,7 @@ class PartReception:
         else:
             self._write(data)
 
-    def finish(self) -> Outcome:
+    def finish(self) -> PartOutcome:
         """Makes the instance durable and tells of it."""
         if self._head is None and self._failed is None:
             self._open(complete=True)
@@ -130,7 +130,7 @@ class PartReception:
         except SpoolError as error:
             self._fail(FailureReason.OUT_OF_RESOURCES, str(error), too_large=error.too_large)
 
-    def _commit(self) -> Outcome:
+    def _commit(self) -> PartOutcome:
         assert self._head is not None
         assert self._writer is not None
         head, stow = self._head, self._stow

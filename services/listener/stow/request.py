@@ -22,7 +22,7 @@ from services.listener.stow.multipart import (
     PartBegun,
     PartData,
 )
-from services.listener.stow.response import Failed, FailureReason, Outcome, Stored
+from services.listener.stow.response import Failed, FailureReason, PartOutcome, Stored
 
 _log = get_logger("listener")
 
@@ -44,12 +44,12 @@ class StowRequest:
         self._peer = taking.peer.name
         self._address = address
         self._part: PartReception | None = None
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[PartOutcome] = []
         self._lock = threading.Lock()
         self.malformed = False
 
     @property
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[PartOutcome]:
         """What became of each part so far, in the order in which they came."""
         return self._outcomes
 
@@ -64,7 +64,7 @@ class StowRequest:
             except MultipartError as error:
                 self._give_up(str(error))
 
-    def finish(self) -> list[Outcome]:
+    def finish(self) -> list[PartOutcome]:
         """Says that the body has ended: what became of each of its parts."""
         with self._lock:
             if not self.malformed:

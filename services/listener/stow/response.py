@@ -85,7 +85,7 @@ class Failed:
         return bool(self.sop_class_uid and self.sop_instance_uid)
 
 
-Outcome = Stored | Failed
+PartOutcome = Stored | Failed
 
 
 def negotiate(accept: str | None) -> str | None:
@@ -120,7 +120,7 @@ _RANGES = {
 }
 
 
-def status_of(outcomes: Sequence[Outcome]) -> HTTPStatus:
+def status_of(outcomes: Sequence[PartOutcome]) -> HTTPStatus:
     """The status of a request whose body was read (PS3.18 table 10.5.3-1).
 
     Where all that failed is too large, 409 and not 503: nobody is to send it again. Not 413 either:
@@ -137,7 +137,7 @@ def status_of(outcomes: Sequence[Outcome]) -> HTTPStatus:
     return HTTPStatus.CONFLICT
 
 
-def render(outcomes: Iterable[Outcome], media_type: str, root_url: str | None = None) -> bytes:
+def render(outcomes: Iterable[PartOutcome], media_type: str, root_url: str | None = None) -> bytes:
     """The response module (PS3.18 table I.1-1) in one of the two media types.
 
     Args:
@@ -158,7 +158,7 @@ class _Element:
     value: str | int | list[list[_Element]]
 
 
-def _dataset(outcomes: list[Outcome], root_url: str | None) -> list[_Element]:
+def _dataset(outcomes: list[PartOutcome], root_url: str | None) -> list[_Element]:
     stored = [outcome for outcome in outcomes if isinstance(outcome, Stored)]
     failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
     named = [outcome for outcome in failed if outcome.is_named]
@@ -187,7 +187,7 @@ def _stored_item(outcome: Stored, root_url: str | None) -> list[_Element]:
     return item
 
 
-def _references(outcome: Outcome) -> list[_Element]:
+def _references(outcome: PartOutcome) -> list[_Element]:
     return [
         _Element("00081150", "UI", "ReferencedSOPClassUID", outcome.sop_class_uid),
         _Element("00081155", "UI", "ReferencedSOPInstanceUID", outcome.sop_instance_uid),

@@ -26,7 +26,7 @@ from services.listener.door.spool import Spool, SpooledFile
 from services.listener.keeping.shipping import Shipping
 from services.listener.registering.arrivals import Offered
 from services.listener.registering.quarantine import Quarantine
-from services.listener.registering.recovery import recover_spool, settle_rows
+from services.listener.registering.recovery import mark_what_reached_the_store, recover_spool
 from services.listener.registering.registrar import Registrar
 from tests.builders.by_pixels import Instance, Instances
 
@@ -81,7 +81,7 @@ class Front:
             Quarantine(self._folder / "quarantine"),
             LISTENER,
             lambda _: None,
-            None if self._shipping is None else self._shipping.take,
+            None if self._shipping is None else self._shipping.add,
             None if self._shipping is None else self.outbox,
             quiet_period_s=lambda _: 5.0,
         )
@@ -98,7 +98,7 @@ class Front:
         elif event == "die":
             self._start()
             if self._shipping is None:
-                settle_rows(self._engine, self.store, LISTENER)
+                mark_what_reached_the_store(self._engine, self.store, LISTENER)
         elif event == "ship" and self._shipping is not None:
             self._shipping.ship_waiting()
         elif event == "register":

@@ -86,7 +86,7 @@ def test_a_study_is_frozen_when_what_it_was_said_to_consist_of_is_there(
         association = associate(listener)
         for file in files:
             association.store(file)
-        assert listener.settle(20)
+        assert listener.wait_until_registered(20)
         assert peer.announced == []  # the association may bring more
         association.release()
         assert peer.wait_for(1) == [(study_uid, 1)]

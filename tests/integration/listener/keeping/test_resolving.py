@@ -94,11 +94,11 @@ def test_an_instance_whose_own_bytes_are_on_their_way_is_not_replaced_before_the
     """Else they would arrive in the place of what was taken."""
     beside.take_latest()
     beside.change(0, spooled_by="another listener")
-    beside.resolving().take_all()
+    beside.resolving().carry_out()
     assert beside.instance(0).data_digest == beside.first[0].digest
     assert beside.bytes_of(1).endswith(beside.again[1].data)
     beside.change(0, spooled_by=None)
-    beside.resolving().take_all()
+    beside.resolving().carry_out()
     assert beside.bytes_of(0).endswith(beside.again[0].data)
 
 
@@ -109,7 +109,7 @@ def test_a_conflict_that_cannot_be_taken_keeps_no_other_from_it(beside: Beside) 
     )
     beside.store.put(first.store_key, [b"no DICOM at all"])
     with pytest.raises(HeaderError):
-        beside.resolving().take_all()
+        beside.resolving().carry_out()
     assert beside.bytes_of(0).endswith(beside.first[0].data)
     assert beside.bytes_of(1).endswith(beside.again[1].data)
 
@@ -120,7 +120,7 @@ def test_a_conflict_whose_bytes_somebody_lost_does_not_keep_its_study_for_ever(
     beside.take_latest()
     lost = [row.store_key for row in beside.rows()][:1]
     beside.store.delete(lost)
-    beside.resolving().take_all()
+    beside.resolving().carry_out()
     assert "taking" not in beside.states()
     assert beside.states().count("open") == 1  # a person sees it
 
@@ -137,10 +137,10 @@ def test_two_listeners_take_a_conflict_once(
             go_on.wait(20)
 
     monkeypatch.setattr("services.listener.keeping.resolving.crashpoint", wait)
-    slow = threading.Thread(target=shared.resolving().take_all, name="slow")
+    slow = threading.Thread(target=shared.resolving().carry_out, name="slow")
     slow.start()
     assert within.wait(20)
-    shared.resolving(engines[1]).take_all()  # finds another one at it
+    shared.resolving(engines[1]).carry_out()  # finds another one at it
     go_on.set()
     slow.join(20)
     wait_until(lambda: shared.states() == ["replaced"] * 2 + ["taken"] * 2, 5, "both are taken")

@@ -22,7 +22,7 @@ from services.listener.assembling.revisions import Trigger, freeze_revision
 from services.listener.keeping import removal
 from services.listener.keeping.removal import begin_removal
 from services.listener.keeping.retention import Retention
-from services.listener.registering.registry import Outcome
+from services.listener.registering.registry import Novelty
 from tests.builders.stored_studies import (
     decided_revision,
     delivery,
@@ -227,8 +227,8 @@ class TestAfterwards:
         keys = stored_study(engine, store, OLD, NOW - 9 * DAY, instances=3)
         _retention(engine, store, max_age_d=1).run()
         again = [received(OLD, n, NOW, content=b"again, anonymised") for n in (1, 2)]
-        outcomes = receive(engine, store, again, b"again, anonymised")
-        assert outcomes == [Outcome.STORED] * 2
+        novelties = receive(engine, store, again, b"again, anonymised")
+        assert novelties == [Novelty.STORED] * 2
         frozen = freeze_revision(engine, OLD, Trigger.TOLD, NOW)
         assert frozen is not None
         assert (frozen.number, frozen.instances, frozen.new_instances) == (2, 2, 2)

@@ -85,7 +85,7 @@ def test_what_is_taken_reaches_the_store_and_the_rows_say_so(
         contents: dict[str, bytes] = {}
         for series, numbers in ((1, range(1, 40)), (2, range(1, 5)), (1, range(40, 60))):
             items, more = _registered(engine, tmp_path, numbers, series=series)
-            shipping.take(items)
+            shipping.add(items)
             contents |= more
         _wait(lambda: _spooled_by(engine) == {None}, "not everything was shipped")
         assert shipping.remark() is None
@@ -100,7 +100,7 @@ def test_other_bytes_kept_beside_an_instance_are_shipped_too(
     key = conflict_key("1.2.3.1.1", "abc")
     file = spooled(tmp_path, "conflict", b"other bytes")
     with Shipping(lite_engine, tmp_path / "outbox", s3_store, LISTENER, _ignore) as shipping:
-        shipping.take([("1.2.3.1.1", key, file)])
+        shipping.add([("1.2.3.1.1", key, file)])
         _wait(lambda: s3_store.exists(key), "it was not shipped")
 
 
@@ -108,7 +108,7 @@ def test_what_an_earlier_process_left_is_shipped(
     engine: Engine, s3_store: StudyStore, tmp_path: Path
 ) -> None:
     items, contents = _registered(engine, tmp_path, range(1, 6))
-    Shipping(engine, tmp_path / "outbox", s3_store, LISTENER, _ignore).take(items)  # and died
+    Shipping(engine, tmp_path / "outbox", s3_store, LISTENER, _ignore).add(items)  # and died
     assert len(_files(tmp_path / "outbox")) == 5
     with Shipping(engine, tmp_path / "outbox", s3_store, LISTENER, _ignore):
         _wait(lambda: _spooled_by(engine) == {None}, "not everything was shipped")
@@ -132,7 +132,7 @@ def test_instances_of_another_listener_are_left_to_it(
     _registered(engine, tmp_path, range(1, 3), by="another")
     items, _ = _registered(engine, tmp_path, range(3, 5))
     with Shipping(engine, tmp_path / "outbox", s3_store, LISTENER, _ignore) as shipping:
-        shipping.take(items)
+        shipping.add(items)
         _wait(lambda: _spooled_by(engine) == {None, "another"}, "ours were not shipped")
 
 
@@ -150,7 +150,7 @@ def test_database_that_fails_after_the_upload_hears_of_it_later(
     monkeypatch.setattr(shipping_module, "LONGEST_BACKOFF_S", 0.1)
     items, contents = _registered(lite_engine, tmp_path, range(1, 4))
     with Shipping(lite_engine, tmp_path / "outbox", s3_store, LISTENER, _ignore) as shipping:
-        shipping.take(items)
+        shipping.add(items)
         _wait(lambda: _spooled_by(lite_engine) == {None}, "they were not marked")
     assert _holds(s3_store, contents)
 
@@ -161,7 +161,7 @@ def test_object_without_a_row_is_replaced_by_the_registered_one(
     items, contents = _registered(lite_engine, tmp_path, range(1, 4))
     s3_store.put(items[1][1], [b"left by a database that is gone"])
     with Shipping(lite_engine, tmp_path / "outbox", s3_store, LISTENER, _ignore) as shipping:
-        shipping.take(items)
+        shipping.add(items)
         _wait(lambda: _spooled_by(lite_engine) == {None}, "not everything was shipped")
     assert _holds(s3_store, contents)
 
@@ -188,7 +188,7 @@ def test_revision_is_announced_when_the_last_listener_has_shipped_its_part(
 
             with Shipping(engine, tmp_path / name, s3_store, name, told) as shipping:
                 shipped.clear()
-                shipping.take(items)
+                shipping.add(items)
                 assert shipped.wait(WITHIN_S)
         assert peer.wait_for(1) == [(STUDY, 1)]
 
@@ -198,12 +198,12 @@ def test_store_that_is_away_costs_nothing_but_time(lite_engine: Engine, tmp_path
         store = open_s3(server, tmp_path / "cache", "away", timeout_s=1)
         with Shipping(lite_engine, tmp_path / "outbox", store, LISTENER, _ignore) as shipping:
             items, contents = _registered(lite_engine, tmp_path, range(1, 30))
-            shipping.take(items)
+            shipping.add(items)
             server.stop()  # in the middle of it
             for start in (30, 60):
                 items, more = _registered(lite_engine, tmp_path, range(start, start + 30))
                 contents |= more
-                shipping.take(items)
+                shipping.add(items)
             _wait(lambda: shipping.remark() is not None, "nobody is told")
             assert LISTENER in _spooled_by(lite_engine)
             server.start()
@@ -273,7 +273,7 @@ def test_what_was_sent_by_a_round_that_broke_is_marked(
     outbox = StudyStore(tmp_path / "outbox")
     items, contents = _registered(lite_engine, tmp_path, range(1, 4))
     shipping = Shipping(lite_engine, tmp_path / "outbox", s3_store, LISTENER, _ignore)
-    shipping.take(items)
+    shipping.add(items)
     # A round ended in what nobody planned for; its transfers under way came to their end.
     s3_store.put_files([(key, outbox.path(key)) for key in contents])
     with shipping:
@@ -292,7 +292,7 @@ def test_what_is_sent_while_it_is_taken_is_counted_once(
     def put_files(store: StudyStore, files: list[tuple[str, Path]], *, replace: bool) -> None:
         real(store, files, replace=replace)
         if store.folder == tmp_path / "outbox" and files[0][0] == items[0][1]:
-            shipping.take(others)  # has a round begin
+            shipping.add(others)  # has a round begin
             _wait(lambda: all(map(s3_store.exists, contents)), "they were not shipped")
 
     with Shipping(lite_engine, tmp_path / "outbox", s3_store, LISTENER, _ignore) as shipping:
@@ -301,7 +301,7 @@ def test_what_is_sent_while_it_is_taken_is_counted_once(
             "put_files",
             lambda store, files, *, replace=False: put_files(store, files, replace=replace),
         )
-        shipping.take(items)
+        shipping.add(items)
         _wait(lambda: _spooled_by(lite_engine) == {None}, "not everything was shipped")
         _wait(lambda: _waiting() == 0, "something is still counted")
     assert _holds(s3_store, contents | more)
@@ -314,6 +314,6 @@ def test_what_the_disk_does_not_take_is_not_counted(
     shipping = Shipping(lite_engine, tmp_path / "outbox", s3_store, LISTENER, _ignore)
     (tmp_path / "outbox").write_text("no folder")
     with pytest.raises(StoreError):
-        shipping.take(items)
+        shipping.add(items)
     assert _waiting() == 0
     assert all(file.exists() for _, _, file in items)

@@ -108,7 +108,7 @@ def test_and_who_asks_whether_all_is_registered_waits_for_its_spool(
                 assert sender.store(file) == 0
                 (receiver,) = receiver_processes()
                 receiver.kill()
-            assert listener.settle(20)
+            assert listener.wait_until_registered(20)
             assert _registered(lite_engine) == number
             _wait_until(lambda: _is_served(listener))
 
@@ -131,5 +131,5 @@ def test_a_context_of_one_class_carries_no_instance_of_another(
     with open_front_door() as listener:
         with RawSender(listener.port).associate(CT) as sender:
             assert sender.store(file) == 0x0122
-        assert listener.settle(20)
+        assert listener.wait_until_registered(20)
     assert _registered(lite_engine) == 0

@@ -139,7 +139,7 @@ def test_what_came_last_takes_the_place_and_what_was_there_is_kept_beside(
     uids = {"StudyInstanceUID": "2.25.5", "SeriesInstanceUID": "2.25.6"} if other_study else {}
     again = front.send(2, lambda file: edit(file, PatientName="Right^Name", **uids))
     assert decide(front.engine, front.study_uid, latest=True, at=utc_now()) == (1, set())
-    front.resolving().take_all()
+    front.resolving().carry_out()
     instance = front.instance(2)
     assert instance.spooled_by is None
     assert instance.data_digest == again.digest
@@ -172,11 +172,11 @@ def test_a_decision_that_was_interrupted_is_done_again(
     with monkeypatch.context() as patch:
         patch.setattr("services.listener.keeping.resolving.crashpoint", crash)
         with pytest.raises(KeyboardInterrupt):
-            front.resolving().take_all()
+            front.resolving().carry_out()
     if step != "kept":
         assert front.instance(2).spooled_by == "(taking)"  # nobody works on it
     assert front.freeze() is None
-    front.resolving().take_all()
+    front.resolving().carry_out()
     assert front.freeze() == 1
     assert front.instance(2).spooled_by is None
     assert front.bytes_of(2).endswith(again.data)
@@ -201,12 +201,12 @@ def test_a_whole_image_takes_the_place_of_one_that_was_cut_off(
         freeze_revision(engine, instance.study_uid, Trigger.TOLD, utc_now())
     again = offer(whole[2])
     assert reception.receive(again) is StoreStatus.SUCCESS
-    Resolving(engine, store, lambda _: None).take_all()
+    Resolving(engine, store, lambda _: None).carry_out()
     (instance,) = rows(engine, InstanceRow)
     assert store.read(instance.store_key).endswith(again.data)
     # The one that was cut off never takes it back.
     assert reception.receive(offer(cut)) is StoreStatus.SUCCESS
-    Resolving(engine, store, lambda _: None).take_all()
+    Resolving(engine, store, lambda _: None).carry_out()
     assert store.read(instance.store_key).endswith(again.data)
     assert not any(row.among_own for row in rows(engine))
 
@@ -221,11 +221,11 @@ def test_what_was_decided_before_its_bytes_were_kept_beside_is_done_when_they_ar
         )
         again = front.send(2, lambda file: edit(file, PatientName="Right^Name"))
         assert decide(front.engine, front.study_uid, latest=True, at=utc_now())[0] == 1
-        front.resolving().take_all()
+        front.resolving().carry_out()
         assert front.bytes_of(2).endswith(front.first[2].data)
     assert front.reception.registrar.flush(20)
     front.wait_until_kept_beside()
-    front.resolving().take_all()
+    front.resolving().carry_out()
     assert front.bytes_of(2).endswith(again.data)
 
 
@@ -249,7 +249,7 @@ def test_of_several_the_last_one_takes_the_place(front: Front) -> None:
     front.send(2, lambda file: edit(file, StudyComments="second"))
     last = front.send(2, lambda file: edit(file, StudyComments="third"))
     assert decide(front.engine, front.study_uid, latest=True, at=utc_now())[0] == 2
-    front.resolving().take_all()
+    front.resolving().carry_out()
     assert front.bytes_of(2).endswith(last.data)
     assert sorted(row.state for row in rows(front.engine)) == ["kept", "replaced", "taken"]
 
@@ -260,7 +260,7 @@ def test_what_a_peer_sends_latest_is_taken_where_its_policy_says_so(
     front = Front(engine, store, tmp_path, receiving, conflicts=lambda _: "take_latest")
     again = front.send(2, lambda file: edit(file, PatientName="Right^Name"))
     front.send(3, other_pixels)  # while the series is being received: which is right is not known
-    front.resolving().take_all()
+    front.resolving().carry_out()
     assert front.bytes_of(2).endswith(again.data)
     assert front.bytes_of(3).endswith(front.first[3].data)
     assert sorted(row.state for row in rows(engine)) == ["open", "replaced", "taken"]
@@ -293,7 +293,7 @@ def test_other_bytes_are_refused_at_the_door_where_the_policy_says_so(
             assert sender.store(files[0]) == StoreStatus.SUCCESS  # the same once more
             assert sender.store(other_pixels(files[0])) == StoreStatus.DUPLICATE_INSTANCE
             sender.release()
-        assert listener.settle(20)
+        assert listener.wait_until_registered(20)
     assert rows(lite_engine) == []
     assert len(rows(lite_engine, InstanceRow)) == 2
     assert not (store.root / "conflicts").exists()

@@ -21,7 +21,7 @@ from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import Spool
 from services.listener.door.statuses import StoreStatus
 from services.listener.registering.quarantine import Quarantine
-from services.listener.registering.recovery import recover_spool, settle_rows
+from services.listener.registering.recovery import mark_what_reached_the_store, recover_spool
 from tests.builders.listener_process import ListenerProcess
 from tests.builders.network import free_port
 from tests.builders.orchestrator_peer import orchestrator_peer
@@ -254,8 +254,8 @@ def test_rows_of_files_that_reached_the_store_unnoticed_are_settled(
             )
         ).scalar_one()
     store.path(key).unlink()
-    assert settle_rows(lite_engine, store, "another") == 0
-    assert settle_rows(lite_engine, store, LISTENER_ID) == 1
+    assert mark_what_reached_the_store(lite_engine, store, "another") == 0
+    assert mark_what_reached_the_store(lite_engine, store, LISTENER_ID) == 1
     with lite_engine.connect() as connection:
         waiting = connection.execute(
             select(InstanceRow.sop_instance_uid).where(InstanceRow.spooled_by == LISTENER_ID)

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event
 from services.common.headers import read_registration
 from services.common.identity import derived_uid
 from services.listener.registering.registry import (
-    Outcome,
+    Novelty,
     ReceivedInstance,
     mark_in_store,
     register_instances,
@@ -49,8 +49,8 @@ def test_batches_of_every_size_are_few_statements(
 
     for size in range(1, 101):
         batch = [received(size, number) for number in range(size)]
-        assert set(register_instances(engine, batch, "tested")) == {Outcome.STORED}
+        assert set(register_instances(engine, batch, "tested")) == {Novelty.STORED}
         mark_in_store(engine, [one.store_key for one in batch])
-        assert set(register_instances(engine, batch[::2], "tested")) == {Outcome.REPEATED}
+        assert set(register_instances(engine, batch[::2], "tested")) == {Novelty.REPEATED}
     # What the drivers keep for a statement would else grow with the sizes of batches.
     assert len(statements) < 60

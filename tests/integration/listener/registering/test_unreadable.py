@@ -191,7 +191,7 @@ def shipped(lite_engine: Engine, away: _Away, tmp_path: Path) -> Generator[Recep
         Quarantine(tmp_path / "quarantine"),
         "tested",
         lambda _: None,
-        shipping.take,
+        shipping.add,
         tmp_path / "outbox",
         quiet_period_s=lambda _: 5.0,
     )

@@ -329,7 +329,7 @@ def test_other_bytes_under_a_known_uid_are_refused_where_the_policy_says_so(
         assert post(door, body([first])).status_code == 200  # the same once more
         response = post(door, body([other, second]))
         assert (response.status_code, reasons(response)) == (202, [0x0111])
-        assert listener.settle(20)
+        assert listener.wait_until_registered(20)
     with lite_engine.connect() as connection:
         assert connection.execute(select(ConflictRow.__table__)).all() == []
         rows = connection.execute(select(InstanceRow.__table__)).all()
