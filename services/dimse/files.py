@@ -8,7 +8,9 @@ where the data set has none.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -140,7 +142,17 @@ def look_at(file: Path) -> FoundInstance:
 def _files(folder: Path) -> Iterable[Path]:
     if folder.is_file():
         return [folder]
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    found: list[str] = []
+    folders = [str(folder)]
+    while folders:
+        # Without asking the system for each entry what it is.
+        with suppress(PermissionError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.is_file():
+                    found.append(entry.path)
+    return sorted(map(Path, found))
 
 
 def _scan(data: bytes, head: Part10Head) -> Scanned:

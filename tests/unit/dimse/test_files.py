@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -119,3 +120,18 @@ def test_the_data_sets_uids_are_sent_and_the_heads_where_it_has_none(tmp_path: P
     del data.SOPInstanceUID
     pydicom.dcmwrite(second, data)
     assert look_at(second).sop_instance_uid == uid
+
+
+def test_files_come_in_the_order_of_their_paths_whatever_lies_between_them(tmp_path: Path) -> None:
+    (first,) = sound_series(tmp_path / "made")[:1]
+    names = ["b.dcm", "a/2.dcm", "a/10.dcm", "a-b/1.dcm", "a.dcm", "c/d/e.dcm"]
+    for name in names:
+        copied = tmp_path / "study" / name
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        copied.write_bytes(first.read_bytes())
+    (tmp_path / "study" / "again").symlink_to(tmp_path / "study" / "a")
+    (tmp_path / "study" / "nothing").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "study" / "pipe")
+    found = look_through(tmp_path / "study")
+    assert [i.file for i in found.instances] == sorted(tmp_path / "study" / name for name in names)
+    assert (found.unsendable, found.others) == ((), ())
