@@ -184,7 +184,7 @@ def _download(http: httpx.Client, url: str) -> bytes:
         except httpx.HTTPError as error:
             problem = str(error) or type(error).__name__
             continue
-        if answer.status_code == httpx.codes.OK:
+        if answer.is_success:
             return answer.content
         problem = f"HTTP {answer.status_code}"
         if answer.status_code < 500:
