@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select
+from structlog.testing import capture_logs
 
 from services.common.database import RevisionRow, utc_now
 from services.common.store import StudyStore
@@ -15,6 +16,7 @@ from services.listener.assembling.assembly import Assembly
 from services.listener.assembling.revisions import Trigger, freeze_revision, unannounced_revisions
 from tests.builders.network import free_port
 from tests.builders.orchestrator_peer import orchestrator_peer
+from tests.builders.peers import wait_until
 from tests.builders.reception import offer
 from tests.builders.series import sound_series
 from tests.builders.trust import to_orchestrator
@@ -58,8 +60,12 @@ def test_what_was_frozen_before_a_restart_is_announced_at_the_start(
 
 def test_announcing_goes_on_until_the_orchestrator_is_up(engine: Engine, frozen: str) -> None:
     port = free_port()
-    with Announcer(engine, to_orchestrator(f"127.0.0.1:{port}")):
-        time.sleep(0.3)  # some attempts fail meanwhile; that they do is what is tested below
+    with capture_logs() as logged, Announcer(engine, to_orchestrator(f"127.0.0.1:{port}")):
+        wait_until(
+            lambda: any(line["event"] == "revision_not_announced" for line in logged),
+            20,
+            "an attempt fails",
+        )
         assert states(engine) == ["frozen"]
         with orchestrator_peer(f"127.0.0.1:{port}") as (peer, _):
             assert peer.wait_for(1) == [(frozen, 1)]
