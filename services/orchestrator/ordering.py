@@ -31,3 +31,8 @@ def place_in_queue(priority: str, came_at: dt.datetime, lead_s: float) -> int:
     waited = (came_at - _BEGINNING).total_seconds()
     place = waited + _BEHIND.get(priority, _NORMAL) * lead_s
     return int(min(max(place, 1.0), _LAST))
+
+
+def urgency(priority: str) -> int:
+    """A priority as a request says it: 1 high, 2 normal, 3 low; one that is not known is normal."""
+    return 1 + _BEHIND.get(priority, _NORMAL)

@@ -5,6 +5,7 @@ Each stage is a function that may run twice. Pixels stay inside a stage; stages 
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.manifest import triton_model_name
 from services.common.crashpoints import crashpoint
+from services.common.database import utc_now
 from services.common.fates import Fate, Refusal, Value, Verdict, read_verdict
 from services.common.headers import InstanceHeader
 from services.common.lifecycle import JobState
@@ -36,6 +38,7 @@ from services.orchestrator.errors import OrchestratorError
 from services.orchestrator.inference import Output, request_for
 from services.orchestrator.jobs import Job, JobOutput
 from services.orchestrator.offering import Offer, Unavailable, offers_for
+from services.orchestrator.ordering import urgency
 from services.orchestrator.recording import RecordedSelection, record_selection
 from services.orchestrator.reporting_messages import (
     found_anything,
@@ -100,7 +103,15 @@ def infer_stage(context: StageContext, job_uid: str) -> bool:
             return _ended(context, job_uid, inputs, times)
         volumes = {role: each.sent for role, each in inputs.items()}
         crashpoint("orchestrator.infer.begin")
-        request = request_for(job_uid, job.model_digest, job.grid_role, volumes, opened.traceparent)
+        request = request_for(
+            job_uid,
+            job.model_digest,
+            job.grid_role,
+            volumes,
+            opened.traceparent,
+            priority=urgency(jobs.priority_of(context.engine, job_uid)),
+            deadline=utc_now() + dt.timedelta(seconds=context.settings.triton.infer_deadline_s),
+        )
         with times.timed("infer"):
             result = context.inference.infer(triton_name, request, volumes)
         _take_times(times, result.answer)
