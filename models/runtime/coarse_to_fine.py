@@ -130,7 +130,7 @@ def _coarse_input(
     if not window.is_empty:
         once = cast(Axes, tuple(np.ones(size, np.intp) for size in network.shape))
         moments = to_window(small, window, once, crew)
-        moments.scaling_to(scale.mean, scale.std).write(small, network.image())
+        moments.scaling_to(scale.mean, scale.std).write_all(small, network.image(), crew)
     return window
 
 

@@ -53,6 +53,10 @@ class Scaling:
         np.multiply(values, self.gain, out=out)
         np.add(out, self.offset, out=out)
 
+    def write_all(self, values: F32, out: F32, crew: Crew) -> None:
+        """Write [x, y, z], shared by the crew; see `write`."""
+        crew.share(len(values), lambda first, end: self.write(values[first:end], out[first:end]))
+
 
 @dataclass(frozen=True, slots=True)
 class Moments:
@@ -76,8 +80,10 @@ def measured(values: F32) -> F32:
     Infinities become the largest numbers.
     """
     # A sum is not finite when one of its parts is not: one pass, and no mask in the usual case.
-    if np.isfinite(values.sum(dtype=np.float64)):
-        return values
+    # That of very large values is infinite too, and the longer way then finds the same.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum()):
+            return values
     return np.nan_to_num(values[~np.isnan(values)], copy=False)
 
 

@@ -80,11 +80,12 @@ def repeat_into(
                 out[place] = out[place - 1]
                 continue
             plane = small[planes[place]]
-            plane = plane.take(columns, axis=1) if columns_differ else plane[:, column_slice]
             if prepare is not None:
-                prepared = plane if columns_differ else np.empty_like(plane)
+                # Before it is repeated along any axis: each voxel is prepared once.
+                prepared = np.empty_like(plane)
                 prepare(plane, prepared)
                 plane = prepared
+            plane = plane.take(columns, axis=1) if columns_differ else plane[:, column_slice]
             if row_slice is None:
                 plane.take(rows, axis=0, out=out[place], mode="clip")
             else:

@@ -108,6 +108,11 @@ def test_infinities_become_the_largest_numbers() -> None:
     assert np.isinf(values).sum() == 2  # the volume itself is only read
 
 
+def test_values_whose_sum_is_too_large_for_their_type_are_all_measured() -> None:
+    values = np.full((2, 3, 4), 3e38, np.float32)
+    assert np.array_equal(np.sort(measured(values).ravel()), values.ravel())
+
+
 def test_a_constant_image_has_an_empty_window() -> None:
     assert quantiles(np.full((4, 4, 4), 3.0, np.float32), (0.005, 0.995), Crew(2)).is_empty
 
