@@ -123,6 +123,14 @@ def test_every_container_has_probes_and_resources(helm: Path) -> None:
         assert container["resources"]["limits"]["memory"], name
 
 
+def test_triton_starts_without_models_and_can_be_reached_to_load_them(helm: Path) -> None:
+    """Builds are named for their digests, which the orchestrator reads and the chart cannot."""
+    (container,) = workloads(render(helm))["ax-triton"]["spec"]["containers"]
+    assert "--model-control-mode=explicit" in container["args"]
+    assert not [word for word in container["args"] if word.startswith("--load-model")]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/v2/health/live"
+
+
 def test_triton_asks_for_gpus_only_where_it_needs_them(helm: Path) -> None:
     def triton(*arguments: str) -> dict[str, Any]:
         return cast(dict[str, Any], workloads(render(helm, *arguments))["ax-triton"]["spec"])
