@@ -171,6 +171,10 @@ def scan(head: bytes, transfer_syntax_uid: str, scheme: Scheme, *, complete: boo
     return scanned
 
 
+# Of an element of a foreign group, so much tells how long it is.
+FOREIGN_HEAD = 12
+
+
 def end_of_foreign_groups(data: bytes, *, little: bool) -> int:
     """Where a data set begins behind what does not belong into one.
 
@@ -180,26 +184,35 @@ def end_of_foreign_groups(data: bytes, *, little: bool) -> int:
     Args:
         data: the data set's first bytes.
     """
-    order = "<" if little else ">"
     at = 0
-    while at + 12 <= len(data):
-        # File meta information is explicit little endian whatever follows (PS3.10 7.1).
-        meta = struct.unpack_from("<H", data, at)[0] == _META_GROUP
-        (group,) = struct.unpack_from("<H" if meta else f"{order}H", data, at)
-        if group not in (_COMMAND_GROUP, _META_GROUP):
+    while size := foreign_element(data[at : at + FOREIGN_HEAD], little=little):
+        if at + size > len(data):
             break
-        byte_order = "<" if meta else order
-        vr = data[at + 4 : at + 6]
-        if vr in _LONG_VRS:
-            head, (length,) = 12, struct.unpack_from(f"{byte_order}I", data, at + 8)
-        elif vr in _SHORT_VRS:
-            head, (length,) = 8, struct.unpack_from(f"{byte_order}H", data, at + 6)
-        else:
-            head, (length,) = 8, struct.unpack_from(f"{byte_order}I", data, at + 4)
-        if at + head + length > len(data):
-            break
-        at += head + length
+        at += size
     return at
+
+
+def foreign_element(head: bytes, *, little: bool) -> int:
+    """How long an element is that does not belong into a data set; 0 where it does, or ends there.
+
+    Args:
+        head: its first `FOREIGN_HEAD` bytes.
+    """
+    if len(head) < FOREIGN_HEAD:
+        return 0
+    order = "<" if little else ">"
+    # File meta information is explicit little endian whatever follows (PS3.10 7.1).
+    meta = struct.unpack_from("<H", head)[0] == _META_GROUP
+    (group,) = struct.unpack_from("<H" if meta else f"{order}H", head)
+    if group not in (_COMMAND_GROUP, _META_GROUP):
+        return 0
+    byte_order = "<" if meta else order
+    vr = head[4:6]
+    if vr in _LONG_VRS:
+        return 12 + int(struct.unpack_from(f"{byte_order}I", head, 8)[0])
+    if vr in _SHORT_VRS:
+        return 8 + int(struct.unpack_from(f"{byte_order}H", head, 6)[0])
+    return 8 + int(struct.unpack_from(f"{byte_order}I", head, 4)[0])
 
 
 class _Walk:

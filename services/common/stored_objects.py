@@ -29,8 +29,9 @@ from services.common.errors import AxialError
 from services.common.header_scan import (
     DEFLATED,
     EXPLICIT_BIG,
+    FOREIGN_HEAD,
     AttributeValue,
-    end_of_foreign_groups,
+    foreign_element,
 )
 from services.common.telemetry import get_logger
 
@@ -47,8 +48,6 @@ _MOST_INFLATED = 1 << 30
 # Encoded pixels are rarely longer than plain ones, and never by more than this share.
 _ENCODED_SHARE = 8
 _CHUNK = 1 << 16
-# Most data sets begin with nothing foreign, which their first elements show.
-_GLANCE = 256
 
 _PREAMBLE = bytes(128) + b"DICM"  # PS3.10 7.1
 _SHORT = struct.Struct("<HH2sH")
@@ -95,7 +94,8 @@ def read_head(file: Path, syntax: str, bound: Bound) -> Dataset:
         syntax: the transfer syntax under which it was registered.
 
     Raises:
-        StoredObjectError: it cannot be read, or its head is longer than a head may be.
+        StoredObjectError: it cannot be read, its head is longer than a head may be, or no pixels
+            follow it.
         OSError: the disk does not give it.
     """
     return _read(file, syntax, bound, pixels=False)
@@ -165,15 +165,21 @@ def read_until(file: Path, last: BaseTag, tags: Sequence[BaseTag]) -> Dataset:
     """The elements with these tags, values still as bytes, of a file that is read as far as `last`.
 
     Raises:
-        StoredObjectError: it cannot be read.
+        StoredObjectError: it cannot be read, or ends before it has come so far.
         OSError: the disk does not give it.
     """
+    passed = False
 
     def beyond(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-        return tag > last
+        nonlocal passed
+        passed = passed or tag > last
+        return passed
 
     with file.open("rb") as raw, _damage_named():
-        return read_partial(shown(raw, Bound()).stream, beyond, specific_tags=list(tags))
+        dataset = read_partial(shown(raw, Bound()).stream, beyond, specific_tags=list(tags))
+        if not passed:
+            raise StoredObjectError("it ends where it should go on")
+        return dataset
 
 
 def _read(file: Path, syntax: str, bound: Bound, *, pixels: bool) -> Dataset:
@@ -185,6 +191,9 @@ def _read(file: Path, syntax: str, bound: Bound, *, pixels: bool) -> Dataset:
         dataset = pydicom.dcmread(view.stream, stop_before_pixels=not pixels)
         if stream.overrun:
             raise StoredObjectError(f"its head has more than {bound.head >> 20} MiB")
+        # A library takes the end of the file for the end of the data set, and says nothing.
+        if not pixels and not stream.read(1):
+            raise StoredObjectError("it ends before its pixels")
         return dataset
 
 
@@ -272,12 +281,17 @@ def _inflated(file: BinaryIO, start: int, most: int, *, whole: bool) -> bytes:
 
 def _foreign_bytes(body: BinaryIO, start: int, *, little: bool) -> int:
     """How much of the data set is its sender's own file meta information, or a command."""
-    for size in (_GLANCE, _CHUNK):
-        body.seek(start)
-        begin = end_of_foreign_groups(body.read(size), little=little)
-        if not begin:
-            break
-    return begin
+    at = 0
+    while True:
+        body.seek(start + at)
+        size = foreign_element(body.read(FOREIGN_HEAD), little=little)
+        if not size:
+            return at
+        at += size
+        if at > _MOST_META:
+            raise StoredObjectError(
+                f"it begins with more than {_MOST_META >> 20} MiB that are no data set"
+            )
 
 
 def _head_of(syntax: str) -> bytes:

@@ -29,7 +29,7 @@ from services.imaging.opening import open_stored_images
 from services.reporting.errors import JobError
 from services.reporting.job import Job, Withholding, geometry_mismatch, object_check_failed
 from services.reporting.source.patients import differing_patients
-from services.reporting.source.validity import is_valid_value
+from services.reporting.source.validity import is_valid_value, text_sent
 
 # Rows asked for at once: below every engine's limit of bound parameters.
 _CHUNK = 500
@@ -181,6 +181,9 @@ def source_series(
         return geometry_mismatch("the planes of the labels are not in the order of the slices")
     bound = bound_of(whole_attributes(headers[0]))
     first = read_head(first_file, headers[0].transfer_syntax_uid, bound)
+    if text_sent(first, "SOPInstanceUID") != headers[0].sop_instance_uid:
+        # Its patient would be copied into our objects.
+        raise StoredObjectError("its file holds another object")
     return SourceSeries(
         tuple(headers),
         first,

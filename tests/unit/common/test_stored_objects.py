@@ -19,6 +19,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
     JPEGLosslessSV1,
 )
 
@@ -182,3 +183,55 @@ def test_any_damage_is_read_or_an_error_with_words(place: int, value: bytes) -> 
                     read(file, syntax, Bound(pixels=240))
                 except StoredObjectError as error:
                     assert str(error)  # noqa: PT017 - either outcome is right
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda uid: uid.keyword)
+def test_long_meta_information_of_a_sender_is_passed_over_too(syntax: str, tmp_path: Path) -> None:
+    """Longer than what is looked at first: what follows it would have been believed."""
+    long = struct.pack("<HH2sHI", 2, 0x0102, b"OB", 0, 100_000) + bytes(100_000)
+    files = with_front(sound_series(tmp_path), syntax, long + own_meta(JPEGBaseline8Bit))
+    volume = read_series(files)
+    assert isinstance(volume, Volume), volume
+    assert np.array_equal(volume.values(), small_volume().array)
+    source = source_series(headers_of(files), files[0])
+    assert isinstance(source, SourceSeries)
+    assert source.first.PatientID == pydicom.dcmread(sound_series(tmp_path / "plain")[0]).PatientID
+
+
+def test_meta_information_without_end_is_refused(tmp_path: Path) -> None:
+    long = struct.pack("<HH2sHI", 2, 0x0102, b"OB", 0, 3 << 20) + bytes(3 << 20)
+    (file, *_) = with_front(sound_series(tmp_path), ExplicitVRLittleEndian, long)
+    with pytest.raises(StoredObjectError, match="begins with more than"):
+        read_head(file, ExplicitVRLittleEndian, Bound())
+
+
+@pytest.mark.parametrize("before", ["PatientName", "StudyInstanceUID", "PixelData"])
+def test_an_object_that_ends_early_is_no_sound_one(before: str, tmp_path: Path) -> None:
+    """At the end of an element a library says nothing: the patient would have been nobody."""
+    files = sound_series(tmp_path)
+    headers = headers_of(files)
+    place = places_of(files[0])[before]
+    files[0].write_bytes(files[0].read_bytes()[:place])
+    with pytest.raises(StoredObjectError, match="ends"):
+        source_series(headers, files[0])
+    if before == "PatientName":
+        with pytest.raises(StoredObjectError, match="ends"):
+            differing_patients(files)
+
+
+def test_bytes_of_another_object_are_not_taken_for_the_first_image(tmp_path: Path) -> None:
+    files = sound_series(tmp_path / "one")
+    headers = headers_of(files)
+    (other, *_) = sound_series(tmp_path / "two", seed="two")
+    files[0].write_bytes(other.read_bytes())
+    with pytest.raises(StoredObjectError, match="another object"):
+        source_series(headers, files[0])
+
+
+def places_of(file: Path) -> dict[str, int]:
+    """Where the elements of a file begin."""
+    content = file.read_bytes()
+    return {
+        element.keyword: content.index(struct.pack("<HH", element.tag.group, element.tag.element))
+        for element in pydicom.dcmread(file)
+    }

@@ -134,7 +134,10 @@ def _frames(
     number = int(dataset.NumberOfFrames)
     expect(len(groups) == number, "as many functional groups as frames are needed")
     packed = np.frombuffer(dataset.PixelData, np.uint8)
-    expect(packed.size * 8 >= number * rows * columns, "there are fewer pixels than frames")
+    bits = number * rows * columns
+    expect(packed.size == (bits + 15) // 16 * 2, "there are more or fewer pixels than frames")
+    padding = np.unpackbits(packed[bits // 8 :], bitorder="little")[bits % 8 :]
+    expect(not padding.any(), "the bits behind the last frame are not empty")
     for frame, group in zip(_unpacked(packed, number, rows, columns), groups, strict=True):
         image = group.DerivationImageSequence[0].SourceImageSequence[0]
         position = _digits(group.PlanePositionSequence[0], "ImagePositionPatient")
