@@ -1,6 +1,6 @@
 """The durable queue of deliveries: rows, claimed by one sender at a time.
 
-The unit of work is a *parcel*: what one job has for one destination, the SEG before the SR that
+The unit of work is a *parcel*: what one job has for one destination, what is referred to before what
 refers to it. States change only along `DELIVERY_TRANSITIONS`, and only where the row still is in
 the state that the change starts from, so that of two senders one gets it.
 """

@@ -67,6 +67,14 @@ def move(
 def withdraw_rows(
     connection: Connection, job_uids: Sequence[str], destination: str | None = None
 ) -> int:
+    """Takes what has not left off the queues, held and dead deliveries too.
+
+    Args:
+        destination: off this one's alone; None for all.
+
+    Returns:
+        How many deliveries that were.
+    """
     conditions: list[Any] = [DeliveryRow.job_uid.in_(list(job_uids))]
     if destination is not None:
         conditions.append(DeliveryRow.destination == destination)
@@ -181,10 +189,12 @@ def wanted_by(
 
 
 def count(connection: Connection, *conditions: Any) -> int:
+    """How many deliveries meet all conditions."""
     return connection.execute(
         select(func.count()).select_from(DeliveryRow).where(*conditions)
     ).scalar_one()
 
 
 def values_of(states: tuple[DeliveryState, ...]) -> list[str]:
+    """States as the table holds them."""
     return [state.value for state in states]
