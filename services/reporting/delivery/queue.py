@@ -1,7 +1,7 @@
 """The durable queue of deliveries: rows, claimed by one sender at a time.
 
-The unit of work is a *parcel*: what one job has for one destination, what is referred to before what
-refers to it. States change only along `DELIVERY_TRANSITIONS`, and only where the row still is in
+The unit of work is a *parcel*: what one job has for one destination, what refers to another object
+after that. States change only along `DELIVERY_TRANSITIONS`, and only where the row still is in
 the state that the change starts from, so that of two senders one gets it.
 """
 
@@ -195,8 +195,7 @@ class DeliveryQueue:
 
     def needs(self, delivery: Delivery, other: Delivery) -> bool:
         """Whether a result of a parcel refers to another one of it, by way of others too."""
-        needs = self._kinds.needs(delivery.kind)
-        return other.kind in needs or any(other.kind in self._kinds.needs(name) for name in needs)
+        return self._kinds.refers(delivery.kind, other.kind)
 
     def put_back(self, delivery: Delivery) -> bool:
         """It was claimed and not tried: the sender stops."""

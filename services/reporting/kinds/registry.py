@@ -64,6 +64,10 @@ class Kinds:
         """What objects of a kind refer to; nothing for a kind of newer code that is not known."""
         return self._kinds[name].needs if name in self._kinds else ()
 
+    def refers(self, name: str, other: str) -> bool:
+        """Whether objects of a kind refer to those of another, by way of others too."""
+        return any(need == other or self.refers(need, other) for need in self.needs(name))
+
     def form_for(self, destination: AnyDestination, follows: str = "") -> Form:
         """The form that a destination asks for.
 

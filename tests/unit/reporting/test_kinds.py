@@ -151,6 +151,15 @@ def test_results_of_a_kind_that_this_code_does_not_know_are_sent_as_they_are(
     assert queued_kinds(place, "pacs") == ["SEG", "PICTURE", "PICTURE", "SR"]
 
 
+def test_a_kind_refers_to_what_its_needs_refer_to() -> None:
+    letter = replace(PICTURES, names=replace(PICTURE, kind="LETTER"), needs=("SR",))
+    kinds = Kinds((SEGMENTATION, REPORT, letter))
+    assert kinds.refers("LETTER", "SEG")
+    assert not kinds.refers("SEG", "LETTER")
+    assert not kinds.refers("LETTER", "LETTER")
+    assert kinds.sequence("LETTER") == 2
+
+
 FAULTS: dict[str, tuple[Callable[[], Kinds], str]] = {
     "two of a name": (lambda: Kinds((SEGMENTATION, SEGMENTATION)), "two kinds .* called SEG"),
     "needed kind absent": (lambda: Kinds((REPORT,)), "SR needs SEG"),
