@@ -70,15 +70,8 @@ def two_bytes_too_many(dataset: Dataset) -> None:
     dataset.PixelData = bytes(dataset.PixelData) + bytes(2)
 
 
-def a_bit_behind_the_last_frame(dataset: Dataset) -> None:
-    pixels = bytearray(dataset.PixelData)
-    pixels[-1] |= 0x80
-    dataset.PixelData = bytes(pixels)
-
-
 SEGMENTATION_FAULTS: dict[str, Fault] = {
     "pixels behind the last frame": two_bytes_too_many,
-    "a bit behind the last frame": a_bit_behind_the_last_frame,
     "pixels": flip_one_bit,
     "frame lost": lose_the_last_frame,
     "frames swapped": swap_two_frames,

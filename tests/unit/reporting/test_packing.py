@@ -62,6 +62,23 @@ def test_no_pad_byte_where_a_plane_without_voxels_is_left(
     assert len(positions) == frames
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(11, 9), (13, 15), (7, 7), (17, 17)])
+def test_a_bit_behind_the_last_frame_is_found(tmp_path: Path, rows: int, columns: int) -> None:
+    labels = labels_in((20, rows, columns), slice(2, 4))
+    seg, problem = encoded(tmp_path, labels)
+    assert problem is None
+    bits = int(seg.NumberOfFrames) * rows * columns
+    assert bits % 8  # else there is none behind it
+    pixels = bytearray(seg.PixelData)
+    pixels[bits // 8] |= 0x80
+    seg.PixelData = bytes(pixels)
+    seg.save_as(tmp_path / "seg.dcm")
+    files = sorted((tmp_path / "series").rglob("*.dcm"))
+    analysis = analysis_of(files, labels, three_segments())
+    problem = check_segmentation(tmp_path / "seg.dcm", analysis, PLAIN)
+    assert "behind the last frame" in (problem or "")
+
+
 def test_the_further_plane_lies_beside_the_segment(tmp_path: Path) -> None:
     labels = labels_in((9, 12, 10), slice(4, 5), number=1)
     labels[6:8] = 3
