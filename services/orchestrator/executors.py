@@ -8,8 +8,6 @@ and puts its unfinished workflows back on their queue, whose limits keep holding
 from __future__ import annotations
 
 import datetime as dt
-import threading
-from types import TracebackType
 
 from dbos import DBOS
 from sqlalchemy import Engine, delete, or_, select, update
@@ -19,6 +17,7 @@ from services.common.crashpoints import crashpoint
 from services.common.database import ExecutorRow, utc_now
 from services.common.settings import OrchestratorSettings
 from services.common.telemetry import get_logger, metrics
+from services.orchestrator.periodic import PeriodicThread
 
 _log = get_logger("orchestrator")
 
@@ -88,41 +87,23 @@ def _any_silent(engine: Engine, executor_id: str, deadline: dt.datetime) -> bool
         return silent is not None
 
 
-class Heartbeat:
-    """This worker's heartbeat and its watch over the others; a context manager."""
+class Heartbeat(PeriodicThread):
+    """This worker's heartbeat and its watch over the other workers."""
 
     def __init__(self, engine: Engine, settings: OrchestratorSettings) -> None:
+        every_s = settings.heartbeat_interval_s
+        # Where all workers start at once, each has written its first beat before one looks for
+        # the silent ones.
+        super().__init__("heartbeat", every_s, first_after_s=every_s, failed="heartbeat_failed")
         self._engine = engine
         self._settings = settings
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
-    def __enter__(self) -> Heartbeat:
+    def _begin(self) -> None:
         beat(self._engine, self._settings.executor_id)
-        self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join(5.0)
-
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._settings.heartbeat_interval_s):
-            try:
-                beat(self._engine, self._settings.executor_id)
-                self._adopt()
-            except Exception:  # noqa: BLE001
-                # A database that is away for a while must not end the heartbeat for good.
-                _log.exception("heartbeat_failed")
+    def _round(self) -> None:
+        beat(self._engine, self._settings.executor_id)
+        self._adopt()
 
     def _adopt(self) -> None:
         timeout_s = self._settings.heartbeat_timeout_s

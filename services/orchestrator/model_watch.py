@@ -8,11 +8,9 @@ answers is given studies, what the builder wants no more is drained and unloaded
 from __future__ import annotations
 
 import datetime as dt
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 from sqlalchemy import Engine
 
@@ -34,6 +32,7 @@ from services.orchestrator.deployments import (
     retire,
 )
 from services.orchestrator.inference import InferenceClient
+from services.orchestrator.periodic import PeriodicThread
 
 _log = get_logger("orchestrator")
 
@@ -46,15 +45,15 @@ FAILED_RESTS = dt.timedelta(minutes=10)
 _MANIFEST = "1/manifest.yaml"
 
 
-class ModelWatch:
-    """Asks the models; a context manager that owns its thread.
+class ModelWatch(PeriodicThread):
+    """Asks the models, and takes up what the builder wants served.
 
     Args:
         engine: the database.
         inference: the connection to Triton.
         manifests: where the builds' manifests are kept.
         settings: name the repository and the target.
-        every_s: how often the models are asked.
+        look_every_s: how often the models are asked.
     """
 
     def __init__(
@@ -63,38 +62,20 @@ class ModelWatch:
         inference: InferenceClient,
         manifests: StoredManifests,
         settings: TritonSettings,
-        every_s: float = LOOK_EVERY_S,
+        look_every_s: float = LOOK_EVERY_S,
     ) -> None:
+        round_s = min(REGISTER_EVERY_S, look_every_s)
+        super().__init__("model-watch", round_s, failed="models_not_asked")
         self._engine = engine
         self._inference = inference
         self._manifests = manifests
         self._settings = settings
-        self._every_s = every_s
+        self._look_every_s = look_every_s
+        self._next_look = 0.0
         # Written by the thread alone: of each model, what keeps it from working.
         self._found: dict[str, str | None] = {}
         self._unreadable: tuple[str, ...] = ()
         self._looked = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="model-watch", daemon=True)
-
-    def __enter__(self) -> ModelWatch:
-        # Before the first study is selected, so that a build which waits is known.
-        self.register()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join(5.0)
-
-    def alive(self) -> bool:
-        """Whether the models are being asked."""
-        return self._thread.is_alive()
 
     def problems(self) -> list[str]:
         """What keeps every model from working; empty as soon as one of them works."""
@@ -165,18 +146,17 @@ class ModelWatch:
             note_trouble(self._engine, deployment, trouble, failed=cannot_be_loaded)
         return trouble
 
-    def _run(self) -> None:
-        next_look = 0.0
-        while not self._stop.is_set():
-            try:
-                if self.register() or time.monotonic() >= next_look:
-                    self.look()
-                    next_look = time.monotonic() + self._every_s
-            except Exception:  # noqa: BLE001
-                # A database or a disk that is away for a moment must not end the watch.
-                _log.exception("models_not_asked")
-                next_look = time.monotonic() + self._every_s
-            self._stop.wait(min(REGISTER_EVERY_S, self._every_s))
+    def _begin(self) -> None:
+        # Before the first study is selected, so that a build which waits is known.
+        self.register()
+
+    def _round(self) -> None:
+        if not self.register() and time.monotonic() < self._next_look:
+            return
+        try:
+            self.look()
+        finally:
+            self._next_look = time.monotonic() + self._look_every_s
 
 
 @dataclass(frozen=True, slots=True)
