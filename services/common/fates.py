@@ -362,8 +362,8 @@ class ReadVerdict(Verdict):
         known = REASONS.get(self.reason)
         if known is None:
             values = ", ".join(f"{name} {value}" for name, value in sorted(self.values.items()))
-            told = f" ({values})" if values else ""
-            return f"A reason that this version of Axial has no words for: {self.reason}{told}."
+            given = f" ({values})" if values else ""
+            return f"A reason that this version of Axial has no words for: {self.reason}{given}."
         return _counted(known.sentence.format_map(_Said(_in_words(self.values))))
 
     @property

@@ -99,10 +99,10 @@ class Scheme:
         }
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Scheme:
+    def from_json(cls, data: Mapping[str, Any]) -> Scheme:
         """Back from `as_json`."""
-        wanted = {int(tag): (names[0], names[1]) for tag, names in told["wanted"].items()}
-        records = {name: frozenset(told[name]) for name in ("header", "study", "series")}
+        wanted = {int(tag): (names[0], names[1]) for tag, names in data["wanted"].items()}
+        records = {name: frozenset(data[name]) for name in ("header", "study", "series")}
         return cls(wanted=wanted, **records)
 
 

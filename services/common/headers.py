@@ -298,8 +298,8 @@ def _pick_vendors(dataset: Dataset) -> dict[str, AttributeValue]:
     for name, (tag, vr) in VENDOR_ELEMENTS.items():
         raw = dataset.get_item(tag)
         if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes):
-            told = raw.VR if raw.VR and raw.VR != "UN" else vr
-            value = kept_value(name, told, raw.value, little=raw.is_little_endian)
+            kept_vr = raw.VR if raw.VR and raw.VR != "UN" else vr
+            value = kept_value(name, kept_vr, raw.value, little=raw.is_little_endian)
             if value:
                 picked[name] = value
     return picked

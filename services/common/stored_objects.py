@@ -141,8 +141,8 @@ def shown(
     Raises:
         StoredObjectError: it is no Part 10 file, or holds more than `bound` allows.
     """
-    start, told = _file_head(file)
-    syntax = syntax or told
+    start, own_syntax = _file_head(file)
+    syntax = syntax or own_syntax
     size = file.seek(0, os.SEEK_END)
     if syntax in DEFLATED:
         most = bound.head + (bound.pixels if pixels else 0)

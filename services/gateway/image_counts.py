@@ -14,10 +14,10 @@ _LONGEST = 12
 
 def frames_beyond_the_first(session: Session, uid: str, number: int) -> Counter[str]:
     """Images that a revision's multi-frame objects hold beyond one for each, by series."""
-    told = InstanceRow.header[("attributes", "NumberOfFrames")].as_string()
+    number_of_frames = InstanceRow.header[("attributes", "NumberOfFrames")].as_string()
     found: Counter[str] = Counter()
     for series_uid, frames in session.execute(
-        select(InstanceRow.series_uid, told)
+        select(InstanceRow.series_uid, number_of_frames)
         .join(
             RevisionInstanceRow,
             RevisionInstanceRow.sop_instance_uid == InstanceRow.sop_instance_uid,
@@ -25,7 +25,7 @@ def frames_beyond_the_first(session: Session, uid: str, number: int) -> Counter[
         .where(
             RevisionInstanceRow.study_uid == uid,
             RevisionInstanceRow.number == number,
-            told.is_not(None),
+            number_of_frames.is_not(None),
         )
     ):
         digits = str(frames).strip('[]" ')

@@ -65,7 +65,7 @@ def job_answer(session: Session, row: JobRow) -> answers.Job:
 
 def _measurement(row: MeasurementRow) -> dict[str, Any]:
     """What was measured; what is not known about it is left out."""
-    told = {
+    always = {
         "segment_number": row.segment_number,
         "segment_label": row.segment_label,
         "name": row.name,
@@ -79,7 +79,7 @@ def _measurement(row: MeasurementRow) -> dict[str, Any]:
         "high": row.high,
         "why_unknown": row.why_unknown or None,
     }
-    return told | {name: value for name, value in more.items() if value is not None}
+    return always | {name: value for name, value in more.items() if value is not None}
 
 
 def _result(row: ResultRow) -> answers.Result:

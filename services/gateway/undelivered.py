@@ -31,8 +31,8 @@ def undelivered(session: Session, job_uids: Collection[str]) -> Mapping[str, lis
         )
         .order_by(DeliveryRow.destination, DeliveryRow.sequence)
     )
-    told: dict[str, list[str]] = defaultdict(list)
+    sentences: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         why = row.last_error or "no reason is known"
-        told[row.job_uid].append(f"{row.kind} for {row.destination} is {row.state}: {why}.")
-    return told
+        sentences[row.job_uid].append(f"{row.kind} for {row.destination} is {row.state}: {why}.")
+    return sentences

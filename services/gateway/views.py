@@ -52,7 +52,7 @@ class _Members:
     incomplete: str
 
     @property
-    def told(self) -> dict[str, Any]:
+    def removal_and_gaps(self) -> dict[str, Any]:
         """The answer's fields on images that retention removed, and on what was missing."""
         because = None if self.deleted_at is None else self.cause
         return {
@@ -302,7 +302,7 @@ def _series_fate(series: SeriesRow, members: _Members, row: FateRow) -> answers.
         values=dict(verdict.values),
         decided_at=row.decided_at,
         job_uid=row.job_uid or None,
-        **members.told,
+        **members.removal_and_gaps,
     )
 
 
@@ -321,7 +321,7 @@ def _pending(series: SeriesRow, members: _Members, number: int, model: str) -> a
         remedy="",
         values={},
         decided_at=None,
-        **members.told,
+        **members.removal_and_gaps,
     )
 
 

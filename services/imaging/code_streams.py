@@ -67,11 +67,10 @@ def problem_of(stream: bytes, syntax: str, rows: int, columns: int, allocated: i
     if rows * columns > _MOST_PIXELS:
         return f"{columns} x {rows} pixels are more than an image has"
     if size[:3] != (rows, columns, 1):
-        told, samples = f"{size[1]} x {size[0]}", size[2]
-        return f"their code stream is of {told} pixels of {samples} samples"
+        return f"their code stream is of {size[1]} x {size[0]} pixels of {size[2]} samples"
     if size[3] > allocated:
-        told = f"the header allows {allocated} for a pixel"
-        return f"their code stream is of {size[3]} bits, {told}"
+        allowed = f"the header allows {allocated} for a pixel"
+        return f"their code stream is of {size[3]} bits, {allowed}"
     return None
 
 

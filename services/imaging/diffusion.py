@@ -43,7 +43,7 @@ def with_diffusion(header: _Header) -> _Header:
 def _of_siemens(attributes: _Attributes) -> dict[str, AttributeValue]:
     if attributes.get("(0019,0010)") != "SIEMENS MR HEADER":
         return {}
-    return _told(_texts(attributes, "(0019,100C)"), _texts(attributes, "(0019,100E)"))
+    return _gradient(_texts(attributes, "(0019,100C)"), _texts(attributes, "(0019,100E)"))
 
 
 def _of_ge(attributes: _Attributes) -> dict[str, AttributeValue]:
@@ -60,28 +60,28 @@ def _of_ge(attributes: _Attributes) -> dict[str, AttributeValue]:
     if attributes.get("(0019,0010)") == "GEMS_ACQU_01":
         for keyword in ("(0019,10BB)", "(0019,10BC)", "(0019,10BD)"):
             direction += _texts(attributes, keyword)
-    return _told([f"{value:g}"], direction)
+    return _gradient([f"{value:g}"], direction)
 
 
 def _of_united_imaging(attributes: _Attributes) -> dict[str, AttributeValue]:
     if attributes.get("(0065,0010)") != "Image Private Header":
         return {}
-    return _told(_texts(attributes, "(0065,1009)"), _texts(attributes, "(0065,1037)"))
+    return _gradient(_texts(attributes, "(0065,1009)"), _texts(attributes, "(0065,1037)"))
 
 
 def _of_canon(attributes: _Attributes) -> dict[str, AttributeValue]:
     comment = _CANON.fullmatch(next(iter(_texts(attributes, "ImageComments")), ""))
-    return {} if comment is None else _told([comment[1]], list(comment.groups()[1:]))
+    return {} if comment is None else _gradient([comment[1]], list(comment.groups()[1:]))
 
 
-def _told(values: Sequence[str], direction: Sequence[str]) -> dict[str, AttributeValue]:
+def _gradient(values: Sequence[str], direction: Sequence[str]) -> dict[str, AttributeValue]:
     value = _number(values[0]) if values else None
     if value is None or value < 0:
         return {}
-    told: dict[str, AttributeValue] = {_B_VALUE: values[0]}
+    attributes: dict[str, AttributeValue] = {_B_VALUE: values[0]}
     if len(direction) == 3 and all(_number(each) is not None for each in direction):
-        told[_DIRECTION] = list(direction)
-    return told
+        attributes[_DIRECTION] = list(direction)
+    return attributes
 
 
 def _texts(attributes: _Attributes, keyword: str) -> list[str]:

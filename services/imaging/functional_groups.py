@@ -91,16 +91,16 @@ def read_frames(header: InstanceHeader, file: Path) -> list[FrameHeader]:
 
 def _of_pulse_sequence(dataset: Dataset) -> dict[str, AttributeValue]:
     """What classic images call ScanningSequence and SequenceName (PS3.3 C.8.13.4.1, C.8.3.1)."""
-    told: dict[str, AttributeValue] = {}
+    attributes: dict[str, AttributeValue] = {}
     echoes = _ECHOES.get(str(dataset.get("EchoPulseSequence") or "").upper(), ())
     planar = ("EP",) if dataset.get("EchoPlanarPulseSequence") == "YES" else ()
     if echoes or planar:
-        told["ScanningSequence"] = [*echoes, *planar]
+        attributes["ScanningSequence"] = [*echoes, *planar]
     for keyword, classic in _OF_THE_OBJECT:
         value = _texts(dataset.get(keyword))
         if value is not None:
-            told[classic] = value
-    return told
+            attributes[classic] = value
+    return attributes
 
 
 def _dimensions_of_volumes(dataset: Dataset) -> tuple[int, ...]:

@@ -45,14 +45,14 @@ def images_of(headers: Sequence[InstanceHeader]) -> SeriesImages:
     odd = {header.sop_instance_uid for header in (*scouts, *screens)}
     if not 2 * len(odd) < len(images):
         return SeriesImages(tuple(images))
-    told = [
+    left_out = [
         f"{_numbered(ones)} of the series {'is' if len(ones) == 1 else 'are'} {what} and "
         f"{'was' if len(ones) == 1 else 'were'} left out."
         for ones, what in ((scouts, "no slice but a localizer"), (screens, "a picture of a screen"))
         if ones
     ]
     kept = tuple(header for header in images if header.sop_instance_uid not in odd)
-    return SeriesImages(kept, " ".join(told))
+    return SeriesImages(kept, " ".join(left_out))
 
 
 def calls_itself_localizer(header: InstanceHeader) -> bool:

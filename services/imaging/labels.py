@@ -87,9 +87,9 @@ def read_labels(
         if kind != np.uint8 or len(found) != 3:
             raise ImagingError(f"{key} holds {kind} {found}, not uint8 [k, j, i].")
         if found != shape:
-            told = " x ".join(map(str, found))
+            found_size = " x ".join(map(str, found))
             return _mismatch(
-                f"the labels have {told} voxels, the images {' x '.join(map(str, shape))}"
+                f"the labels have {found_size} voxels, the images {' x '.join(map(str, shape))}"
             )
         return np.frombuffer(content.read(), np.uint8).reshape(shape)
     except (OSError, EOFError, ValueError, zlib.error) as error:

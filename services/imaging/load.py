@@ -319,8 +319,8 @@ def _widened(
 
 def _unreadable(header: InstanceHeader, error: PixelsError | OSError) -> Refusal:
     # The text of an OSError would name the file, and with it three UIDs and our folders.
-    told = error.strerror if isinstance(error, OSError) else str(error)
-    problem = told or type(error).__name__
+    text = error.strerror if isinstance(error, OSError) else str(error)
+    problem = text or type(error).__name__
     values = {
         "instance": image_number(header),
         "instance_uid": header.sop_instance_uid,

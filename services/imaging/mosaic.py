@@ -91,10 +91,10 @@ def _line(
         raise UnplacedFrames("it does not tell the distance of its slices")
     normal = np.cross(along_row, along_column)
     try:
-        told = np.array([float(value) for value in normal_values])
+        sent_normal = np.array([float(value) for value in normal_values])
     except ValueError as error:
         raise UnplacedFrames("the slices' normal in the CSA header is no vector") from error
-    if told.shape != (3,) or not abs(abs(told @ normal) - 1) <= _NORMAL_TOLERANCE:
+    if sent_normal.shape != (3,) or not abs(abs(sent_normal @ normal) - 1) <= _NORMAL_TOLERANCE:
         raise UnplacedFrames("the slices' normal in the CSA header is not that of the planes")
-    direction = normal if told @ normal > 0 else -normal
+    direction = normal if sent_normal @ normal > 0 else -normal
     return first, direction / np.linalg.norm(direction) * spacing

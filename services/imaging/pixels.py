@@ -227,11 +227,11 @@ def decode(
     return decoded, _values_of_words(decoded, pixels)
 
 
-def _name_encoding(dataset: Dataset, frame: int, told: str) -> str:
+def _name_encoding(dataset: Dataset, frame: int, registered_syntax: str) -> str:
     """The transfer syntax of pixels that are compressed although theirs says that they are not."""
     syntax = syntax_of(_encoded_frame(dataset, frame))
     if syntax is None:
-        name = transfer_syntax_name(told)
+        name = transfer_syntax_name(registered_syntax)
         raise PixelsError(f"they are compressed, although their transfer syntax is {name}")
     dataset.file_meta.TransferSyntaxUID = UID(syntax)
     return syntax
@@ -239,8 +239,8 @@ def _name_encoding(dataset: Dataset, frame: int, told: str) -> str:
 
 def _check_code_stream(dataset: Dataset, frame: int, syntax: str, pixels: Pixels) -> None:
     if pixels.high_bit != pixels.stored - 1:
-        told = f"{pixels.stored} bits up to bit {pixels.high_bit}"
-        raise PixelsError(f"{told} cannot be told from a code stream")
+        depth = f"{pixels.stored} bits up to bit {pixels.high_bit}"
+        raise PixelsError(f"{depth} cannot be told from a code stream")
     stream = _encoded_frame(dataset, frame)
     problem = problem_of(stream, syntax, pixels.rows, pixels.columns, pixels.allocated)
     if problem is not None:

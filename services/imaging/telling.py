@@ -92,8 +92,8 @@ def values_of(image: PlacedImage, keywords: Sequence[str]) -> tuple[str, ...]:
 def _kinds_of_number(
     images: Sequence[PlacedImage], keyword: str, absolute: float, share: float
 ) -> int:
-    told = (image.header.numbers(keyword) for image in images)
-    numbers = sorted(each[0] for each in told if each and math.isfinite(each[0]))
+    of_images = (image.header.numbers(keyword) for image in images)
+    numbers = sorted(each[0] for each in of_images if each and math.isfinite(each[0]))
     return 1 + sum(
         after - before > absolute + share * abs(after) for before, after in pairwise(numbers)
     )

@@ -56,8 +56,8 @@ def carried(verdict: Verdict, earlier_revision: int) -> Verdict:
     """What a job's verdict says to a later revision that chose the same inputs."""
     if verdict.fate is not Fate.PROCESSED:
         return verdict
-    told = {} if verdict.reason == "unchanged" else {"result": f" {verdict.sentence}"}
-    values = {**verdict.values, **told, "earlier_revision": earlier_revision}
+    outcome = {} if verdict.reason == "unchanged" else {"result": f" {verdict.sentence}"}
+    values = {**verdict.values, **outcome, "earlier_revision": earlier_revision}
     return Verdict("unchanged", values)
 
 

@@ -212,8 +212,8 @@ def end_job(
         inputs = inputs_of(session, [uid])[uid]
         for series_uid in dict.fromkeys(each.series_uid for each in inputs.values()):
             for number in [job.revision, *job.carried_into]:
-                told = verdict if number == job.revision else carried(verdict, job.revision)
-                write_fate(session, (job.study_uid, number, series_uid, job.model_name), told, uid)
+                own = verdict if number == job.revision else carried(verdict, job.revision)
+                write_fate(session, (job.study_uid, number, series_uid, job.model_name), own, uid)
     return state
 
 

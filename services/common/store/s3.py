@@ -293,8 +293,8 @@ def _path(key: str) -> str:
 
 
 def _version(meta: ObjectMeta) -> str:
-    told = meta["e_tag"] or f"{meta['last_modified'].isoformat()} {meta['size']}"
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    version = meta["e_tag"] or f"{meta['last_modified'].isoformat()} {meta['size']}"
+    return hashlib.sha256(version.encode()).hexdigest()[:16]
 
 
 def _file_size(key: str, file: Path) -> int:
