@@ -9,8 +9,8 @@ does nothing but say that it is to be served.
 
 from models.building.building import Report, build_model
 from models.building.errors import BuildError, FetchError, ParityError, TargetMissingError
-from models.building.heads import fetch_demo_head
 from models.building.pruning import prune_builds
+from models.building.reference_volumes import fetch_demo_head
 from models.building.triton_server import TritonDoor, tritonserver_command
 from models.building.verifying import (
     ListedBuild,

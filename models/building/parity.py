@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.building.errors import ParityError
-from models.building.heads import HeadVolume
+from models.building.reference_volumes import ReferenceVolume
 from models.evaluate import dice, differing_voxels
 from models.manifest import Manifest, Precision
 from models.manifest.record import Parity
@@ -18,7 +18,7 @@ from models.runtime.networks import Network
 from models.runtime.pipeline import Pipeline
 from models.runtime.source_volume import SourceVolume
 
-__all__ = ["ParityReference", "compare", "known_answer_of", "require_accepted", "segment_head"]
+__all__ = ["ParityReference", "compare", "known_answer_of", "require_accepted", "segment_volume"]
 
 # Every third voxel keeps a head recognisable and the known answer small.
 _KNOWN_ANSWER_STEP = 3
@@ -28,13 +28,13 @@ _KNOWN_ANSWER_STEP = 3
 class ParityReference:
     """A head and what the trained networks make of it: labels uint8 [k, j, i]."""
 
-    head: HeadVolume
+    head: ReferenceVolume
     head_sha256: str
     labels: NDArray[np.uint8]
 
 
-def segment_head(
-    manifest: Manifest, networks: Mapping[str, Network], head: HeadVolume
+def segment_volume(
+    manifest: Manifest, networks: Mapping[str, Network], head: ReferenceVolume
 ) -> NDArray[np.uint8]:
     """Run the whole pipeline on a head; ParityError when it refuses or finds nothing."""
     volume = SourceVolume(head.pixels, head.affine_lps)
@@ -79,7 +79,7 @@ def require_accepted(manifest: Manifest, parity: Parity) -> None:
 
 
 def known_answer_of(
-    manifest: Manifest, networks: Mapping[str, Network], head: HeadVolume
+    manifest: Manifest, networks: Mapping[str, Network], head: ReferenceVolume
 ) -> KnownAnswer:
     """Shrink a head and record what the built networks make of it."""
     small = head.pixels[::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP]
@@ -87,5 +87,5 @@ def known_answer_of(
     image = np.round((small - low) * (255.0 / (high - low))).astype(np.uint8)
     affine = head.affine_lps.copy()
     affine[:3, :3] *= _KNOWN_ANSWER_STEP
-    labels = segment_head(manifest, networks, HeadVolume(image.astype(np.float32), affine))
+    labels = segment_volume(manifest, networks, ReferenceVolume(image.astype(np.float32), affine))
     return KnownAnswer(manifest.grid_role, image, affine, labels)

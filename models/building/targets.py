@@ -9,14 +9,14 @@ from pathlib import Path
 
 from models.building.errors import ClassesError, TargetMissingError
 from models.building.foreground import Head, save_foreground_module
-from models.building.heads import HeadVolume, fetch_parity_case, read_head
 from models.building.parity import (
     ParityReference,
     compare,
     known_answer_of,
     require_accepted,
-    segment_head,
+    segment_volume,
 )
+from models.building.reference_volumes import ReferenceVolume, fetch_parity_case, read_nifti
 from models.building.triton_config import plan_config
 from models.building.wheels import extract, fetch_wheel, file_sha256
 from models.manifest import Manifest, Precision, Target, plan_model_name, triton_model_name
@@ -81,7 +81,7 @@ def build_networks(
     save_modules(manifest_folder, manifest, cache, work, report)
     report("fetch", "the head for the parity check")
     nifti = fetch_parity_case(manifest, cache)
-    head = read_head(nifti)
+    head = read_nifti(nifti)
     reference = _reference(manifest, head, file_sha256(nifti), work, report)
     files: dict[Precision, dict[str, tuple[Path, ...]]] = {}
     unconfirmed: list[Precision] = []
@@ -95,7 +95,7 @@ def build_networks(
             if not parity:
                 unconfirmed.append(precision)
             continue
-        labels = segment_head(manifest, networks, head)
+        labels = segment_volume(manifest, networks, head)
         parity.append(compare(manifest, precision, labels, reference))
         report("parity", _told(parity[-1]))
         known = known or known_answer_of(manifest, networks, head)
@@ -167,7 +167,7 @@ def head_of(manifest: Manifest, network: str) -> Head:
 
 
 def _reference(
-    manifest: Manifest, head: HeadVolume, head_sha256: str, work: Path, report: Report
+    manifest: Manifest, head: ReferenceVolume, head_sha256: str, work: Path, report: Report
 ) -> ParityReference:
     """Run the trained networks by torch in float32 on the CPU, whatever the target."""
     report("reference", "the trained networks in torch, f32")
@@ -175,7 +175,7 @@ def _reference(
         name: TorchNetwork(name, work / f"{name}.pt", described.shape, "f32", "cpu")
         for name, described in manifest.networks.items()
     }
-    return ParityReference(head, head_sha256, segment_head(manifest, networks, head))
+    return ParityReference(head, head_sha256, segment_volume(manifest, networks, head))
 
 
 def _converted(

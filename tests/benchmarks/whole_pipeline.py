@@ -26,7 +26,7 @@ from models.building import (
     fetch_demo_head,
     repository_folder,
 )
-from models.building.heads import HeadVolume, read_head
+from models.building.reference_volumes import ReferenceVolume, read_nifti
 from models.evaluate import dice
 from models.manifest import (
     BuildRecord,
@@ -63,7 +63,7 @@ def rows(
     "around-networks" is the longest network pass, of "whole-call" all passes together.
     """
     record = build_model(_FOLDER, "cpu", build_root, cache=cache)
-    head = read_head(fetch_demo_head(cache))
+    head = read_nifti(fetch_demo_head(cache))
     with (
         _serving(record, build_root, cache) as (client, pid),
         _asking(client, record, head) as ask,
@@ -95,7 +95,7 @@ def _dice_rows(masks: dict[Precision, np.ndarray], reference: np.ndarray) -> lis
 
 
 def _masked_in(
-    precision: Precision, head: HeadVolume, build_root: Path, cache: Path
+    precision: Precision, head: ReferenceVolume, build_root: Path, cache: Path
 ) -> dict[Precision, np.ndarray]:
     """Run the pipeline of a build in another precision in this process; empty where the
     processor does not have it.
@@ -152,7 +152,7 @@ def _in_turn(
     return medians, answers[0], answers[1]
 
 
-def _deepbet(head: HeadVolume) -> Callable[[], np.ndarray]:
+def _deepbet(head: ReferenceVolume) -> Callable[[], np.ndarray]:
     from deepbet.bet import BrainExtraction
     from nibabel.nifti1 import Nifti1Image
 
@@ -177,7 +177,7 @@ def _serving(record: BuildRecord, build_root: Path, cache: Path) -> Generator[tu
 
 
 @contextmanager
-def _asking(client: Any, record: BuildRecord, head: HeadVolume) -> Generator[Ask]:
+def _asking(client: Any, record: BuildRecord, head: ReferenceVolume) -> Generator[Ask]:
     """Give a call that sends the head through system shared memory and reads the labels."""
     tensor = volume_tensor_name("image", "float32")
     message = pb.InferenceRequest(

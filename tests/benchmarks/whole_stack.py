@@ -15,7 +15,7 @@ import psutil
 from services.cli.stack import running_state
 from services.common.settings import ListenerSettings
 from tests.benchmarks.rows import Row, budget
-from tests.e2e.heads import study_uid, write_head
+from tests.e2e.head_studies import study_uid, write_head
 from tests.e2e.stack import QUIET_PERIOD_S, StackUnderTest, running_stack
 
 STUDIES = 3

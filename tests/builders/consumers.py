@@ -15,7 +15,7 @@ from typing import Any
 import pydicom
 import torch
 
-from models.building.heads import fetch_parity_case
+from models.building.reference_volumes import fetch_parity_case
 from models.building.targets import save_modules
 from models.manifest import Condition, Manifest, Role, evaluate, rank
 from models.manifest.roles import Preference

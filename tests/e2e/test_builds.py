@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.heads import study_uid, write_head
+from tests.e2e.head_studies import study_uid, write_head
 from tests.e2e.stack import CHECKOUT, DEADLINE_S, SEG, StackUnderTest, running_stack
 
 MODEL = "brain-extraction"

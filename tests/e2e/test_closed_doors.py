@@ -17,7 +17,7 @@ from axial.v1 import intake_pb2, intake_pb2_grpc, reporting_pb2, reporting_pb2_g
 
 from services.common.rpc import open_channel
 from services.common.trust import Credentials
-from tests.e2e.heads import study_uid, write_head
+from tests.e2e.head_studies import study_uid, write_head
 from tests.e2e.stack import StackUnderTest, running_stack
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from services.common.identity import derived_uid
 from tests.builders.series import edit
-from tests.e2e.heads import study_uid, write_head
+from tests.e2e.head_studies import study_uid, write_head
 from tests.e2e.stack import SEG, StackUnderTest
 
 

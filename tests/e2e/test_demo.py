@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.e2e.heads import write_head
+from tests.e2e.head_studies import write_head
 from tests.e2e.stack import CHECKOUT
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 
 from tests.builders.enhanced import enhanced_of
-from tests.e2e.heads import study_uid, write_head
+from tests.e2e.head_studies import study_uid, write_head
 from tests.e2e.stack import SEG, SR, StackUnderTest
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.heads import study_uid, write_head
+from tests.e2e.head_studies import study_uid, write_head
 from tests.e2e.stack import SEG, SR, StackUnderTest
 
 # point at which the process there dies, or at which another process is killed

@@ -14,7 +14,7 @@ import pytest
 
 from services.cli.stack import running_state
 from services.cli.stack.local_settings import free_port
-from tests.e2e.heads import study_uid, write_head
+from tests.e2e.head_studies import study_uid, write_head
 from tests.e2e.stack import SEG, SR, running_stack
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from services.cli.output import CommandError
 from services.common.database import open_database
 from services.common.settings import Settings
-from tests.e2e.heads import study_uid, write_head
+from tests.e2e.head_studies import study_uid, write_head
 from tests.e2e.stack import CHECKOUT, SEG, running_stack
 
 SERVICES = ("listener", "orchestrator", "reporting", "gateway")

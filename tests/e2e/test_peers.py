@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from services.cli.stack.local_settings import free_port
-from tests.e2e.heads import study_uid, write_head
+from tests.e2e.head_studies import study_uid, write_head
 from tests.e2e.stack import SEG, SR, StackUnderTest, running_stack
 
 ORTHANC = Path("/usr/sbin/Orthanc")

@@ -10,7 +10,7 @@ import pytest
 from services.cli.stack import running_state
 from services.common.store import open_store
 from tests.builders.s3_server import S3Server
-from tests.e2e.heads import study_uid, write_head
+from tests.e2e.head_studies import study_uid, write_head
 from tests.e2e.stack import SEG, SR, StackUnderTest, running_stack
 
 

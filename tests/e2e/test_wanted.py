@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.builders.front_door import associate_at
-from tests.e2e.heads import study_uid, write_head
+from tests.e2e.head_studies import study_uid, write_head
 from tests.e2e.stack import SEG, SENDER, SR, StackUnderTest, running_stack
 
 

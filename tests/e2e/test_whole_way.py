@@ -17,7 +17,7 @@ import pydicom
 import pytest
 
 from services.common.identity import derived_uid
-from tests.e2e.heads import BIRTH_DATE, PATIENT_ID, PATIENT_NAME, study_uid, write_head
+from tests.e2e.head_studies import BIRTH_DATE, PATIENT_ID, PATIENT_NAME, study_uid, write_head
 from tests.e2e.stack import SEG, SR, StackUnderTest
 
 _SERVICES = ("listener", "orchestrator", "reporting", "gateway")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from models.building import fetch_demo_head
-from models.building.heads import read_head
+from models.building.reference_volumes import read_nifti
 from services.common.identity import derived_uid
 from services.imaging import SeriesAttributes, Volume, stored_values, write_mr_series
 
@@ -18,7 +18,7 @@ def write_demo_study(folder: Path, cache: Path) -> list[Path]:
     The head is an average of several volunteers (pydeface, MIT), so the patient is nobody. The
     volume is cut into sagittal slices, as scanners acquire it.
     """
-    head = read_head(fetch_demo_head(cache))
+    head = read_nifti(fetch_demo_head(cache))
     whole = sagittal(Volume(head.pixels, head.affine_lps))
     volume = Volume(stored_values(whole.values()), whole.affine)
     attributes = SeriesAttributes(

@@ -16,7 +16,7 @@ from axial.v1 import inference_pb2 as pb
 from numpy.typing import NDArray
 
 from models.building import build_model, fetch_demo_head, repository_folder
-from models.building.heads import HeadVolume, read_head
+from models.building.reference_volumes import ReferenceVolume, read_nifti
 from models.manifest import (
     TRITON_DATATYPES,
     BuildRecord,
@@ -49,7 +49,7 @@ class RunningTriton:
 
     def ask(
         self,
-        head: HeadVolume,
+        head: ReferenceVolume,
         *,
         digest: str | None = None,
         affine: list[float] | None = None,
@@ -121,9 +121,9 @@ def built(build_root: Path) -> BuildRecord:
 
 
 @pytest.fixture(scope="session")
-def head() -> HeadVolume:
+def head() -> ReferenceVolume:
     """A whole head with skull and face."""
-    return read_head(fetch_demo_head(CACHE))
+    return read_nifti(fetch_demo_head(CACHE))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
-from models.building.heads import HeadVolume
+from models.building.reference_volumes import ReferenceVolume
 from models.evaluate import dice
 from services.imaging import Volume, read_series
 from tests.integration.models.conftest import RunningTriton
@@ -20,10 +20,10 @@ Scan = Callable[[str], Path]
 SCAN = "philips-mr-mprage-classic"
 
 
-def read(files: list[Path]) -> HeadVolume:
+def read(files: list[Path]) -> ReferenceVolume:
     volume = read_series(files)
     assert isinstance(volume, Volume), volume
-    return HeadVolume(volume.values(), volume.affine)
+    return ReferenceVolume(volume.values(), volume.affine)
 
 
 @pytest.fixture(scope="module")

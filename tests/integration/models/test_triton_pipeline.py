@@ -13,7 +13,7 @@ import tritonclient.utils.shared_memory as shm
 from axial.v1 import inference_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
-from models.building.heads import HeadVolume
+from models.building.reference_volumes import ReferenceVolume
 from models.evaluate import dice
 from models.manifest import Precision
 from models.runtime.orientation import closest_canonical
@@ -25,7 +25,7 @@ LEAST_DICE = {Precision.F32: 0.999, Precision.BF16: 0.995}
 
 
 @pytest.fixture(scope="module")
-def by_deepbet(head: HeadVolume) -> np.ndarray:
+def by_deepbet(head: ReferenceVolume) -> np.ndarray:
     """deepbet's own mask of the head, [k, j, i]."""
     bet = pytest.importorskip("deepbet.bet", reason="needs the package deepbet as the reference")
     from nibabel.nifti1 import Nifti1Image
@@ -37,7 +37,7 @@ def by_deepbet(head: HeadVolume) -> np.ndarray:
 
 
 def test_the_mask_equals_deepbets(
-    triton_server: RunningTriton, head: HeadVolume, by_deepbet: np.ndarray
+    triton_server: RunningTriton, head: ReferenceVolume, by_deepbet: np.ndarray
 ) -> None:
     labels, answer = triton_server.ask(head)
     assert labels.shape == head.pixels.shape
@@ -46,7 +46,7 @@ def test_the_mask_equals_deepbets(
     assert [(one.number, one.voxels) for one in answer.segments] == [(1, int(labels.sum()))]
 
 
-def test_the_answer_says_what_ran(triton_server: RunningTriton, head: HeadVolume) -> None:
+def test_the_answer_says_what_ran(triton_server: RunningTriton, head: ReferenceVolume) -> None:
     _, answer = triton_server.ask(head)
     record = triton_server.record
     assert answer.model_digest == record.digest
@@ -59,7 +59,7 @@ def test_the_answer_says_what_ran(triton_server: RunningTriton, head: HeadVolume
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1), (1, 0, 2)])
 def test_labels_follow_the_source_however_it_is_stored(
-    triton_server: RunningTriton, head: HeadVolume, order: tuple[int, int, int]
+    triton_server: RunningTriton, head: ReferenceVolume, order: tuple[int, int, int]
 ) -> None:
     """Stored along other axes and backwards, the same head has the same mask in space."""
     upright, _ = triton_server.ask(head)
@@ -72,7 +72,7 @@ def test_labels_follow_the_source_however_it_is_stored(
     affine[:3, 3] += affine[:3, :3] @ ends
     affine[:3, 0] *= -1
     affine[:3, 2] *= -1
-    labels, _ = triton_server.ask(HeadVolume(turned, affine))
+    labels, _ = triton_server.ask(ReferenceVolume(turned, affine))
     back = labels[::-1, :, ::-1].transpose(np.argsort(order))
     assert np.array_equal(back, upright)
     assert np.array_equal(
@@ -82,7 +82,7 @@ def test_labels_follow_the_source_however_it_is_stored(
 
 
 def test_volumes_may_cross_by_system_shared_memory(
-    triton_server: RunningTriton, head: HeadVolume
+    triton_server: RunningTriton, head: ReferenceVolume
 ) -> None:
     expected, _ = triton_server.ask(head)
     client = triton_server.client
@@ -116,7 +116,7 @@ def _let_go(client: triton.InferenceServerClient) -> None:
 
 
 def _ask_shared(
-    server: RunningTriton, head: HeadVolume, sizes: dict[str, int], region: Any
+    server: RunningTriton, head: ReferenceVolume, sizes: dict[str, int], region: Any
 ) -> np.ndarray:
     message = request_of(SourceVolume(head.pixels, head.affine_lps), server.record.digest)
     request = encoded(message)
@@ -132,7 +132,7 @@ def _ask_shared(
 
 
 def test_a_request_for_another_build_is_refused(
-    triton_server: RunningTriton, head: HeadVolume
+    triton_server: RunningTriton, head: ReferenceVolume
 ) -> None:
     labels, answer = triton_server.ask(head, digest="0" * 64)
     assert answer.refusal.reason == "model_digest_mismatch"
@@ -140,7 +140,7 @@ def test_a_request_for_another_build_is_refused(
 
 
 def test_a_wrong_request_is_answered_by_an_error_and_the_next_is_served(
-    triton_server: RunningTriton, head: HeadVolume
+    triton_server: RunningTriton, head: ReferenceVolume
 ) -> None:
     with pytest.raises(InferenceServerException, match="the affine has 3 numbers"):
         triton_server.ask(head, affine=[1.0, 2.0, 3.0])
@@ -155,12 +155,12 @@ def test_a_wrong_request_is_answered_by_an_error_and_the_next_is_served(
     [("int16", 1.0, 0.0), ("int16", 0.37, -1024.5), ("uint16", 1.0, 0.0), ("uint16", 2.5, 3.0)],
 )
 def test_voxels_as_they_are_stored_have_the_mask_of_their_values(
-    triton_server: RunningTriton, head: HeadVolume, dtype: str, slope: float, intercept: float
+    triton_server: RunningTriton, head: ReferenceVolume, dtype: str, slope: float, intercept: float
 ) -> None:
     stored = SourceVolume(np.round(head.pixels).astype(dtype), head.affine_lps, slope, intercept)
     rescale = Rescale(slope, intercept)
     values = Volume(stored.voxels.astype(np.int16), head.affine_lps, rescale=rescale).values()
-    expected, _ = triton_server.ask(HeadVolume(values, head.affine_lps))
+    expected, _ = triton_server.ask(ReferenceVolume(values, head.affine_lps))
     labels, answer = triton_server.send(
         request_of(stored, triton_server.record.digest), stored.voxels
     )
@@ -180,12 +180,12 @@ def test_a_model_can_be_asked_without_a_volume(triton_server: RunningTriton) -> 
 
 
 def test_a_blank_image_is_refused_and_a_tiny_one_is_served(triton_server: RunningTriton) -> None:
-    blank = HeadVolume(np.zeros((20, 30, 40), np.float32), np.eye(4))
+    blank = ReferenceVolume(np.zeros((20, 30, 40), np.float32), np.eye(4))
     labels, answer = triton_server.ask(blank)
     assert answer.refusal.reason == "blank_image"
     assert labels.shape == (20, 30, 40)
     noise = np.random.default_rng(0).random((1, 2, 3), dtype=np.float32)
-    labels, _ = triton_server.ask(HeadVolume(noise, np.eye(4)))
+    labels, _ = triton_server.ask(ReferenceVolume(noise, np.eye(4)))
     assert labels.shape == (1, 2, 3)
 
 
@@ -195,7 +195,7 @@ def test_the_model_tells_its_digest(triton_server: RunningTriton) -> None:
 
 
 def test_no_torch_is_loaded_where_the_networks_run(
-    triton_server: RunningTriton, head: HeadVolume
+    triton_server: RunningTriton, head: ReferenceVolume
 ) -> None:
     triton_server.ask(head)
     maps = Path(f"/proc/{triton_server.stub_pid}/maps").read_text()
@@ -203,7 +203,7 @@ def test_no_torch_is_loaded_where_the_networks_run(
     assert "torch" not in maps
 
 
-def test_the_stub_stays_small(triton_server: RunningTriton, head: HeadVolume) -> None:
+def test_the_stub_stays_small(triton_server: RunningTriton, head: ReferenceVolume) -> None:
     triton_server.ask(head)
     status = Path(f"/proc/{triton_server.stub_pid}/status").read_text()
     peak_kib = int(status.split("VmHWM:")[1].split()[0])

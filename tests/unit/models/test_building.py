@@ -17,8 +17,8 @@ from models.building import (
     list_builds,
     list_models,
 )
-from models.building.heads import HeadVolume
 from models.building.parity import ParityReference, compare, require_accepted
+from models.building.reference_volumes import ReferenceVolume
 from models.building.repository import (
     altered_files,
     clear_old_layout,
@@ -75,7 +75,7 @@ def test_a_precision_that_the_manifest_does_not_allow_is_refused(tmp_path: Path)
 
 
 def reference(labels: np.ndarray) -> ParityReference:
-    head = HeadVolume(np.zeros((1, 1, 1), np.float32), np.eye(4))
+    head = ReferenceVolume(np.zeros((1, 1, 1), np.float32), np.eye(4))
     return ParityReference(head, "0" * 64, labels)
 
 

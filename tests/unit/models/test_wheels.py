@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from models.building import heads, wheels
+from models.building import reference_volumes, wheels
 from models.building.errors import FetchError
 from models.building.wheels import extract, fetch_wheel, file_sha256
 from models.manifest import load_manifest
@@ -133,6 +133,6 @@ def test_a_file_altered_in_the_cache_is_unpacked_again(wheel: Path, tmp_path: Pa
 def test_the_demonstrations_head_is_the_one_builds_are_accepted_on() -> None:
     manifest = load_manifest(CATALOGUE / "brain-extraction")
     case = manifest.acceptance.parity.case
-    demo = heads.DEMO_HEAD
+    demo = reference_volumes.DEMO_HEAD
     assert manifest.sources[case.source].sha256 == demo.sha256
     assert manifest.source_file(case.source, case.path) == demo.files[0]

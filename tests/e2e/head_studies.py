@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from models.building import fetch_demo_head
-from models.building.heads import read_head
+from models.building.reference_volumes import read_nifti
 from services.cli.demo.head_study import sagittal
 from services.common.identity import derived_uid
 from services.imaging import SeriesAttributes, Volume, stored_values, write_mr_series
@@ -22,7 +22,7 @@ BIRTH_DATE = "19630207"
 @cache
 def head(step: int) -> Volume:
     """The head in sagittal slices, every `step`-th voxel of it."""
-    loaded = read_head(fetch_demo_head(CHECKOUT / "build" / "cache"))
+    loaded = read_nifti(fetch_demo_head(CHECKOUT / "build" / "cache"))
     whole = sagittal(Volume(loaded.pixels, loaded.affine_lps))
     affine = whole.affine.copy()
     affine[:3, :3] *= step
