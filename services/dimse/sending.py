@@ -23,7 +23,7 @@ from services.dimse.files import FoundInstance
 from services.dimse.line import Call
 from services.dimse.pdu import MOST_CONTEXTS, ProposedContext
 from services.dimse.requestor import Association, StoreRequest
-from services.dimse.statuses import Outcome, judge_status
+from services.dimse.statuses import SendOutcome, judge_status
 
 # A file's data set in another transfer syntax than its own.
 Convert = Callable[[Path, str], bytes]
@@ -371,7 +371,7 @@ class _Sending:
             said += f" ({response.comment})"
         with self._lock:
             self.statuses[status] += 1
-            if meaning.outcome is not Outcome.DELIVERED:
+            if meaning.outcome is not SendOutcome.DELIVERED:
                 self.failed.append((instance.file, said))
             elif status:
                 self.remarks.append((instance.file, said))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Outcome(StrEnum):
-    """What an attempt came to."""
+class SendOutcome(StrEnum):
+    """What an attempt to send an instance came to."""
 
     DELIVERED = "delivered"
     RETRY = "retry"
@@ -24,11 +24,11 @@ class StatusRange:
 
     first: int
     last: int
-    outcome: Outcome
+    outcome: SendOutcome
     meaning: str
 
 
-_DONE, _RETRY, _PERMANENT = Outcome.DELIVERED, Outcome.RETRY, Outcome.PERMANENT
+_DONE, _RETRY, _PERMANENT = SendOutcome.DELIVERED, SendOutcome.RETRY, SendOutcome.PERMANENT
 
 STORE_STATUSES: tuple[StatusRange, ...] = (
     StatusRange(0x0000, 0x0000, _DONE, "success"),

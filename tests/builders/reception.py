@@ -21,7 +21,7 @@ from services.listener.door.messages import InstanceRefused, Stored, Told
 from services.listener.door.part10 import digest_text
 from services.listener.door.spool import Spool
 from services.listener.door.statuses import StoreStatus
-from services.listener.door.store import Sender, StoreOperation, Taking
+from services.listener.door.store import Facilities, Sender, StoreOperation
 from services.listener.registering.arrivals import Offered, StoredInstance
 from services.listener.registering.quarantine import Quarantine
 from services.listener.registering.registrar import Registrar
@@ -83,7 +83,7 @@ class Reception:
         self.registrar = registrar
         self.spool = spool
         self._clock = clock
-        self._taking = Taking(spool, _SCHEME, watermark_bytes, self._tell)
+        self._facilities = Facilities(spool, _SCHEME, watermark_bytes, self._tell)
         self.refused: list[InstanceRefused] = []
 
     def receive(self, offered: OfferedInstance, *, wait: bool = True) -> StoreStatus:
@@ -91,7 +91,7 @@ class Reception:
         command = Command(C_STORE_RQ, 1, True, offered.sop_class_uid, offered.sop_instance_uid, "")
         sender = Sender(offered.peer, offered.peer, offered.priority)
         context = (offered.sop_class_uid, offered.transfer_syntax_uid)
-        operation = StoreOperation(self._taking, command, *context, sender)
+        operation = StoreOperation(self._facilities, command, *context, sender)
         operation.append(memoryview(offered.data))
         status, _ = operation.finish()
         if wait:

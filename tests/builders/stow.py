@@ -19,7 +19,7 @@ from services.dimse.tls import TlsFiles
 from services.listener.door.messages import RequestEnded, Stored, Told
 from services.listener.door.part10 import META_BYTES
 from services.listener.door.spool import Spool, SpooledFile
-from services.listener.door.store import Taking
+from services.listener.door.store import Facilities
 from services.listener.peers.admission_rules import admission_rules
 from services.listener.peers.presentation_contexts import accepted_contexts
 from services.listener.stow.app import StowDoor
@@ -89,8 +89,8 @@ def open_door(
                 opened.ended.append(message)
 
     contexts = {one.sop_class_uid: one.transfer_syntaxes for one in accepted_contexts()}
-    taking = Taking(spool, scheme(), watermark_bytes, tell)
-    door = StowDoor(own, admission_rules(settings), taking, contexts, access_tokens)
+    facilities = Facilities(spool, scheme(), watermark_bytes, tell)
+    door = StowDoor(own, admission_rules(settings), facilities, contexts, access_tokens)
     try:
         with open_stow(door, files, finish_within_s=5) as server:
             kind = "https" if own.tls else "http"

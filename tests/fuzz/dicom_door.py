@@ -22,7 +22,7 @@ from services.listener.door.config import DoorConfig
 from services.listener.door.messages import Told
 from services.listener.door.part10 import META_BYTES, TornFileError, read_meta
 from services.listener.door.spool import Spool
-from services.listener.door.store import Taking
+from services.listener.door.store import Facilities
 from tests.fuzz.spool_in_memory import spool_in_memory, take_out
 
 SYNTAXES = (
@@ -80,7 +80,7 @@ class Door:
         self._spool = spool
         self._told: list[Told] = []
         self.stored: set[str] = set()
-        self._taking = Taking(spool, _SCHEME, 0, self._told.append)
+        self._facilities = Facilities(spool, _SCHEME, 0, self._told.append)
         self._config = DoorConfig(
             admission=AdmissionRules("AXIAL", accept_unknown_peers=True),
             scheme=_SCHEME,
@@ -126,7 +126,7 @@ class Door:
         peer.start()
         wire = _Wire(ours, self._config.max_pdu_bytes)
         with ours:
-            Association(wire, self._config, self._taking, "192.0.2.1", _admit).serve()
+            Association(wire, self._config, self._facilities, "192.0.2.1", _admit).serve()
         peer.join(_DEADLINE_S)
         if peer.is_alive():
             raise DoorFailure("The connection was not closed.")

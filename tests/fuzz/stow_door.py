@@ -15,8 +15,8 @@ from services.common.part10_head import HeadError, read_head
 from services.listener.door.admission import PeerRule
 from services.listener.door.messages import Told
 from services.listener.door.spool import Spool
-from services.listener.door.store import Taking
-from services.listener.stow.instance import StowTaking
+from services.listener.door.store import Facilities
+from services.listener.stow.instance import StowTerms
 from services.listener.stow.multipart import (
     MultipartError,
     MultipartParser,
@@ -81,8 +81,8 @@ class StowUnderTest:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._told: list[Told] = []
-        taking = Taking(spool, scheme(), 0, self._told.append)
-        self._taking = StowTaking(taking, {CT: SYNTAXES}, PeerRule("fuzzer", ()))
+        facilities = Facilities(spool, scheme(), 0, self._told.append)
+        self._terms = StowTerms(facilities, {CT: SYNTAXES}, PeerRule("fuzzer", ()))
 
     def serve(self, body: bytes, step: int) -> int:
         """Serves a body in pieces; how many instances were stored.
@@ -91,7 +91,7 @@ class StowUnderTest:
             AssertionError: a file is left of what was not stored, or the answer is none.
         """
         self._told.clear()
-        request = StowRequest(self._taking, BOUNDARY, "192.0.2.1")
+        request = StowRequest(self._terms, BOUNDARY, "192.0.2.1")
         for piece in _cut(body, step):
             request.feed(piece)
         outcomes = request.finish()

@@ -50,7 +50,7 @@ class AuditEvent(StrEnum):
     SECURITY_ALERT = "security_alert"
 
 
-class Outcome(IntEnum):
+class EventOutcome(IntEnum):
     """EventOutcomeIndicator (PS3.15 table A.5.2-1)."""
 
     SUCCESS = 0
@@ -84,7 +84,7 @@ class Kind:
     event_id: Code
     event_type: Code | None
     action: str
-    outcome: Outcome = Outcome.SUCCESS
+    outcome: EventOutcome = EventOutcome.SUCCESS
 
 
 _APPLICATION = Code("110100", "Application Activity")
@@ -108,13 +108,13 @@ KINDS: Mapping[AuditEvent, Kind] = MappingProxyType(
         AuditEvent.APPLICATION_STOPPED: Kind(_APPLICATION, Code("110121", "Application Stop"), "E"),
         AuditEvent.ASSOCIATION_ACCEPTED: Kind(_AUTHENTICATION, Code("110122", "Login"), "E"),
         AuditEvent.ASSOCIATION_ENDED: Kind(_AUTHENTICATION, Code("110123", "Logout"), "E"),
-        AuditEvent.ASSOCIATION_REJECTED: Kind(_ALERT, _NODE, "E", Outcome.MINOR_FAILURE),
+        AuditEvent.ASSOCIATION_REJECTED: Kind(_ALERT, _NODE, "E", EventOutcome.MINOR_FAILURE),
         AuditEvent.INSTANCES_RECEIVED: Kind(_TRANSFERRED, None, "C"),
-        AuditEvent.INSTANCE_CONFLICTING: Kind(_TRANSFERRED, None, "C", Outcome.MINOR_FAILURE),
+        AuditEvent.INSTANCE_CONFLICTING: Kind(_TRANSFERRED, None, "C", EventOutcome.MINOR_FAILURE),
         AuditEvent.INSTANCES_SENT: Kind(_TRANSFERRED, None, "R"),
         AuditEvent.INSTANCES_ACCESSED: Kind(_ACCESSED, None, "R"),
         AuditEvent.STUDY_DELETED: Kind(_DELETED, None, "D"),
-        AuditEvent.SECURITY_ALERT: Kind(_ALERT, _NODE, "E", Outcome.SERIOUS_FAILURE),
+        AuditEvent.SECURITY_ALERT: Kind(_ALERT, _NODE, "E", EventOutcome.SERIOUS_FAILURE),
     }
 )
 # What comes to us, and what goes from us: who is the source and who the destination.
@@ -136,7 +136,7 @@ class Audited:
         instances: how many of its instances, by SOP class UID.
     """
 
-    outcome: Outcome | None = None
+    outcome: EventOutcome | None = None
     reason: str = ""
     peer: str = ""
     ae_title: str = ""

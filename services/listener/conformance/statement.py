@@ -13,7 +13,7 @@ from pydicom.uid import UID
 
 from services.common.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from services.common.settings import CStoreDestination, ListenerSettings
-from services.dimse.statuses import STORE_STATUSES, Outcome, StatusRange
+from services.dimse.statuses import STORE_STATUSES, SendOutcome, StatusRange
 from services.listener.conformance.stow import render_stow
 from services.listener.conformance.tls import render_tls
 from services.listener.door.admission import Rejection
@@ -32,9 +32,9 @@ SENT_SOP_CLASSES: tuple[tuple[str, str], ...] = (
 # Proposed for each of them in presentation contexts of their own.
 SENT_TRANSFER_SYNTAXES = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 _WHAT_FOLLOWS = {
-    Outcome.DELIVERED: "The delivery is done.",
-    Outcome.RETRY: "Sent again later, with growing waits, until the attempts are used up.",
-    Outcome.PERMANENT: (
+    SendOutcome.DELIVERED: "The delivery is done.",
+    SendOutcome.RETRY: "Sent again later, with growing waits, until the attempts are used up.",
+    SendOutcome.PERMANENT: (
         "The delivery is dead and waits for a person (`axial resend`); what refers to it is held."
     ),
 }
@@ -219,8 +219,8 @@ def _render_scu() -> str:
         taken=_rows(
             (_range(entry), entry.meaning, _WHAT_FOLLOWS[entry.outcome]) for entry in STORE_STATUSES
         ),
-        retry=_WHAT_FOLLOWS[Outcome.RETRY],
-        permanent=_WHAT_FOLLOWS[Outcome.PERMANENT],
+        retry=_WHAT_FOLLOWS[SendOutcome.RETRY],
+        permanent=_WHAT_FOLLOWS[SendOutcome.PERMANENT],
         connect=fields["connect_timeout_s"].default,
         response=fields["response_timeout_s"].default,
         attempts=fields["max_attempts"].default,

@@ -16,7 +16,7 @@ from services.listener.door.config import DoorConfig
 from services.listener.door.messages import AssociationMalformed, AssociationRejected
 from services.listener.door.negotiation import ACCEPTED, answer_contexts, answer_roles
 from services.listener.door.statuses import StoreStatus
-from services.listener.door.store import Sender, StoreOperation, Taking
+from services.listener.door.store import Facilities, Sender, StoreOperation
 
 # PS3.8 table 9-21: result, source, reason.
 _NO_SUCH_CONTEXT_NAME = ("application_context_not_supported", (1, 1, 2))
@@ -59,7 +59,7 @@ class Association:
         self,
         wire: Wire,
         config: DoorConfig,
-        taking: Taking,
+        facilities: Facilities,
         address: str,
         admit: Admit,
         name: str = "",
@@ -67,7 +67,7 @@ class Association:
         self._wire = wire
         self._address = address
         self._config = config
-        self._taking = taking
+        self._facilities = facilities
         self._admit = admit
         self.over: Callable[[], None] = lambda: None
         self._name = name
@@ -195,7 +195,7 @@ class Association:
         self._command = b""
         if command.field == commands.C_STORE_RQ and command.has_data_set:
             accepted = self._syntaxes[context_id]
-            operation = StoreOperation(self._taking, command, *accepted, self._sender)
+            operation = StoreOperation(self._facilities, command, *accepted, self._sender)
             self._store = (operation, command, context_id)
         elif command.field == commands.C_STORE_RQ:
             self._answer(command, context_id, StoreStatus.CANNOT_UNDERSTAND, "No data set.")
@@ -228,7 +228,7 @@ class Association:
 
     def _reject(self, request: AssociateRequest, reason: str, code: tuple[int, int, int]) -> bool:
         self.tally.ended = "rejected"
-        self._taking.tell(
+        self._facilities.tell(
             AssociationRejected(
                 reason=reason,
                 called_ae_title=request.called_ae_title,
@@ -242,7 +242,7 @@ class Association:
     def _abort(self, error: MalformedPduError | commands.MalformedCommandError) -> None:
         reason = getattr(error, "reason", pdu.INVALID_PARAMETER)
         self.tally.ended = "malformed"
-        self._taking.tell(AssociationMalformed(str(error), self.tally.ae_title, self._address))
+        self._facilities.tell(AssociationMalformed(str(error), self.tally.ae_title, self._address))
         self._last_word(pdu.abort(reason))
 
     def _last_word(self, data: bytes) -> None:

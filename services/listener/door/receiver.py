@@ -63,7 +63,7 @@ from services.listener.door.messages import (
 from services.listener.door.outbox import MainProcessGoneError, Outbox
 from services.listener.door.slots import Slots
 from services.listener.door.spool import Spool
-from services.listener.door.store import Taking
+from services.listener.door.store import Facilities
 
 # Connections without an association, that have not asked for one yet or linger after its end:
 # beyond these the oldest is closed, so that they cannot keep others out.
@@ -95,7 +95,7 @@ class Receiver:
         self._outbox = outbox
         self._slots = slots
         self._listening = listening
-        self._taking = Taking(
+        self._facilities = Facilities(
             spool=Spool(Path(config.spool), config.max_instance_bytes),
             scheme=config.scheme,
             watermark_bytes=config.watermark_bytes,
@@ -193,7 +193,7 @@ class Receiver:
                 served = secured = self._secured(connection)
                 shake_hands(secured, self._config.handshake_timeout_s)
             wire = Wire(served, self._config.max_pdu_bytes)
-            association = Association(wire, self._config, self._taking, address, decide, name)
+            association = Association(wire, self._config, self._facilities, address, decide, name)
             association.over = linger
             try:
                 association.serve()

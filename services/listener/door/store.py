@@ -24,8 +24,8 @@ IsConflict = Callable[[str, str, str], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Taking:
-    """What all instances of a receiver are taken with.
+class Facilities:
+    """What every instance of a receiver is stored with.
 
     Attributes:
         watermark_bytes: with less space left nothing is taken.
@@ -63,24 +63,24 @@ class StoreOperation:
 
     __slots__ = (
         "_command",
+        "_facilities",
         "_head",
         "_problem",
         "_sender",
         "_syntax",
-        "_taking",
         "_writer",
         "study_uid",
     )
 
     def __init__(
         self,
-        taking: Taking,
+        facilities: Facilities,
         command: Command,
         sop_class_uid: str,
         syntax: str,
         sender: Sender,
     ) -> None:
-        self._taking = taking
+        self._facilities = facilities
         self._command = command
         self._syntax = syntax
         self._sender = sender
@@ -94,10 +94,10 @@ class StoreOperation:
             self._fail(StoreStatus.SOP_CLASS_NOT_SUPPORTED, problem)
             return
         try:
-            if taking.spool.free_bytes() < taking.watermark_bytes:
+            if facilities.spool.free_bytes() < facilities.watermark_bytes:
                 self._fail(StoreStatus.OUT_OF_RESOURCES, "The disk is nearly full.")
             else:
-                self._writer = taking.spool.begin()
+                self._writer = facilities.spool.begin()
         except SpoolError as error:
             self._fail(StoreStatus.OUT_OF_RESOURCES, str(error))
 
@@ -133,7 +133,7 @@ class StoreOperation:
             status, comment = StoreStatus.PROCESSING_FAILURE, type(error).__name__
         if status is not StoreStatus.SUCCESS:
             self.discard()
-            self._taking.tell(
+            self._facilities.tell(
                 InstanceRefused(
                     status=f"{int(status):04X}",
                     problem=comment,
@@ -152,7 +152,7 @@ class StoreOperation:
         if self._problem is not None or self._writer is None:
             return self._problem or (StoreStatus.OUT_OF_RESOURCES, "")
         try:
-            scanned = scan_written(self._head, self._writer, self._syntax, self._taking.scheme)
+            scanned = scan_written(self._head, self._writer, self._syntax, self._facilities.scheme)
         except ScanError as error:
             return StoreStatus.CANNOT_UNDERSTAND, str(error)
         # Of several values the library would make something else.
@@ -169,7 +169,7 @@ class StoreOperation:
         if (scanned.text("SOPClassUID"), scanned.text("SOPInstanceUID")) != uids:
             problem = "The SOP class or instance UID is not the one in the command."
             return StoreStatus.DATA_SET_MISMATCH, problem
-        if self._sender.conflicts == REFUSE and self._taking.is_conflict(
+        if self._sender.conflicts == REFUSE and self._facilities.is_conflict(
             command.sop_instance_uid, self._writer.data_digest, self._syntax
         ):
             return StoreStatus.DUPLICATE_INSTANCE, "Another instance is known under this UID."
@@ -178,7 +178,7 @@ class StoreOperation:
         except SpoolError as error:
             return StoreStatus.OUT_OF_RESOURCES, str(error)
         sender = self._sender
-        self._taking.tell(
+        self._facilities.tell(
             stored(
                 file,
                 scanned,

@@ -33,8 +33,8 @@ from services.listener.door.admission import (
     Rejection,
     admit_http,
 )
-from services.listener.door.store import Taking
-from services.listener.stow.instance import DICOM_TYPE, StowTaking
+from services.listener.door.store import Facilities
+from services.listener.stow.instance import DICOM_TYPE, StowTerms
 from services.listener.stow.multipart import MultipartError, MultipartParser, parse_media_type
 from services.listener.stow.progress import Progress
 from services.listener.stow.request import StowRequest
@@ -73,7 +73,7 @@ class StowDoor:
 
     settings: StowSettings
     rules: AdmissionRules
-    taking: Taking
+    facilities: Facilities
     contexts: Mapping[str, tuple[str, ...]]
     access_tokens: tuple[AccessToken, ...] = ()
 
@@ -157,8 +157,8 @@ class StowApp:
         begun = time.monotonic()
         peer = asked.peer
         name = f"stow.{next(self._numbers)}"
-        taking = StowTaking(self._door.taking, self._door.contexts, peer, asked.study_uid, name)
-        request = StowRequest(taking, asked.boundary, asked.address)
+        terms = StowTerms(self._door.facilities, self._door.contexts, peer, asked.study_uid, name)
+        request = StowRequest(terms, asked.boundary, asked.address)
         try:
             body = await self._read(request, receive)
         except BaseException:
@@ -233,8 +233,8 @@ class StowApp:
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > self._door.settings.max_request_bytes:
             raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large.")
-        taking = self._door.taking
-        if taking.spool.free_bytes() < taking.watermark_bytes:
+        facilities = self._door.facilities
+        if facilities.spool.free_bytes() < facilities.watermark_bytes:
             raise _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The disk is nearly full.", _LATER)
         return _Asked(peer, address, study_uid, boundary, answer_type)
 

@@ -15,7 +15,7 @@ from services.common.part10_head import HeadError, Part10Head, read_head
 from services.listener.door.admission import REFUSE, PeerRule
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import SpoolError, SpoolWriter
-from services.listener.door.store import Taking
+from services.listener.door.store import Facilities
 from services.listener.door.stored import HEAD_BYTES, scan_written, stored
 from services.listener.peers.policies import title_of
 from services.listener.stow.multipart import MultipartError, parse_media_type
@@ -25,18 +25,18 @@ DICOM_TYPE = "application/dicom"
 
 
 @dataclass(frozen=True, slots=True)
-class StowTaking:
-    """What all instances of a request are taken with.
+class StowTerms:
+    """What holds for every instance of a request.
 
     Attributes:
-        taking: the spool, what is read of heads, and whom to tell of what is stored.
+        facilities: the spool, what is read of heads, and whom to tell of what is stored.
         contexts: SOP class -> transfer syntaxes that are accepted for it.
         peer: who sends.
         study_uid: the study that the path names; empty when it names none.
         request: the request's name among all that are served.
     """
 
-    taking: Taking
+    facilities: Facilities
     contexts: Mapping[str, tuple[str, ...]]
     peer: PeerRule
     study_uid: str = ""
@@ -50,8 +50,8 @@ class PartReception:
         headers: the part's, by names in lower case.
     """
 
-    def __init__(self, stow: StowTaking, headers: Mapping[str, str]) -> None:
-        self._stow = stow
+    def __init__(self, terms: StowTerms, headers: Mapping[str, str]) -> None:
+        self._terms = terms
         self._begun = bytearray()  # until the data set begins
         self._head: Part10Head | None = None
         self._first = b""  # of the data set
@@ -109,9 +109,9 @@ class PartReception:
         if self._syntax not in ("", "*", head.transfer_syntax_uid):
             problem = "The transfer syntax in the part's header is not the file's."
             return self._fail(FailureReason.CANNOT_UNDERSTAND, problem)
-        spool = self._stow.taking.spool
+        spool = self._terms.facilities.spool
         try:
-            if spool.free_bytes() < self._stow.taking.watermark_bytes:
+            if spool.free_bytes() < self._terms.facilities.watermark_bytes:
                 return self._fail(FailureReason.OUT_OF_RESOURCES, "The disk is nearly full.")
             self._writer = spool.begin()
         except (OSError, SpoolError) as error:
@@ -133,10 +133,10 @@ class PartReception:
     def _commit(self) -> PartOutcome:
         assert self._head is not None
         assert self._writer is not None
-        head, stow = self._head, self._stow
+        head, terms = self._head, self._terms
         try:
             scanned = scan_written(
-                self._first, self._writer, head.transfer_syntax_uid, stow.taking.scheme
+                self._first, self._writer, head.transfer_syntax_uid, terms.facilities.scheme
             )
         except ScanError as error:
             return self._failure(FailureReason.CANNOT_UNDERSTAND, str(error))
@@ -155,40 +155,40 @@ class PartReception:
         problem = self._mismatch(*named, study)
         if problem:
             return Failed(FailureReason.DATA_SET_MISMATCH, problem, *named)
-        syntaxes = stow.contexts.get(sop_class)
+        syntaxes = terms.contexts.get(sop_class)
         if syntaxes is None:
             problem = "The SOP class is not accepted."
             return Failed(FailureReason.SOP_CLASS_NOT_SUPPORTED, problem, *named)
         if head.transfer_syntax_uid not in syntaxes:
             problem = "The transfer syntax is not accepted."
             return Failed(FailureReason.TRANSFER_SYNTAX_NOT_SUPPORTED, problem, *named)
-        if stow.peer.conflicts == REFUSE and stow.taking.is_conflict(
+        if terms.peer.conflicts == REFUSE and terms.facilities.is_conflict(
             sop_instance, self._writer.data_digest, head.transfer_syntax_uid
         ):
             problem = "Another instance is known under this UID."
             return Failed(FailureReason.DUPLICATE_INSTANCE, problem, *named)
         # HTTP has no AE title: the peer's own, or its name, stands for one.
-        title = stow.peer.ae_titles[0] if stow.peer.ae_titles else title_of(stow.peer.name)
+        title = terms.peer.ae_titles[0] if terms.peer.ae_titles else title_of(terms.peer.name)
         meta = FileMeta(*named, head.transfer_syntax_uid, title)
         size = self._writer.data_bytes
         try:
             file = self._writer.commit(meta)
         except SpoolError as error:
             return Failed(FailureReason.OUT_OF_RESOURCES, str(error), *named)
-        stow.taking.tell(
+        terms.facilities.tell(
             stored(
                 file,
                 scanned,
-                peer=stow.peer.name,
-                priority=stow.peer.priority,
-                association=stow.request,
+                peer=terms.peer.name,
+                priority=terms.peer.priority,
+                association=terms.request,
             )
         )
         return Stored(*named, series, study, size)
 
     def _mismatch(self, sop_class: str, sop_instance: str, study: str) -> str:
         assert self._head is not None
-        if self._stow.study_uid not in ("", study):
+        if self._terms.study_uid not in ("", study):
             return "The study is not the one in the path."
         if self._head.sop_class_uid not in ("", sop_class):
             return "The SOP class is not the one in the file meta information."

@@ -10,7 +10,7 @@ from services.common.http_server import HttpServer
 from services.common.settings import Settings
 from services.dimse.tls import TlsError, TlsFiles
 from services.listener.door.spool import Spool, SpoolError
-from services.listener.door.store import IsConflict, Taking, Tell
+from services.listener.door.store import Facilities, IsConflict, Tell
 from services.listener.errors import ListenerError
 from services.listener.peers.admission_rules import admission_rules, tls_files
 from services.listener.peers.presentation_contexts import VERIFICATION, accepted_contexts
@@ -58,7 +58,7 @@ def open_stow_door(
         settings=listener.stow,
         access_tokens=settings.access.tokens,
         rules=admission_rules(listener),
-        taking=Taking(spool, scheme(), settings.store.min_free_bytes, tell, is_conflict),
+        facilities=Facilities(spool, scheme(), settings.store.min_free_bytes, tell, is_conflict),
         contexts=contexts,
     )
     try:

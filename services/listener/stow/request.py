@@ -14,7 +14,7 @@ from services.common.telemetry import get_logger
 from services.common.telemetry.audit import AuditEvent, audit
 from services.common.telemetry.metrics import INSTANCES_RECEIVED
 from services.listener.door.messages import RequestEnded
-from services.listener.stow.instance import PartReception, StowTaking
+from services.listener.stow.instance import PartReception, StowTerms
 from services.listener.stow.multipart import (
     Event,
     MultipartError,
@@ -38,10 +38,10 @@ class StowRequest:
         MultipartError: the boundary is none.
     """
 
-    def __init__(self, taking: StowTaking, boundary: str, address: str) -> None:
-        self._taking = taking
+    def __init__(self, terms: StowTerms, boundary: str, address: str) -> None:
+        self._terms = terms
         self._parser = MultipartParser(boundary)
-        self._peer = taking.peer.name
+        self._peer = terms.peer.name
         self._address = address
         self._part: PartReception | None = None
         self._outcomes: list[PartOutcome] = []
@@ -85,7 +85,7 @@ class StowRequest:
 
     def _take(self, event: Event) -> None:
         if isinstance(event, PartBegun):
-            self._part = PartReception(self._taking, event.headers)
+            self._part = PartReception(self._terms, event.headers)
             return
         assert self._part is not None, "the parser tells of data and ends within parts only"
         if isinstance(event, PartData):
@@ -141,4 +141,4 @@ class StowRequest:
             )
 
     def _tell_of_end(self, *, orderly: bool) -> None:
-        self._taking.taking.tell(RequestEnded(association=self._taking.request, orderly=orderly))
+        self._terms.facilities.tell(RequestEnded(association=self._terms.request, orderly=orderly))

@@ -10,7 +10,7 @@ work, so that a destination gets the same object.
 `transports/` are the ways there.
 """
 
-from services.dimse.statuses import STORE_STATUSES, Outcome, judge_status
+from services.dimse.statuses import STORE_STATUSES, SendOutcome, judge_status
 from services.reporting.delivery.dispatch import Deliveries, open_deliveries
 from services.reporting.delivery.queue import DeliveryQueue, Parcel
 from services.reporting.delivery.resending import Resent, Wanted
@@ -22,9 +22,9 @@ __all__ = [
     "Deliveries",
     "Delivery",
     "DeliveryQueue",
-    "Outcome",
     "Parcel",
     "Resent",
+    "SendOutcome",
     "Wanted",
     "judge_status",
     "open_deliveries",

@@ -20,7 +20,7 @@ from services.common.settings import AnyDestination
 from services.common.store import ObjectMissing, StoreError, StudyStore
 from services.common.telemetry import get_logger, span
 from services.common.telemetry.metrics import DELIVERIES, QUEUE_DEPTH
-from services.dimse.statuses import Outcome
+from services.dimse.statuses import SendOutcome
 from services.reporting.delivery.probing import Probing
 from services.reporting.delivery.queue import DeliveryQueue, Parcel
 from services.reporting.delivery.rows import Delivery
@@ -176,11 +176,13 @@ class DestinationWorker:
                         self._hold_back(rest, delivery)
         except NotReached as failure:
             self._probing.not_reached()
-            self._settle_all(rest, Attempt(Outcome.RETRY, str(failure), not_reached=True), delay_s)
+            self._settle_all(
+                rest, Attempt(SendOutcome.RETRY, str(failure), not_reached=True), delay_s
+            )
         except Exception as error:
             # Counted as an attempt: what nobody planned must have an end too.
             reason = f"sending failed ({type(error).__name__})"
-            self._settle_all(rest, Attempt(Outcome.RETRY, reason), delay_s)
+            self._settle_all(rest, Attempt(SendOutcome.RETRY, reason), delay_s)
             raise
         finally:
             self._line = None
@@ -202,10 +204,10 @@ class DestinationWorker:
             with self._store.local([key]) as files:
                 return line.send(files[key], delivery, self._holding(rest))
         except ObjectMissing:
-            return Attempt(Outcome.PERMANENT, "the file is not in the study store")
+            return Attempt(SendOutcome.PERMANENT, "the file is not in the study store")
         except StoreError:
             # The error's own text names the object; the row does so already.
-            return Attempt(Outcome.RETRY, "the study store does not give its file")
+            return Attempt(SendOutcome.RETRY, "the study store does not give its file")
 
     def _holding(self, rest: list[Delivery]) -> Callable[[], None]:
         """What prolongs the lease, as often as an object that takes long needs it."""
@@ -248,12 +250,15 @@ class DestinationWorker:
     def _settle(self, delivery: Delivery, attempt: Attempt, delay_s: float) -> DeliveryState:
         """Writes down how an attempt ended; one too many is dead."""
         note = attempt.note
-        if attempt.outcome is Outcome.DELIVERED:
+        if attempt.outcome is SendOutcome.DELIVERED:
             crashpoint("reporting.send.done")
             held = self._queue.delivered(delivery, note)
             ended = _S.DELIVERED
             self._reached()
-        elif attempt.outcome is Outcome.RETRY and delivery.attempts < self.destination.max_attempts:
+        elif (
+            attempt.outcome is SendOutcome.RETRY
+            and delivery.attempts < self.destination.max_attempts
+        ):
             held = self._queue.retry(delivery, note or "", delay_s, not_reached=attempt.not_reached)
             ended = _S.WAITING
         else:
@@ -290,7 +295,7 @@ class DestinationWorker:
         for delivery in rest:
             refers = "it refers to" if self._queue.needs(delivery, failed) else "of its job"
             reason = f"waits for the {failed.kind} {refers} ({attempt.note})"
-            self._settle(delivery, Attempt(Outcome.RETRY, reason), delay_s)
+            self._settle(delivery, Attempt(SendOutcome.RETRY, reason), delay_s)
 
     def _backoff_s(self, attempts: int) -> float:
         """The wait after a failed attempt: doubled each time, with jitter, bounded."""

@@ -20,7 +20,7 @@ from services.common.telemetry.audit import (
     Audited,
     AuditEvent,
     AuditTrail,
-    Outcome,
+    EventOutcome,
     audit,
     compose,
     setup_audit,
@@ -98,7 +98,7 @@ def test_a_rejection_is_a_node_authentication_failure() -> None:
     said = message["EventIdentification"]
     assert said["EventID"]["csd-code"] == "110113"
     assert said["EventTypeCode"]["csd-code"] == "110126"
-    assert said["EventOutcomeIndicator"] == Outcome.MINOR_FAILURE
+    assert said["EventOutcomeIndicator"] == EventOutcome.MINOR_FAILURE
     assert said["EventOutcomeDescription"] == "tls_required"
     assert "ParticipantObjectIdentification" not in message
 

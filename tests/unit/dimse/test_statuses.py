@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from pynetdicom.status import GENERAL_STATUS, STORAGE_SERVICE_CLASS_STATUS
 
-from services.dimse.statuses import STORE_STATUSES, Outcome, judge_status
+from services.dimse.statuses import STORE_STATUSES, SendOutcome, judge_status
 
 # The library lists 0x0000 and its ranges one by one; pending and cancel are no C-STORE answers.
 _LISTED = {**GENERAL_STATUS, **STORAGE_SERVICE_CLASS_STATUS}
@@ -20,27 +20,29 @@ def test_every_status_of_the_library_is_in_the_table() -> None:
         assert entry in STORE_STATUSES, hex(status)
         arrived = _LISTED[status][0] in {"Success", "Warning"}
         # The one failure that means arrival: the destination has this UID, hence this object.
-        assert (entry.outcome is Outcome.DELIVERED) == (arrived or status == 0x0111), hex(status)
+        assert (entry.outcome is SendOutcome.DELIVERED) == (arrived or status == 0x0111), hex(
+            status
+        )
 
 
 @pytest.mark.parametrize(
     ("status", "outcome"),
     [
-        (0x0000, Outcome.DELIVERED),
-        (0xB000, Outcome.DELIVERED),
-        (0xB007, Outcome.DELIVERED),
-        (0xA700, Outcome.RETRY),
-        (0xA7FE, Outcome.RETRY),
-        (0x0213, Outcome.RETRY),
-        (0xA900, Outcome.PERMANENT),
-        (0xC000, Outcome.PERMANENT),
-        (0xCFFF, Outcome.PERMANENT),
-        (0x0122, Outcome.PERMANENT),
-        (0x0124, Outcome.PERMANENT),
-        (0x9999, Outcome.RETRY),  # unknown: tried again, with an end
+        (0x0000, SendOutcome.DELIVERED),
+        (0xB000, SendOutcome.DELIVERED),
+        (0xB007, SendOutcome.DELIVERED),
+        (0xA700, SendOutcome.RETRY),
+        (0xA7FE, SendOutcome.RETRY),
+        (0x0213, SendOutcome.RETRY),
+        (0xA900, SendOutcome.PERMANENT),
+        (0xC000, SendOutcome.PERMANENT),
+        (0xCFFF, SendOutcome.PERMANENT),
+        (0x0122, SendOutcome.PERMANENT),
+        (0x0124, SendOutcome.PERMANENT),
+        (0x9999, SendOutcome.RETRY),  # unknown: tried again, with an end
     ],
 )
-def test_status_says_whether_to_try_again(status: int, outcome: Outcome) -> None:
+def test_status_says_whether_to_try_again(status: int, outcome: SendOutcome) -> None:
     assert judge_status(status).outcome is outcome
 
 

@@ -19,7 +19,7 @@ from services.dimse.errors import AssociationError, SourceError
 from services.dimse.line import Call
 from services.dimse.pdu import ProposedContext
 from services.dimse.requestor import StoreRequest
-from services.dimse.statuses import Outcome, judge_status
+from services.dimse.statuses import SendOutcome, judge_status
 from services.dimse.tls import ClientTlsFiles, TlsError, make_client_context
 from services.reporting.delivery.rows import Delivery
 from services.reporting.delivery.transports.transport import Attempt, Line, NotReached
@@ -43,10 +43,12 @@ class Association:
         try:
             with file.open("rb", buffering=0) as stream:
                 if _digest(stream) != delivery.digest:
-                    return Attempt(Outcome.PERMANENT, "the file is not the one that was checked")
+                    return Attempt(
+                        SendOutcome.PERMANENT, "the file is not the one that was checked"
+                    )
                 return self._store(stream, delivery, on_progress)
         except OSError as error:
-            return Attempt(Outcome.PERMANENT, f"the file cannot be read: {error.strerror}")
+            return Attempt(SendOutcome.PERMANENT, f"the file cannot be read: {error.strerror}")
 
     def abort(self) -> None:
         """Ends the association from another thread, at once."""
@@ -58,20 +60,20 @@ class Association:
         try:
             head = _head(stream)
         except HeadError:
-            return Attempt(Outcome.PERMANENT, "the file is no DICOM file")
+            return Attempt(SendOutcome.PERMANENT, "the file is no DICOM file")
         try:
             request = self._request(stream, head, delivery)
         except Exception as error:  # noqa: BLE001  what libraries raise is not ours to list
             # Its kind alone: their texts quote values. The same object would raise it again.
-            return Attempt(Outcome.PERMANENT, f"it cannot be encoded ({type(error).__name__})")
+            return Attempt(SendOutcome.PERMANENT, f"it cannot be encoded ({type(error).__name__})")
         if request is None:
-            return Attempt(Outcome.RETRY, "the destination refused the presentation contexts")
+            return Attempt(SendOutcome.RETRY, "the destination refused the presentation contexts")
         try:
             response = self._association.store(request, on_progress)
         except AssociationError as error:
-            return Attempt(Outcome.RETRY, f"the destination {error}")
+            return Attempt(SendOutcome.RETRY, f"the destination {error}")
         except SourceError as error:
-            return Attempt(Outcome.PERMANENT, str(error))
+            return Attempt(SendOutcome.PERMANENT, str(error))
         code = response.status or 0
         meaning = judge_status(code)
         # Not the destination's own comment: nobody knows what it quotes.
@@ -104,8 +106,10 @@ class Association:
         if 0 in results:
             return None
         for result in sorted(results & NEVER_ACCEPTED):
-            return Attempt(Outcome.PERMANENT, f"the destination {context_result_in_words(result)}")
-        return Attempt(Outcome.RETRY, "the destination refused the presentation contexts")
+            return Attempt(
+                SendOutcome.PERMANENT, f"the destination {context_result_in_words(result)}"
+            )
+        return Attempt(SendOutcome.RETRY, "the destination refused the presentation contexts")
 
 
 class CStore:

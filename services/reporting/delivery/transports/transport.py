@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from services.dimse.statuses import Outcome
+from services.dimse.statuses import SendOutcome
 from services.reporting.delivery.rows import Delivery
 
 
@@ -21,7 +21,7 @@ class Attempt:
         not_reached: there was no line to try it over.
     """
 
-    outcome: Outcome
+    outcome: SendOutcome
     note: str | None
     not_reached: bool = False
 
