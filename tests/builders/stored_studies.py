@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, insert
 
-from services.common.database import DeliveryRow, FateRow, JobRow, ResultRow, utc_now
+from services.common.database import DeliveryRow, FateRow, ResultRow, utc_now
 from services.common.headers import InstanceHeader, Registration
 from services.common.lifecycle import DeliveryState, JobState
 from services.common.store import StudyStore, instance_key, job_key
@@ -19,6 +19,7 @@ from services.listener.registering.registry import (
     mark_in_store,
     register_instances,
 )
+from tests.builders.job_rows import write_job
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -103,20 +104,8 @@ def decided_revision(engine: Engine, study_uid: str, at: dt.datetime) -> int:
 def job(engine: Engine, store: StudyStore, study_uid: str, state: JobState) -> str:
     """A job of the study with labels and one result in the store; returns its UID."""
     uid = f"{study_uid}.99"
+    write_job(engine, uid, study_uid, state)
     with engine.begin() as connection:
-        connection.execute(
-            insert(JobRow).values(
-                job_uid=uid,
-                study_uid=study_uid,
-                revision=1,
-                model_name="brain-extraction",
-                model_version="1.0.0",
-                model_digest="0" * 64,
-                selection_digest="0" * 64,
-                state=state,
-                created_at=utc_now(),
-            )
-        )
         connection.execute(
             insert(ResultRow).values(
                 sop_instance_uid=f"{uid}.1",

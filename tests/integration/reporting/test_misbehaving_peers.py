@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
 
 from pynetdicom import evt
@@ -24,6 +22,7 @@ from tests.builders.peers import (
     wait_until,
 )
 from tests.builders.reporting import Workplace, blobs
+from tests.builders.stuck_port import StuckPort
 from tests.integration.reporting.conftest import SHAPE, Open, rows, states
 
 DONE = ["delivered", "delivered"]
@@ -90,7 +89,7 @@ def test_a_dead_or_slow_destination_delays_no_other(
     with (
         scripted_peer() as quick,
         scripted_peer([slowly(3.0)]) as slow,
-        _Silent() as silent,
+        StuckPort() as silent,
         deliver(
             destination(free_port(), "down"),
             destination(silent, "silent"),
@@ -327,25 +326,3 @@ def test_what_a_killed_sender_held_is_taken_up_at_its_start(
     with scripted_peer() as peer, deliver(destination(peer.port)):
         wait_until(lambda: states(place) == DONE, 10, "both are delivered")
         assert peer.stored == uids(job_uid)
-
-
-class _Silent:
-    """A port that accepts connections and never says a word."""
-
-    def __enter__(self) -> int:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._held: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-        return int(self._socket.getsockname()[1])
-
-    def _accept(self) -> None:
-        try:
-            while True:
-                self._held.append(self._socket.accept()[0])
-        except OSError:
-            return
-
-    def __exit__(self, *_: object) -> None:
-        for held in self._held:
-            held.close()
-        self._socket.close()

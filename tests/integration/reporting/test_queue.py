@@ -7,12 +7,13 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import update
 
-from services.common.database import DeliveryRow, JobRow, utc_now
+from services.common.database import DeliveryRow, utc_now
 from services.common.lifecycle import DELIVERY_TRANSITIONS, DeliveryState
 from services.reporting.delivery import DeliveryQueue, Parcel, Resent, Wanted
 from services.reporting.errors import JobError
+from tests.builders.job_rows import write_job
 from tests.builders.peers import destination
 from tests.builders.reporting import Workplace, series_in, workplace
 from tests.integration.reporting.conftest import SHAPE, rows, states
@@ -203,7 +204,7 @@ def test_results_of_a_superseded_job_do_not_leave(
     place: Workplace, job_uid: str, queue: DeliveryQueue
 ) -> None:
     """A failed attempt was under way while its job was superseded: it is not made again."""
-    _write_job(place, job_uid, "superseded")
+    write_job(place.engine, job_uid, place.headers[0].study_uid, "superseded")
     queue.enqueue(job_uid, [PACS])
     assert queue.claim("pacs", 60) is None
     assert states(place) == ["withdrawn", "withdrawn"]
@@ -316,20 +317,3 @@ def test_only_allowed_changes_happen(
         operation()
         for after in states(place):
             assert after == state or DeliveryState(after) in DELIVERY_TRANSITIONS[state]
-
-
-def _write_job(place: Workplace, job_uid: str, state: str) -> None:
-    with place.engine.begin() as connection:
-        connection.execute(
-            insert(JobRow).values(
-                job_uid=job_uid,
-                study_uid=place.headers[0].study_uid,
-                revision=1,
-                model_name="brain-extraction",
-                model_version="1.0.0",
-                model_digest="0" * 64,
-                selection_digest="0" * 64,
-                state=state,
-                created_at=utc_now(),
-            )
-        )

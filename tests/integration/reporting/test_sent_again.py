@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 from axial.v1 import reporting_pb2
 from fastapi.testclient import TestClient
-from sqlalchemy import insert, update
+from sqlalchemy import update
 
-from services.common.database import DeliveryRow, JobRow, utc_now
+from services.common.database import DeliveryRow, utc_now
 from services.common.settings import ReportingSettings, Settings
 from services.gateway import make_app
 from services.reporting.delivery import DeliveryQueue, Resent, Wanted
 from services.reporting.delivery.probing import Probing
 from services.reporting.errors import JobError
 from services.reporting.objects.naming import sop_instance_uid
+from tests.builders.job_rows import write_job
 from tests.builders.network import free_port
 from tests.builders.peers import destination, scripted_peer, wait_until
 from tests.builders.reporting import Workplace
@@ -92,20 +93,7 @@ def test_what_a_newer_result_replaces_is_not_sent_again(
     with scripted_peer() as peer, deliver(destination(peer.port)) as deliveries:
         deliveries.release(job_uid)
         wait_until(lambda: states(place) == DONE, 10, "both are delivered")
-        with place.engine.begin() as connection:
-            connection.execute(
-                insert(JobRow).values(
-                    job_uid=job_uid,
-                    study_uid=place.headers[0].study_uid,
-                    revision=1,
-                    model_name="m",
-                    model_version="1",
-                    model_digest="0" * 64,
-                    selection_digest="0" * 64,
-                    state="superseded",
-                    created_at=utc_now(),
-                )
-            )
+        write_job(place.engine, job_uid, place.headers[0].study_uid, "superseded")
         wanted = Wanted(study_uid=place.headers[0].study_uid)
         assert deliveries.resend(wanted, delivered=True) == Resent(0, superseded=2)
         assert states(place) == DONE

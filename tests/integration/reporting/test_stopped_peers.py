@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import struct
-import threading
 import time
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from services.common.identity import sha256_hex
 from tests.builders.peers import destination, scripted_peer, wait_until
 from tests.builders.reporting import Workplace
 from tests.builders.stopping_peer import stopping_peer
+from tests.builders.stuck_port import StuckPort
 from tests.integration.reporting.conftest import Open, rows, states
 
 DONE = ["delivered", "delivered"]
@@ -49,7 +48,8 @@ def test_a_peer_that_stops_reading_ends_the_attempt_and_delays_no_other(
 def test_a_peer_that_stops_in_the_middle_of_its_answer_is_tried_again(
     place: Workplace, job_uid: str, deliver: Open
 ) -> None:
-    with _HalfAnswer() as port:
+    first_half = struct.pack(">BBL", 2, 0, 200) + bytes(50)  # of an A-ASSOCIATE-AC
+    with StuckPort(first_half) as port:
         pacs = destination(port, connect_timeout_s=0.5, max_attempts=2)
         with deliver(pacs) as deliveries:
             deliveries.release(job_uid)
@@ -82,27 +82,3 @@ def _enlarge_segmentation(place: Workplace) -> None:
             .where(ResultRow.kind == "SEG")
             .values(digest=sha256_hex(file.read_bytes()))
         )
-
-
-class _HalfAnswer:
-    """A port that answers every association request with the first half of an A-ASSOCIATE-AC."""
-
-    def __enter__(self) -> int:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._held: list[socket.socket] = []
-        threading.Thread(target=self._answer, daemon=True).start()
-        return int(self._socket.getsockname()[1])
-
-    def _answer(self) -> None:
-        try:
-            while True:
-                connection = self._socket.accept()[0]
-                self._held.append(connection)
-                connection.sendall(struct.pack(">BBL", 2, 0, 200) + bytes(50))
-        except OSError:
-            return
-
-    def __exit__(self, *_: object) -> None:
-        for held in self._held:
-            held.close()
-        self._socket.close()
