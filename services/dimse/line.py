@@ -49,6 +49,8 @@ class Line:
     def connect(self, call: Call, deadline: float) -> socket.socket:
         """Connects to the first address of the host that takes it, over TLS where that is asked.
 
+        Each address has its share of the time: one that nobody answers at leaves some for the next.
+
         Args:
             deadline: monotonic time.
 
@@ -60,11 +62,11 @@ class Line:
         except (OSError, UnicodeError) as error:
             raise _not_reached(error) from error
         problem = OSError("no address")
-        for family, kind, protocol, _, address in found:
+        for number, (family, kind, protocol, _, address) in enumerate(found):
             try:
                 connection = socket.socket(family, kind, protocol)
                 self._hold(connection)
-                connection.settimeout(_left_s(deadline))
+                connection.settimeout(_left_s(deadline) / (len(found) - number))
                 connection.connect(address)
             except OSError as error:
                 self.close()
@@ -89,13 +91,16 @@ class Line:
 
     def _secured(self, connection: socket.socket, call: Call, deadline: float) -> socket.socket:
         assert call.tls is not None
-        from services.dimse.tls import TlsError, wrap_client  # a plain call starts without
+        # A plain call starts without.
+        from services.dimse.tls import TlsError, shake_hands, wrap_client
 
         try:
-            secured = wrap_client(call.tls, connection, call.host, _left_s(deadline))
+            secured = wrap_client(call.tls, connection, call.host)
+            # What is cut is the descriptor's owner of the moment, during the handshake too.
+            self._hold(secured)
+            shake_hands(secured, _left_s(deadline))
         except TlsError as error:
             raise NotReached(f"cannot be reached over TLS: {error}", retryable=True) from error
-        self._hold(secured)
         return secured
 
     def _hold(self, connection: socket.socket) -> None:

@@ -222,24 +222,18 @@ def make_client_context(files: ClientTlsFiles) -> ssl.SSLContext:
     return context
 
 
-def wrap_client(
-    context: ssl.SSLContext, connection: socket.socket, host: str, timeout_s: float
-) -> ssl.SSLSocket:
-    """Does the client's side of the handshake; what owns the connection from now on.
+def wrap_client(context: ssl.SSLContext, connection: socket.socket, host: str) -> ssl.SSLSocket:
+    """What owns a connection that we asked for from now on; `shake_hands` is the next step.
 
     Raises:
-        TlsError: no handshake, or none in time; the connection is closed.
+        TlsError: the other side is gone; the connection is closed.
     """
     name = host if context.check_hostname else None
     try:
-        secured = context.wrap_socket(
-            connection, server_hostname=name, do_handshake_on_connect=False
-        )
+        return context.wrap_socket(connection, server_hostname=name, do_handshake_on_connect=False)
     except (OSError, ValueError) as error:
         connection.close()
         raise _no_connection(error) from error
-    shake_hands(secured, timeout_s)
-    return secured
 
 
 def wrap(context: ssl.SSLContext, connection: socket.socket) -> ssl.SSLSocket:
@@ -354,7 +348,11 @@ def _no_connection(error: OSError | ValueError) -> TlsError:
     reason = getattr(error, "reason", None)  # OpenSSL's, not text of the peer's
     if isinstance(error, ssl.SSLError) and isinstance(reason, str):
         name = reason.lower()
-        return TlsError(f"The handshake failed: {name.replace('_', ' ')}.", name)
+        told = f"The handshake failed: {name.replace('_', ' ')}"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            # OpenSSL's words too, with at most the name that we called: expired, revoked, whose.
+            told += f" ({error.verify_message.rstrip('.')})"
+        return TlsError(f"{told}.", name)
     return TlsError("The connection was closed during the handshake.", "closed")
 
 

@@ -100,7 +100,10 @@ def test_who_is_signed_by_a_stranger_is_not_spoken_to(authority: Authority, tmp_
     stranger = Authority(tmp_path / "stranger", "Stranger")
     with (
         secure_acceptor(stranger.door()) as (port, _),
-        pytest.raises(NotReached, match="over TLS: The handshake failed: certificate verify"),
+        pytest.raises(
+            NotReached,
+            match=r"over TLS: The handshake failed: certificate verify failed \(.*self-signed",
+        ),
     ):
         echo(call(port, files_of(authority)))
 
@@ -111,7 +114,7 @@ def test_whose_certificate_names_another_host_is_not_spoken_to_unless_that_is_al
     # The certificate names 127.0.0.1, not 127.0.0.2: both are this machine.
     other = "127.0.0.2"
     with secure_acceptor(authority.door(), other) as (port, _):
-        with pytest.raises(NotReached, match="certificate verify failed"):
+        with pytest.raises(NotReached, match=r"certificate verify failed \(.*mismatch"):
             echo(call(port, files_of(authority), other))
         assert echo(call(port, files_of(authority, check_host_name=False), other)) == 0x0000
 
@@ -123,7 +126,7 @@ def test_a_revoked_certificate_is_not_spoken_to(authority: Authority) -> None:
         sound = files_of(authority, revocation_list=str(authority.revoke()))
         assert echo(call(port, sound)) == 0x0000
         revoked = files_of(authority, revocation_list=str(authority.revoke(door.serial)))
-        with pytest.raises(NotReached, match="certificate verify failed"):
+        with pytest.raises(NotReached, match=r"certificate verify failed \(certificate revoked"):
             echo(call(port, revoked))
 
 

@@ -139,7 +139,7 @@ def test_a_certificate_of_another_authority_is_not_let_in(
 
 
 def test_an_expired_certificate_is_not_let_in(authority: Authority) -> None:
-    with pytest.raises(TlsError) as refused:
+    with pytest.raises(TlsError, match="certificate has expired") as refused:
         meet(make_context(authority.door()), client(authority, authority.sign("CT 1", days=-1)))
     assert refused.value.reason == "certificate_verify_failed"
 
