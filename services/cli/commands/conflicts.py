@@ -13,10 +13,10 @@ from services.cli.output import CommandError, coloured, console, print_json, rep
 from services.common.settings import load_settings
 
 app = typer.Typer(
-    no_args_is_help=True,
+    invoke_without_command=True,
     help="Other images that came under SOP Instance UIDs that were known: what differs, and which "
-    "of them count.",
-    epilog="Examples: `axial conflicts list`; `axial conflicts list 1.2.840.1 --json`; "
+    "of them count. Without a command those that nobody has decided yet are listed.",
+    epilog="Examples: `axial conflicts`; `axial conflicts list 1.2.840.1 --json`; "
     "`axial conflicts resolve 1.2.840.1 --keep latest`",
 )
 
@@ -26,6 +26,13 @@ class Keep(StrEnum):
 
     FIRST = "first"
     LATEST = "latest"
+
+
+@app.callback()
+def conflicts(context: typer.Context) -> None:
+    """Lists them, where no command is given."""
+    if context.invoked_subcommand is None:
+        list_conflicts()
 
 
 @app.command("list")

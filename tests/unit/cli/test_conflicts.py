@@ -45,6 +45,13 @@ def test_without_conflicts_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("list") == (0, "No conflict waits for a decision.")
 
 
+def test_without_a_command_what_waits_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words of a refusal say that `axial conflicts` lists the images."""
+    monkeypatch.setattr(GatewayClient, "get", lambda *_, **__: [OPEN])
+    assert run() == run("list")
+    assert OPEN["sentence"] in run()[1]
+
+
 def test_a_decision_names_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
 
