@@ -291,6 +291,14 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "More images of this study arrived: revision {newer_revision} is judged anew, and what "
             "comes of it counts instead of this.",
         ),
+        "taken_elsewhere": ReasonText(
+            Fate.SUPERSEDED,
+            "{count} image(s) of this series came again as series {kept_series} of study "
+            "{kept_study}, and it was decided that those count. What was made of this series "
+            "before counts no more.",
+            "Results of it that were delivered before stay where they are: have them removed "
+            "there. `axial conflicts list --all` shows the images of both.",
+        ),
     }
 )
 

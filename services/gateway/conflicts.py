@@ -86,10 +86,15 @@ def told_of(conflicts: Sequence[answers.Conflict], series_uid: str) -> list[str]
 def fates_of_unanalysed(
     session: Session, study_uid: str, conflicts: Sequence[answers.Conflict], known: Sequence[str]
 ) -> list[answers.SeriesFate]:
-    """What became of series of which nothing but conflicts came: nobody decides on them."""
+    """What became of series of which no image counts: nobody decides on them.
+
+    Nothing but conflicts came of them, or other series have the places of all of their images.
+    """
     groups: dict[str, list[answers.Conflict]] = {}
     for each in conflicts:
-        if each.study_uid == study_uid and each.series_uid not in known and each.waits:
+        if each.study_uid != study_uid or each.series_uid in known:
+            continue
+        if each.waits or each.state == ConflictState.REPLACED:
             groups.setdefault(each.series_uid, []).append(each)
     series = {
         row.series_uid: row.attributes
@@ -101,13 +106,15 @@ def fates_of_unanalysed(
 def _fate(
     series_uid: str, group: Sequence[answers.Conflict], attributes: Mapping[str, Any]
 ) -> answers.SeriesFate:
-    first, count = group[0], sum(each.count for each in group)
+    waiting = [each for each in group if each.waits]
+    told = waiting or group
+    first, count = told[0], sum(each.count for each in told)
     values: dict[str, Any] = {
         "count": count,
         "kept_series": first.kept_series_uid,
         "kept_study": first.kept_study_uid,
     }
-    verdict = Verdict("known_elsewhere", values)
+    verdict = Verdict("known_elsewhere" if waiting else "taken_elsewhere", values)
     number, modality = attributes.get("SeriesNumber"), attributes.get("Modality")
     return answers.SeriesFate(
         series_uid=series_uid,

@@ -38,6 +38,11 @@ def why(
     if as_json:
         print_json(fates)
         return
+    if not fates:
+        console.print(
+            f"Nothing is decided on {uid} yet; `axial status` says what becomes of its study.",
+            highlight=False,
+        )
     for fate in fates:
         _tell(fate, with_values=values)
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.common.crashpoints import crashpoint
@@ -274,6 +274,16 @@ def _note_replaced(connection: Connection, row: Any, instance: Any, beside: str 
         statement.on_conflict_do_update(
             index_elements=["sop_instance_uid", "data_digest", "transfer_syntax_uid"], set_=values
         )
+    )
+    # Others that wait are conflicts with what it becomes, too.
+    connection.execute(
+        update(ConflictRow)
+        .where(
+            ConflictRow.sop_instance_uid == instance.sop_instance_uid,
+            ConflictRow.state.in_((ConflictState.OPEN, ConflictState.TAKING)),
+            ~and_(*_key(row)),
+        )
+        .values(kept_study_uid=row.study_uid, kept_series_uid=row.series_uid)
     )
 
 

@@ -126,6 +126,29 @@ def test_fates_of_images_that_are_another_studys_now_stay(gateway: SeededGateway
     assert reasons >= {"segmented", "missing_slice"}
 
 
+def test_a_series_whose_images_are_all_another_ones_now_says_so(gateway: SeededGateway) -> None:
+    now = utc_now()
+    before = {"study_uid": COPY, "series_uid": SERIES, "state": "replaced", "differs": ["uids"]}
+    with gateway.engine.begin() as connection:
+        connection.execute(
+            insert(StudyRow).values(
+                study_uid=COPY, first_received_at=now, last_received_at=now, attributes={}
+            )
+        )
+        connection.execute(
+            insert(SeriesRow).values(series_uid=SERIES, study_uid=COPY, attributes={})
+        )
+    count = add_conflicts(gateway, **before)
+    for path in (f"studies/{COPY}/fate", f"series/{SERIES}/fate"):
+        (fate,) = _get(gateway, path)
+        assert (fate["fate"], fate["reason"], fate["instances"]) == (
+            "superseded",
+            "taken_elsewhere",
+            count,
+        )
+        assert gateway.done in fate["sentence"]
+
+
 def test_a_decision_is_passed_on(gateway: SeededGateway) -> None:
     answer = gateway.client.post("/api/v1/conflicts/resolve?uid=1.2.3&keep=latest")
     assert (answer.status_code, answer.json()["type"]) == (503, "listener-unavailable")

@@ -56,3 +56,10 @@ def test_why_says_that_work_began_on_an_incomplete_study(monkeypatch: pytest.Mon
     told = CliRunner().invoke(app, ["why", "1.2.3"])
     words = " ".join(told.output.split())
     assert "120 of 170 announced images had come, and 2 series were broken off" in words
+
+
+def test_why_says_that_nothing_is_decided_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GatewayClient, "get", lambda _self, _path: [])
+    told = CliRunner().invoke(app, ["why", "1.2.3"])
+    assert told.exit_code == 0, told.output
+    assert "Nothing is decided on 1.2.3 yet" in " ".join(told.output.split())

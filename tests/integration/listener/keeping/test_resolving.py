@@ -114,6 +114,32 @@ def test_a_conflict_that_cannot_be_taken_keeps_no_other_from_it(beside: Beside) 
     assert beside.bytes_of(1).endswith(beside.again[1].data)
 
 
+def test_what_waits_is_a_conflict_with_what_took_the_place_of_the_first(beside: Beside) -> None:
+    """Else its series was said to stand behind images that count no more."""
+    copy = {"PatientName": "Copy^Name", "StudyInstanceUID": "2.25.5", "SeriesInstanceUID": "2.25.6"}
+    beside.reception.receive(offer(edit(beside.files[0], **copy)))
+    uid = beside.first[0].sop_instance_uid
+    elsewhere = [row for row in beside.rows() if row.study_uid == "2.25.5"]
+    with beside.engine.begin() as connection:
+        connection.execute(
+            update(ConflictRow)
+            .where(ConflictRow.data_digest == elsewhere[0].data_digest)
+            .values(state=ConflictState.TAKING)
+        )
+    beside.resolving().carry_out()
+    kept = {
+        (row.state, row.kept_study_uid, row.kept_series_uid)
+        for row in beside.rows()
+        if row.sop_instance_uid == uid
+    }
+    own = elsewhere[0].kept_study_uid, elsewhere[0].kept_series_uid
+    assert kept == {
+        ("taken", *own),
+        ("replaced", "2.25.5", "2.25.6"),
+        ("open", "2.25.5", "2.25.6"),
+    }
+
+
 def test_a_conflict_whose_bytes_somebody_lost_does_not_keep_its_study_for_ever(
     beside: Beside,
 ) -> None:
