@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import get_frame, parse_basic_offsets, parse_fragments
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, RLELossless
 
@@ -220,7 +221,7 @@ def decode(
         # What a plugin written in Rust panics with is no Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise _undecodable(error) from error
+        raise _undecodable(dataset, error) from error
     if decoded.shape != (pixels.rows, pixels.columns):
         raise PixelsError(f"they decode to {decoded.shape}")
     decoded = decoded.astype(pixels.dtype, copy=False)
@@ -262,13 +263,32 @@ def _encoded_frame(dataset: Dataset, frame: int) -> bytes:
             extended_offsets=offsets if all(offsets) else None,
         )
     except Exception as error:  # as the library meets a damaged encapsulation
-        raise _undecodable(error) from error
+        raise _undecodable(dataset, error) from error
 
 
-def _undecodable(error: BaseException) -> PixelsError:
+def _undecodable(dataset: Dataset, error: BaseException) -> PixelsError:
     # What a decoder says may quote the data; its kind is for the log alone.
     _log.info("pixels_not_decoded", kind=type(error).__name__)
+    if dataset.file_meta.get("TransferSyntaxUID") == RLELossless and _untold(dataset):
+        return PixelsError(
+            "its frames lie in several fragments, and nothing tells where each begins"
+        )
     return PixelsError("they cannot be decoded: they are cut off, damaged, or compressed otherwise")
+
+
+def _untold(dataset: Dataset) -> bool:
+    """Whether nothing tells where frames of runs begin: each should be one fragment (PS3.5 A.4.2).
+
+    Code streams in several fragments are told by their ends.
+    """
+    encapsulated = BytesIO(dataset.PixelData)
+    try:
+        if dataset.get("ExtendedOffsetTable") or parse_basic_offsets(encapsulated):
+            return False
+        fragments, _ = parse_fragments(encapsulated)
+        return fragments > int(dataset.get("NumberOfFrames") or 1) > 1
+    except Exception:  # noqa: BLE001 - as the library meets a damaged encapsulation
+        return False
 
 
 def _values_of_words(words: NDArray[np.integer], pixels: Pixels) -> NDArray[np.bool_] | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import RLELossless
 
 from services.common.fates import Refusal
@@ -85,6 +86,22 @@ def test_compressed_frames_equal_uncompressed_ones(tmp_path: Path) -> None:
     data.compress(RLELossless, generate_instance_uid=False)
     data.save_as(file)
     np.testing.assert_array_equal(loaded([file]).array, expected.array)
+
+
+def test_frames_of_runs_in_several_fragments_without_a_table_are_refused_in_true_words(
+    tmp_path: Path,
+) -> None:
+    """They are neither cut off nor damaged: where a frame begins is not told."""
+    file = enhanced_of(sound_series(tmp_path), tmp_path / "enhanced.dcm")
+    data = pydicom.dcmread(file)
+    data.compress(RLELossless, generate_instance_uid=False)
+    frames = list(generate_frames(data.PixelData, number_of_frames=data.NumberOfFrames))
+    data.PixelData = encapsulate(frames, fragments_per_frame=3, has_bot=False)
+    data.save_as(file)
+    refused = read_series([file])
+    assert isinstance(refused, Refusal)
+    assert refused.reason == "pixels_unreadable"
+    assert "nothing tells where each begins" in refused.sentence
 
 
 @pytest.mark.parametrize(
