@@ -128,7 +128,6 @@ def test_fates_of_images_that_are_another_studys_now_stay(gateway: SeededGateway
 
 def test_a_series_whose_images_are_all_another_ones_now_says_so(gateway: SeededGateway) -> None:
     now = utc_now()
-    before = {"study_uid": COPY, "series_uid": SERIES, "state": "replaced", "differs": ["uids"]}
     with gateway.engine.begin() as connection:
         connection.execute(
             insert(StudyRow).values(
@@ -138,7 +137,7 @@ def test_a_series_whose_images_are_all_another_ones_now_says_so(gateway: SeededG
         connection.execute(
             insert(SeriesRow).values(series_uid=SERIES, study_uid=COPY, attributes={})
         )
-    count = add_conflicts(gateway, **before)
+    count = add_conflicts(gateway, COPY, SERIES, state="replaced", differs=["uids"])
     for path in (f"studies/{COPY}/fate", f"series/{SERIES}/fate"):
         (fate,) = _get(gateway, path)
         assert (fate["fate"], fate["reason"], fate["instances"]) == (
