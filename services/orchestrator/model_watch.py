@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from models.manifest import ModelError, ServedBuild, UnreadableServed, served_builds
+from models.manifest import ModelError, ServedBuild, UnreadableServed, served_builds, served_file
 from services.common.database import utc_now
 from services.common.errors import AxialError
 from services.common.lifecycle import DeploymentState
@@ -72,6 +72,7 @@ class ModelWatch(PeriodicThread):
         self._settings = settings
         self._look_every_s = look_every_s
         self._next_look = 0.0
+        self._registered: dict[str, int] = {}
         # Written by the thread alone: of each model, what keeps it from working.
         self._found: dict[str, str | None] = {}
         self._unreadable: tuple[str, ...] = ()
@@ -151,12 +152,22 @@ class ModelWatch(PeriodicThread):
         self.register()
 
     def _round(self) -> None:
-        if not self.register() and time.monotonic() < self._next_look:
+        # Between two looks a change of the builder's files is noticed, at the price of a glance.
+        said = self._said()
+        if said == self._registered and time.monotonic() < self._next_look:
             return
         try:
+            self.register()
+            self._registered = said
             self.look()
         finally:
             self._next_look = time.monotonic() + self._look_every_s
+
+    def _said(self) -> dict[str, int]:
+        """When each file that says what is to be served was last written."""
+        settings = self._settings
+        folder = served_file(settings.repository, settings.target, "any").parent
+        return {file.name: file.stat().st_mtime_ns for file in folder.glob("*.json")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 DBOS looks into a queue at fixed intervals. A study must not wait for that, and looking often
 costs a core what it should have for inference. So the loop that looks is DBOS's own, but it waits
 on a bell instead of the clock: rung when work is put in or a worker becomes free, and by itself
-every `FALLBACK_S`, which is what another worker's work waits for at most. Without a bound DBOS
+every few seconds, which is what another worker's work waits for at most. Without a bound DBOS
 would begin everything at once: after an outage thousands of revisions, each with all of its
 headers.
 """
@@ -17,7 +17,8 @@ from dbos._dbos import _get_dbos_instance  # pyright: ignore[reportPrivateUsage]
 from dbos._queue import Queue, queue_worker_thread
 
 REVISIONS, JOBS = "revisions", "jobs"
-FALLBACK_S = 1.0
+# How long what another worker has put in waits at most: it rings no bell here.
+_FALLBACK_S = {REVISIONS: 2.0, JOBS: 1.0}
 
 
 class Bell(threading.Event):
@@ -71,7 +72,7 @@ class WorkQueue:
     def open(self) -> None:
         """Registers the queue (after DBOS's launch) and begins to take work from it."""
         self._queue = DBOS.register_queue(
-            self._name, worker_concurrency=self._limit, polling_interval_sec=FALLBACK_S
+            self._name, worker_concurrency=self._limit, polling_interval_sec=_FALLBACK_S[self._name]
         )
         self._thread = threading.Thread(
             target=queue_worker_thread,
