@@ -71,9 +71,10 @@ def crossing_localizer(folder: Path) -> list[Path]:
 def gantry_tilt(folder: Path) -> list[Path]:
     """Slices along the patient, planes tilted by 15 degrees, as a CT of the head."""
     files = sound_series(folder)
-    angle = np.radians(15)
+    # A decimal string has room for 16 characters.
+    along, across = (round(float(f(np.radians(15))), 12) for f in (np.cos, np.sin))
     for file in files:
-        edit(file, ImageOrientationPatient=[1, 0, 0, 0, np.cos(angle), -np.sin(angle)])
+        edit(file, ImageOrientationPatient=[1, 0, 0, 0, along, -across])
     return files
 
 

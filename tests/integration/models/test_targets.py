@@ -78,6 +78,8 @@ def test_memory_that_was_released_is_taken_again(
     assert np.array_equal(network.foreground(), first)
 
 
+# PyTorch's exporter for TorchScript, which is what weights come in, warns of itself and its parts.
+@pytest.mark.filterwarnings("ignore")
 def test_the_onnx_that_tensorrt_reads_equals_torch(
     module: Path, image: np.ndarray, by_torch: np.ndarray, tmp_path: Path
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from axial.v1 import reporting_pb2
 
+from tests.builders.malformed import malformed_values
 from tests.builders.network import free_port
 from tests.builders.peers import destination, scripted_peer, slowly, wait_until
 from tests.builders.reporting import Workplace, blobs, series_in, workplace
@@ -62,6 +62,7 @@ def test_a_job_goes_from_labels_to_the_pacs(tmp_path: Path, place: Workplace) ->
     assert "reporting.make" in spans
 
 
+@malformed_values
 def test_what_libraries_complain_about_is_not_quoted_in_the_log(
     tmp_path: Path, place: Workplace
 ) -> None:
@@ -76,9 +77,7 @@ def test_what_libraries_complain_about_is_not_quoted_in_the_log(
             SpecificCharacterSet="ISO_IR 192",
             PatientAge="seventy",
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        odd = workplace(tmp_path / "work", files)
+    odd = workplace(tmp_path / "work", files)
     job = odd.job(blobs(SHAPE))
     with (
         scripted_peer(transfer_syntaxes=["1.2.840.10008.1.2"]) as peer,

@@ -75,7 +75,7 @@ def test_every_acknowledged_instance_is_in_the_newest_revision_exactly_once(
                 select(RevisionInstanceRow.number, RevisionInstanceRow.sop_instance_uid)
             ):
                 members.setdefault(number, set()).add(uid)
-            held = connection.execute(select(RevisionRow.number, RevisionRow.instances)).tuples()
+            held = connection.execute(select(RevisionRow.number, RevisionRow.instances))
             counts = dict(held.all())
             waiting = connection.execute(select(StudyRow.unfrozen_instances)).scalar() or 0
         engine.dispose()

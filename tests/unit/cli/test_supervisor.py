@@ -9,6 +9,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -40,13 +42,18 @@ time.sleep(600)
 """
 
 
-def _start(tmp_path: Path, child: str) -> subprocess.Popen[str]:
+@contextmanager
+def _started(tmp_path: Path, child: str) -> Generator[subprocess.Popen[str]]:
     port = free_port()
     program, script = tmp_path / "program.py", tmp_path / "child.py"
     program.write_text(textwrap.dedent(_PROGRAM), encoding="utf-8")
     script.write_text(child.format(port=port), encoding="utf-8")
     arguments = [sys.executable, str(program), str(tmp_path / "data"), str(port), str(script)]
-    return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _wait_until_ready(tmp_path: Path) -> None:
@@ -70,8 +77,7 @@ def _child(process: subprocess.Popen[str], other_than: int = 0) -> psutil.Proces
 
 
 def test_dead_process_is_restarted_and_all_stop_on_sigterm(tmp_path: Path) -> None:
-    process = _start(tmp_path, _SERVER)
-    try:
+    with _started(tmp_path, _SERVER) as process:
         _wait_until_ready(tmp_path)
         first = _child(process)
         first.kill()
@@ -79,25 +85,20 @@ def test_dead_process_is_restarted_and_all_stop_on_sigterm(tmp_path: Path) -> No
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
         assert not second.is_running()
-    finally:
-        process.kill()
 
 
 def test_processes_do_not_outlive_a_killed_supervisor(tmp_path: Path) -> None:
-    process = _start(tmp_path, _SERVER)
-    try:
+    with _started(tmp_path, _SERVER) as process:
         _wait_until_ready(tmp_path)
         child = _child(process)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         child.wait(10)
-    finally:
-        process.kill()
 
 
 def test_process_that_ends_while_starting_is_named_with_its_last_words(tmp_path: Path) -> None:
-    process = _start(tmp_path, "import sys\nsys.exit('no port {port} for me')\n")
-    _, words = process.communicate(timeout=30)
+    with _started(tmp_path, "import sys\nsys.exit('no port {port} for me')\n") as process:
+        _, words = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "child ended while starting" in words
     assert "for me" in words

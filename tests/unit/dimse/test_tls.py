@@ -113,6 +113,8 @@ def test_every_suite_of_a_profile_can_be_used(
     ],
     ids=["static RSA", "CBC", "TLS 1.1"],
 )
+# Python warns of the old versions that this test offers.
+@pytest.mark.filterwarnings(r"ignore:ssl\.TLSVersion\.TLSv1(_1)? is deprecated:DeprecationWarning")
 def test_what_the_profiles_forbid_is_not_negotiated(
     offered: dict[str, Any], authority: Authority
 ) -> None:

@@ -15,6 +15,7 @@ from services.common.headers import InstanceHeader, read_registration, scheme
 from services.imaging import open_images, split_volumes
 from services.imaging.header_files import read_headers
 from tests.builders.broken_series import time_series
+from tests.builders.malformed import malformed_values
 from tests.builders.series import raw, sound_series
 
 Elements = Mapping[int, tuple[str, bytes]]
@@ -125,6 +126,7 @@ def test_other_comments_are_not_kept(tmp_path: Path) -> None:
     assert "ImageComments" not in found.values
 
 
+@malformed_values
 @pytest.mark.parametrize("value", [b"abc ", b"-5", b"nan ", b"", b"1\\2\\3 "])
 def test_a_value_that_makes_no_sense_is_none_or_its_first(value: bytes, tmp_path: Path) -> None:
     odd = {**SIEMENS, 0x0019100C: ("IS", value)}

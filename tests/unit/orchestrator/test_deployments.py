@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from models.manifest import Manifest
 from services.common.database import DeploymentRow, JobRow
@@ -185,11 +185,6 @@ def test_a_failed_job_is_run_again_by_its_build_or_judged_anew_by_the_one_that_s
     again = record_selection(engine, revision, [(selection, OLD)])
     assert (again.to_run, again.superseded) == ((), ())
     with engine.connect() as connection:
-        states = dict(
-            connection.execute(
-                JobRow.__table__.select().with_only_columns(JobRow.job_uid, JobRow.state)
-            )
-            .tuples()
-            .all()
-        )
+        rows = connection.execute(select(JobRow.job_uid, JobRow.state))
+        states = dict(rows.all())
     assert states == {first: "failed", second: "processed"}

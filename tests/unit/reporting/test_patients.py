@@ -10,6 +10,7 @@ from pydicom.tag import Tag
 
 from services.common.fates import Verdict
 from services.reporting.source.patients import differing_patients
+from tests.builders.malformed import malformed_values
 from tests.builders.reporting import blobs, series_in, workplace
 from tests.builders.series import edit, raw
 
@@ -36,6 +37,7 @@ def _write_name(file: Path, name: bytes) -> None:
     file.write_bytes(content[: at + 4] + b"PN" + content[at + 6 :])
 
 
+@malformed_values
 @pytest.mark.parametrize(
     "named",
     [
@@ -108,6 +110,7 @@ def test_each_attribute_that_differs_is_named(tmp_path: Path) -> None:
     assert differing_patients(files) == ["the patient's date of birth", "the patient's ID"]
 
 
+@malformed_values
 def test_a_date_in_the_older_form_is_the_same(tmp_path: Path) -> None:
     files = series_in(tmp_path, "axial", SHAPE)
     date = pydicom.dcmread(files[0]).PatientBirthDate

@@ -21,6 +21,7 @@ from services.common.settings import ReportingSettings
 from services.reporting.errors import JobError
 from services.reporting.results import ResultMaker
 from tests.builders.broken_series import gantry_tilt, uneven_spacing
+from tests.builders.malformed import malformed_values
 from tests.builders.reporting import (
     Workplace,
     blobs,
@@ -271,6 +272,7 @@ def test_an_object_that_fails_its_check_withholds_all(
     assert registered(place) == []
 
 
+@malformed_values
 def test_an_object_that_dciodvfy_refuses_is_withheld(
     place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

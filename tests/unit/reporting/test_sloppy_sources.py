@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from services.reporting.errors import ReportingError
 from services.reporting.source.validity import has_valid, is_valid_value
+from tests.builders.malformed import malformed_values
 from tests.builders.reporting import blobs, series_in, workplace
 from tests.builders.series import as_sent, raw
 
@@ -143,6 +144,7 @@ def test_the_scanner_contributed_at_a_time_that_exists_or_at_none(
         assert dataset.ContributingEquipmentSequence[0].get("ContributionDateTime") == written
 
 
+@malformed_values
 def test_equipment_of_the_source_is_handed_on_only_when_it_is_sound(tmp_path: Path) -> None:
     sound = equipment(Manufacturer="Gateway", PurposeOfReferenceCodeSequence=[code("109103")])
     unnamed = equipment(PurposeOfReferenceCodeSequence=[code("109104")])
@@ -170,6 +172,7 @@ def test_a_slice_thickness_that_is_no_number_is_left_out(tmp_path: Path, sent: b
     assert measures.SpacingBetweenSlices > 0
 
 
+@malformed_values
 @pytest.mark.parametrize(
     "uids",
     [
@@ -196,6 +199,7 @@ def test_a_performed_procedure_step_without_its_uids_is_not_referenced(
     assert len(report.ReferencedPerformedProcedureStepSequence) == 0
 
 
+@malformed_values
 @pytest.mark.parametrize(
     "keyword", ["SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID"]
 )

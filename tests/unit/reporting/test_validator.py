@@ -12,6 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from services.reporting.errors import ValidatorError
 from services.reporting.objects.forms import PLAIN, Form, form_of
 from services.reporting.objects.validator import RunningValidator, sort_errors
+from tests.builders.malformed import malformed_values
 from tests.builders.reporting import analysis_of, blobs, series_in, three_segments
 from tests.builders.series import edit
 from tests.unit.reporting.conftest import Written, write
@@ -50,6 +51,7 @@ def test_an_error_of_ours_is_ours(one: Written, tmp_path: Path) -> None:
     assert not inherited
 
 
+@malformed_values
 def test_an_error_that_the_scanner_wrote_is_inherited(tmp_path: Path) -> None:
     files = series_in(tmp_path / "series", "axial")
     for file in files:

@@ -91,7 +91,8 @@ def test_a_series_that_was_released_is_whole_after_a_kill(tmp_path: Path) -> Non
     files = sound_series(tmp_path / "dicom")
     listener, engine = _listener(tmp_path)
     with listener.running():
-        _store(listener, files[:2]).release()
+        with _store(listener, files[:2]) as sender:
+            sender.release()
         _wait(lambda: (row := _series(engine)) is not None and row.receiving_by is None)
     with listener.running():
         _wait(lambda: len(revisions(engine)) == 1)

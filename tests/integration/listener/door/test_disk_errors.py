@@ -16,6 +16,7 @@ from services.common.database import InstanceRow
 from services.common.store import StudyStore
 from services.listener.door import spool as spool_module
 from services.listener.door.statuses import StoreStatus
+from tests.builders.malformed import malformed_values
 from tests.builders.reception import Reception, offer
 from tests.builders.series import edit, small_volume, sound_series
 from tests.integration.listener.conftest import Receiving
@@ -51,6 +52,7 @@ def written(reception: Reception) -> list[Path]:
     return [file for file in reception.spool.folder.iterdir() if file.stat().st_size]
 
 
+@malformed_values
 @pytest.mark.parametrize("error", ERRORS, ids=lambda number: errno.errorcode[number])
 @pytest.mark.parametrize(
     ("call", "number"),

@@ -271,7 +271,7 @@ def test_hundreds_of_associations_leave_no_descriptor_no_thread_and_no_buffer(
         )
         # Files made in advance: two batches at most.
         assert descriptors(receiver, spool)[0] <= 2 * 64
-        assert left_in_spool(spool) == []
+        wait_until(lambda: left_in_spool(spool) == [], 20, "all is in the store")
         assert receiver_processes() == [receiver]
 
 

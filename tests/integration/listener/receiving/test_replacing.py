@@ -61,7 +61,8 @@ def test_though_the_system_gives_no_process_at_first(
         monkeypatch.setattr(receivers_module.subprocess, "Popen", scarce)
         _kill_receiver()
         _wait_until(lambda: _is_served(listener))
-        RawSender(listener.port).associate().release()
+        with RawSender(listener.port).associate() as sender:
+            sender.release()
 
 
 def test_though_its_spool_cannot_be_taken_up_at_first(
@@ -120,7 +121,8 @@ def test_and_its_associations_are_no_longer_counted(open_front_door: OpenListene
             _kill_receiver()
         _wait_until(lambda: _is_served(listener))
         assert _open_associations() == 0
-        RawSender(listener.port).associate().release()
+        with RawSender(listener.port).associate() as sender:
+            sender.release()
         _wait_until(lambda: _open_associations() == 0)
 
 

@@ -26,6 +26,7 @@ from services.listener.registering import placing as placing_module
 from services.listener.registering import registrar as registrar_module
 from services.listener.registering.quarantine import Quarantine
 from services.listener.registering.registrar import Registrar
+from tests.builders.malformed import malformed_values
 from tests.builders.peers import wait_until
 from tests.builders.reception import OfferedInstance, Reception, offer
 from tests.builders.series import edit, sound_series
@@ -82,6 +83,7 @@ def failing(
     return called
 
 
+@malformed_values
 @pytest.mark.parametrize("charset", CHARACTER_SETS)
 @pytest.mark.parametrize(
     ("keyword", "vr", "value"),
