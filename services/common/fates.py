@@ -125,16 +125,16 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "Send each orientation as a series of its own.",
         ),
         "uneven_spacing": _refused(
-            "The slices are unevenly spaced: from {least_mm} to {most_mm} mm.",
+            "The slices are unevenly spaced: from {least_mm} to {most_mm} mm{rounded}.",
             "The model needs even spacing; reconstruct the series evenly.",
         ),
         "gantry_tilt": _refused(
-            "The slices were taken with a tilted gantry ({tilt_deg} degrees).",
+            "The slices were taken with a tilted gantry ({tilt_deg} degrees){rounded}.",
             "The model does not accept a tilt; send a reconstruction without it.",
         ),
         "shifted_planes": _refused(
             "The images are shifted against each other within their planes (by up to {shift_mm} "
-            "mm); they make no straight stack{odd}.",
+            "mm); they make no straight stack{odd}{rounded}.",
             "Send the original images, or a reconstruction in one straight stack.",
         ),
         "mixed_matrix": _refused(
@@ -304,8 +304,8 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
 
 
 # Values that not every verdict of a reason has, and those of before do not: words that name the
-# images that stand out, and what a result that still stands says.
-_OPTIONAL: Mapping[str, Value] = MappingProxyType({"odd": "", "result": ""})
+# images that stand out or that positions were rounded, and what a result that still stands says.
+_OPTIONAL: Mapping[str, Value] = MappingProxyType({"odd": "", "rounded": "", "result": ""})
 # Values that hold DICOM keywords; a sentence has them in words.
 _KEYWORDS = frozenset({"attribute"})
 

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import pairwise
 
 import numpy as np
@@ -220,7 +221,9 @@ def check_tilt(stack: Stack) -> Refusal | None:
     """Reason ``gantry_tilt``: the line through the positions is not the planes' normal."""
     tilt = tilt_deg(stack)
     if tilt > TILT_TOLERANCE_DEG:
-        return Refusal("gantry_tilt", {"tilt_deg": round(tilt, 2)})
+        length = float(stack.distances[-1] - stack.distances[0])
+        rounded = _rounded(stack, length * math.tan(math.radians(tilt)))
+        return Refusal("gantry_tilt", {"tilt_deg": round(tilt, 2), "rounded": rounded})
     return None
 
 
@@ -240,8 +243,10 @@ def check_straightness(stack: Stack) -> Refusal | None:
     )
     if shift <= allowed:
         return None
-    odd = _odd(stack.images, [bool(each > allowed) for each in shifts])
-    return Refusal("shifted_planes", {"shift_mm": round(shift, 3), "odd": odd})
+    rounded = _rounded(stack, shift)
+    odd = "" if rounded else _odd(stack.images, [bool(each > allowed) for each in shifts])
+    values: dict[str, Value] = {"shift_mm": round(shift, 3), "odd": odd, "rounded": rounded}
+    return Refusal("shifted_planes", values)
 
 
 def check_spacing(stack: Stack) -> Refusal | None:
@@ -281,7 +286,25 @@ def uneven_spacing(stack: Stack) -> Refusal:
     """Reason ``uneven_spacing``, with the narrowest and the widest gap."""
     gaps = np.diff(stack.distances)
     least, most = round(float(gaps.min()), 3), round(float(gaps.max()), 3)
-    return Refusal("uneven_spacing", {"least_mm": least, "most_mm": most})
+    rounded = _rounded(stack, float(np.abs(gaps - gaps.mean()).max()))
+    return Refusal("uneven_spacing", {"least_mm": least, "most_mm": most, "rounded": rounded})
+
+
+def _rounded(stack: Stack, off_mm: float) -> str:
+    """Words on positions that are rounded so much that it may be why they are off; else empty."""
+    numbers = [
+        Decimal(number)
+        for image in stack.images
+        if isinstance(texts := image.header.attributes.get("ImagePositionPatient"), list)
+        for number in texts
+    ]
+    # Zeros behind the last digit tell nothing.
+    last_place = min((int(each.normalize().as_tuple().exponent) for each in numbers), default=-9)
+    step_mm = 10.0**last_place
+    # Half a step in each of three coordinates, of each of the two places that are compared.
+    if off_mm > math.sqrt(3) * step_mm:
+        return ""
+    return f"; their positions are told to {step_mm:g} mm only, which may be the whole reason"
 
 
 def _odd(images: Sequence[PlacedImage], kinds: Sequence[Hashable]) -> str:

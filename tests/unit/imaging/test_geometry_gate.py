@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from services.common.fates import Refusal
@@ -77,6 +78,52 @@ def test_tilt_is_told_before_the_uneven_spacing_it_hides(tmp_path: Path) -> None
     refusal = refused(headers_of(files[:3] + files[4:]))
     assert refusal.reason == "gantry_tilt"
     assert refusal.values["tilt_deg"] == pytest.approx(15)
+
+
+def oblique(folder: Path, digits: int, slices: int = 40) -> list[Path]:
+    """A sound oblique series, a millimetre apart, whose positions are rounded."""
+    along = np.array([0.28, 0.0, 0.96])
+    affine = np.eye(4)
+    affine[:3, :3] = np.stack([[0.96, 0.0, -0.28], [0.0, 1.0, 0.0], along], axis=1)
+    files = sound_series(folder, small_volume((slices, 4, 5), affine))
+    for k, file in enumerate(files):
+        edit(file, ImagePositionPatient=[f"{round(x, digits):.4f}" for x in k * along])
+    return files
+
+
+def slightly_off(folder: Path) -> list[Path]:
+    """A few slices along 0.03 mm for each slice, rounded."""
+    files = stack_at(folder, 4.0, 4.0, 4.0, 4.0)
+    for file, across in zip(files, ["0", "0", "0.1", "0.1", "0.1"], strict=True):
+        position = pydicom.dcmread(file).ImagePositionPatient
+        edit(file, ImagePositionPatient=[across, *position[1:]])
+    return files
+
+
+@pytest.mark.parametrize(
+    ("reason", "build"),
+    [
+        ("shifted_planes", lambda folder: oblique(folder, 1)),
+        ("gantry_tilt", slightly_off),
+        ("uneven_spacing", lambda folder: stack_at(folder, *[1.2, 1.3] * 8)),  # 1.25 mm
+    ],
+)
+def test_positions_that_are_rounded_coarsely_are_told_as_the_reason(
+    reason: str, build: Builder, tmp_path: Path
+) -> None:
+    refusal = refused(headers_of(build(tmp_path)))
+    assert refusal.reason == reason
+    assert "their positions are told to 0.1 mm only" in refusal.sentence
+    assert "differ from the others" not in refusal.sentence
+
+
+def test_what_rounding_cannot_explain_is_not_laid_on_it(tmp_path: Path) -> None:
+    passed(headers_of(oblique(tmp_path / "fine", 3)))
+    files = oblique(tmp_path, 3)
+    edit(files[3], ImagePositionPatient=["1.84", "0", "2.88"])
+    refusal = refused(headers_of(files))
+    assert (refusal.reason, refusal.values["rounded"]) == ("shifted_planes", "")
+    assert "image 4 differs from the others" in refusal.sentence
 
 
 def test_accepted_tilt_gives_a_sheared_affine_through_every_position(tmp_path: Path) -> None:
