@@ -9,8 +9,6 @@ where the data set has none.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -69,7 +67,8 @@ class Found:
     """What a folder holds.
 
     Attributes:
-        unsendable: files that are DICOM and cannot be sent, with the reason.
+        unsendable: files that are DICOM and cannot be sent, and folders that cannot be read, with
+            the reason.
         others: files that are no DICOM, and directories of media (DICOMDIR).
     """
 
@@ -79,11 +78,14 @@ class Found:
 
 
 def look_through(folder: Path) -> Found:
-    """Looks at every file in a folder and below it (or at the one file), sorted by path."""
+    """Looks at every file in a folder and below it (or at the one file), sorted by path.
+
+    A folder that cannot be read is among what cannot be sent.
+    """
     instances: list[FoundInstance] = []
-    unsendable: list[tuple[Path, str]] = []
     others: list[Path] = []
-    for file in _files(folder):
+    files, unsendable = _files(folder)
+    for file in files:
         try:
             instances.append(look_at(file))
         except HeadError:
@@ -139,20 +141,26 @@ def look_at(file: Path) -> FoundInstance:
     return _instance(file, head, scanned, size - head.data_set_at)
 
 
-def _files(folder: Path) -> Iterable[Path]:
+def _files(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The files in a folder and below it, and the folders that cannot be read, with the reason."""
     if folder.is_file():
-        return [folder]
+        return [folder], []
     found: list[str] = []
+    unreadable: list[tuple[Path, str]] = []
     folders = [str(folder)]
     while folders:
-        # Without asking the system for each entry what it is.
-        with suppress(PermissionError), os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                elif entry.is_file():
-                    found.append(entry.path)
-    return sorted(map(Path, found))
+        path = folders.pop()
+        try:
+            # Without asking the system for each entry what it is.
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif entry.is_file():
+                        found.append(entry.path)
+        except OSError as error:
+            unreadable.append((Path(path), f"it cannot be read: {error.strerror}"))
+    return sorted(map(Path, found)), sorted(unreadable)
 
 
 def _scan(data: bytes, head: Part10Head) -> Scanned:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -135,3 +137,28 @@ def test_files_come_in_the_order_of_their_paths_whatever_lies_between_them(tmp_p
     found = look_through(tmp_path / "study")
     assert [i.file for i in found.instances] == sorted(tmp_path / "study" / name for name in names)
     assert (found.unsendable, found.others) == ((), ())
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_keeps_no_other_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = sound_series(tmp_path / "study" / "a")
+    (locked := tmp_path / "study" / "b").mkdir()
+    scandir = os.scandir
+
+    def closed(path: str) -> Any:  # who runs the tests may be allowed everything
+        if path == str(locked):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    found = look_through(tmp_path / "study")
+    assert [each.file for each in found.instances] == sorted(files)
+    assert found.unsendable == ((locked, "it cannot be read: Permission denied"),)
+
+
+def test_what_is_neither_a_folder_nor_a_file_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, why in (("pipe", "Not a directory"), ("gone", "No such file or directory")):
+        found = look_through(tmp_path / path)
+        assert found.unsendable == ((tmp_path / path, f"it cannot be read: {why}"),)
