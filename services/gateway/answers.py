@@ -58,7 +58,7 @@ class SeriesFate(_Answer):
     modality: str | None
     instances: int
     images: int
-    """Frames of multi-frame objects counted one by one."""
+    """Frames of multi-frame objects counted one by one; objects without pixels are none."""
     model: str
     revision: int
     fate: str | None

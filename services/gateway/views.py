@@ -33,7 +33,7 @@ from services.gateway.conflicts import (
     fates_of_unanalysed,
     told_of,
 )
-from services.gateway.image_counts import frames_beyond_the_first
+from services.gateway.image_counts import images_beyond_instances
 from services.gateway.job_views import job_answer
 from services.gateway.undelivered import undelivered
 
@@ -227,7 +227,7 @@ def _fates(session: Session, study: StudyRow) -> list[answers.SeriesFate]:
         .where(RevisionInstanceRow.study_uid == uid, RevisionInstanceRow.number == number)
         .group_by(InstanceRow.series_uid)
     )
-    more = frames_beyond_the_first(session, uid, number)
+    more = images_beyond_instances(session, uid, number)
     revision = session.get(RevisionRow, (uid, number))
     missing = missing_sentence(None if revision is None else revision.incomplete)
     cause = study.deletion_cause

@@ -123,6 +123,19 @@ def test_frames_of_multi_frame_objects_are_counted_as_images(
     assert found["images"] - found["instances"] == images - 12
 
 
+def test_objects_without_pixels_are_no_images(gateway: SeededGateway) -> None:
+    """Raw data in a series made it one image longer than its slices."""
+    with Session(gateway.engine) as session, session.begin():
+        row = session.scalars(
+            select(InstanceRow).where(InstanceRow.study_uid == gateway.done)
+        ).first()
+        assert row is not None
+        row.header = {**row.header, "has_pixels": False}
+        series_uid = row.series_uid
+    (found,) = gateway.client.get(f"/api/v1/series/{series_uid}/fate").json()
+    assert found["images"] == found["instances"] - 1
+
+
 def test_fate_of_a_single_series(gateway: SeededGateway) -> None:
     fates = gateway.client.get(f"/api/v1/studies/{gateway.done}/fate").json()
     uid = fates[1]["series_uid"]
