@@ -16,7 +16,13 @@ from services.listener.door.spool import Spool, SpoolError, SpoolWriter
 from services.listener.door.statuses import StoreStatus
 from services.listener.door.stored import HEAD_BYTES, scan_written, stored
 
-_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+# By their names in a comment, which has 64 characters for all of them.
+_UIDS = {
+    "SOPClassUID": "SOP class",
+    "SOPInstanceUID": "SOP instance",
+    "StudyInstanceUID": "study",
+    "SeriesInstanceUID": "series",
+}
 
 Tell = Callable[[Told], None]
 # SOP Instance UID, digest of the data set, transfer syntax.
@@ -158,11 +164,11 @@ class StoreOperation:
         # Of several values the library would make something else.
         wrong = [
             name
-            for name in _UIDS
-            if isinstance(scanned.values.get(name), list) or not is_uid(scanned.text(name))
+            for keyword, name in _UIDS.items()
+            if isinstance(scanned.values.get(keyword), list) or not is_uid(scanned.text(keyword))
         ]
         if wrong:
-            return StoreStatus.CANNOT_UNDERSTAND, f"No valid {', '.join(wrong)}."
+            return StoreStatus.CANNOT_UNDERSTAND, f"No valid UID of {', '.join(wrong)}."
         self.study_uid = scanned.text("StudyInstanceUID")
         command = self._command
         uids = (command.sop_class_uid, command.sop_instance_uid)

@@ -19,7 +19,10 @@ from services.common.database import InstanceRow
 from services.common.settings import Peer
 from services.common.store import StudyStore
 from services.dimse.errors import Rejected
+from services.dimse.files import find_instances
+from services.dimse.line import Call
 from services.dimse.pdu import A_ABORT
+from services.dimse.sending import send_instances
 from services.listener.errors import ListenerError
 from services.listener.service import Listener
 from tests.builders.front_door import associate
@@ -113,6 +116,22 @@ def test_statuses_reach_the_sender(open_front_door: OpenListener, tmp_path: Path
     with open_front_door() as listener, associate(listener) as association:
         assert association.store(broken) == 0xC000
         assert association.echo() == 0x0000
+
+
+def test_the_comment_on_missing_uids_has_room_for_all_of_them(
+    open_front_door: OpenListener, tmp_path: Path
+) -> None:
+    """A published series had none of the four, and the last was cut off."""
+    (file, *_) = sound_series(tmp_path / "dicom")
+    keywords = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+    data = pydicom.dcmread(file)
+    for keyword in keywords:
+        setattr(data, keyword, "")
+    pydicom.dcmwrite(file, data)  # its head has them
+    with open_front_door() as listener:
+        call = Call("127.0.0.1", listener.port, "AXIAL", "MR1")
+        ((_, said),) = send_instances(find_instances(file), call).failed
+    assert "No valid UID of SOP class, SOP instance, study, series." in said
 
 
 @pytest.mark.parametrize(
