@@ -310,12 +310,21 @@ def _load_trusted(context: ssl.SSLContext, trusted: str, revoked: str | None) ->
         context.load_verify_locations(trusted)
     except OSError as error:
         raise _unusable("The trusted certificates", trusted, error) from error
+    held = context.cert_store_stats()
+    if not held["x509"]:
+        raise _holds("The trusted certificates", trusted, "no certificate")
     if revoked is None:
         return
     try:
         context.load_verify_locations(revoked)
     except OSError as error:
         raise _unusable("The revocation list", revoked, error) from error
+    # OpenSSL takes whatever a file holds: certificates among the lists would be trusted.
+    added = context.cert_store_stats()
+    if added["x509"] > held["x509"]:
+        raise _holds("The revocation list", revoked, "a certificate")
+    if added["crl"] == held["crl"]:
+        raise _holds("The revocation list", revoked, "no revocation list")
     context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
 
 
@@ -359,6 +368,10 @@ def _no_connection(error: OSError | ValueError) -> TlsError:
 def _unusable(what: str, path: str, error: OSError) -> TlsError:
     why = getattr(error, "reason", None) or error.strerror or "no PEM"
     return TlsError(f"{what} in {path} cannot be used: {why}.", "files")
+
+
+def _holds(what: str, path: str, content: str) -> TlsError:
+    return TlsError(f"{what} in {path} cannot be used: it holds {content}.", "files")
 
 
 def _mark(path: str) -> _Mark:

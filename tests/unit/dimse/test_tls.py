@@ -203,6 +203,26 @@ def test_a_key_that_is_not_the_certificates_is_refused(authority: Authority) -> 
         make_context(TlsFiles(files.certificate, str(other.key), files.trusted_certificates))
 
 
+def test_a_revocation_list_adds_nobody_to_those_who_are_trusted(
+    authority: Authority, tmp_path: Path
+) -> None:
+    """OpenSSL trusts whatever certificate it finds in a file, under whatever name that goes."""
+    stranger = Authority(tmp_path / "elsewhere", "Elsewhere")
+    mixed = tmp_path / "mixed.pem"
+    mixed.write_bytes(authority.revoke().read_bytes() + stranger.certificate.read_bytes())
+    with pytest.raises(TlsError, match="holds a certificate"):
+        make_context(authority.door(revocation_list=str(mixed)))
+
+
+def test_files_that_hold_nothing_of_their_kind_are_refused(authority: Authority) -> None:
+    """Else nobody was let in any more, and the files looked sound."""
+    revoked = str(authority.revoke())
+    with pytest.raises(TlsError, match="it holds no certificate"):
+        make_context(authority.door(trusted_certificates=revoked))
+    with pytest.raises(TlsError, match="it holds no revocation list"):
+        make_context(authority.door(revocation_list=str(authority.certificate)))
+
+
 def test_a_handshake_has_one_deadline_however_slowly_it_is_fed(authority: Authority) -> None:
     context = make_context(authority.door())
     ours, theirs = socket.socketpair()
