@@ -305,7 +305,7 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
 
 # Values that not every verdict of a reason has, and those of before do not: words that name the
 # images that stand out or that positions were rounded, and what a result that still stands says.
-_OPTIONAL: Mapping[str, Value] = MappingProxyType({"odd": "", "rounded": "", "result": ""})
+OPTIONAL_VALUES: Mapping[str, Value] = MappingProxyType({"odd": "", "rounded": "", "result": ""})
 # Values that hold DICOM keywords; a sentence has them in words.
 _KEYWORDS = frozenset({"attribute"})
 
@@ -408,7 +408,7 @@ def _in_words(values: Mapping[str, Value]) -> dict[str, Value]:
         name: ", ".join(_spoken(part) for part in str(values[name]).split(", "))
         for name in _KEYWORDS & values.keys()
     }
-    return {**_OPTIONAL, **values, **keywords}
+    return {**OPTIONAL_VALUES, **values, **keywords}
 
 
 def _counted(sentence: str) -> str:
