@@ -49,7 +49,9 @@ class Endings:
         self._listener_id = listener_id
         self._registered = registered
         self._changed = threading.Condition()
-        self._noted: dict[str, Ending] = {}  # by series UID; the last one counts
+        # By series UID the last ending, which counts, with its number: the same ending may be noted
+        # again while it is being written.
+        self._noted: dict[str, tuple[int, Ending]] = {}
         self._numbers = 0
         self._written = 0
         self._wheel: Wheel[str] = Wheel("endings", lambda _: self._write())
@@ -70,8 +72,8 @@ class Endings:
     def note(self, series_uid: str, ending: Ending) -> None:
         """The last association that had a series has left it."""
         with self._changed:
-            self._noted[series_uid] = ending
             self._numbers += 1
+            self._noted[series_uid] = (self._numbers, ending)
         self._wheel.arm(_ALL, 0.0)
 
     def flush(self, timeout_s: float) -> bool:
@@ -88,10 +90,11 @@ class Endings:
         if not self._registered(_REGISTERED_WITHIN_S):
             self._wheel.arm(_ALL, _RETRY_AFTER_S)
             return
-        note_endings(self._engine, self._listener_id, noted)
+        endings = {series_uid: ending for series_uid, (_, ending) in noted.items()}
+        note_endings(self._engine, self._listener_id, endings)
         with self._changed:
-            for series_uid, ending in noted.items():
-                if self._noted.get(series_uid) is ending:
+            for series_uid, entry in noted.items():
+                if self._noted.get(series_uid) == entry:
                     del self._noted[series_uid]
             self._written = numbers
             self._changed.notify_all()
