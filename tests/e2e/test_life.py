@@ -68,18 +68,25 @@ def test_postgresql_and_adoption_of_a_worker_that_dies_for_good(
         folder, database_url=postgres_url, orchestrator=changes, triton=triton
     ) as stack:
         # A second worker beside the stack's own, with a name and a door of its own.
-        second_worker.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "services.orchestrator", "--config", stack.settings_file],
-                env={
-                    **{k: v for k, v in os.environ.items() if k != "AXIAL_CRASH_FILE"},
-                    "AXIAL_ORCHESTRATOR__EXECUTOR_ID": "worker-2",
-                    "AXIAL_ORCHESTRATOR__ADDRESS": f"127.0.0.1:{free_port()}",
-                    "AXIAL_ORCHESTRATOR__HEALTH_PORT": str(free_port()),
-                },
-                stderr=(tmp_path / "worker-2.log").open("wb"),
+        with (tmp_path / "worker-2.log").open("wb") as log:
+            second_worker.append(
+                subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-m",
+                        "services.orchestrator",
+                        "--config",
+                        stack.settings_file,
+                    ],
+                    env={
+                        **{k: v for k, v in os.environ.items() if k != "AXIAL_CRASH_FILE"},
+                        "AXIAL_ORCHESTRATOR__EXECUTOR_ID": "worker-2",
+                        "AXIAL_ORCHESTRATOR__ADDRESS": f"127.0.0.1:{free_port()}",
+                        "AXIAL_ORCHESTRATOR__HEALTH_PORT": str(free_port()),
+                    },
+                    stderr=log,
+                )
             )
-        )
         # The first one dies in the middle of its job and is kept from coming back.
         stack.crash_at("orchestrator.infer.done")
         with stack.held_back("orchestrator"):
