@@ -338,6 +338,12 @@ def _is_swept(regions: set[str]) -> bool:
 def test_regions_of_living_models_are_never_touched(server: TritonUnderTest) -> None:
     regions = _regions_in_use(server)
     assert len(regions) == 2
-    assert stub_regions.free_left_regions() == 0
-    stub_regions.sweep_after_server()
-    assert all((SHM / name).exists() for name in regions)
+    sizes = {name: (SHM / name).stat().st_blocks for name in regions}
+    # How many are freed is not asked: another server of this machine may have lost a model.
+    for _ in range(2):  # what is found at the first call is freed at the second at the earliest
+        stub_regions.free_left_regions()
+        stub_regions.sweep_after_server()
+    assert {name: (SHM / name).stat().st_blocks for name in regions} == sizes
+    with _client(server) as client:
+        _infer(client, RIGHT)
+        _infer(client, LATE)
