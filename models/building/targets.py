@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.building.errors import ClassesError, TargetMissingError
+from models.building.errors import BuildError, ClassesError, TargetMissingError
 from models.building.foreground import Head, save_foreground_module
 from models.building.parity import (
     ParityReference,
@@ -21,6 +21,7 @@ from models.building.triton_config import plan_config
 from models.building.wheels import extract, fetch_wheel, file_sha256
 from models.manifest import Manifest, Precision, Target, plan_model_name, triton_model_name
 from models.manifest.lint import Problem, problem_in
+from models.manifest.plan.heads import head_of as plan_head
 from models.manifest.record import Parity
 from models.runtime.errors import NetworkUnavailableError
 from models.runtime.known_answer import KnownAnswer
@@ -161,9 +162,13 @@ def save_modules(
 
 def head_of(manifest: Manifest, network: str) -> Head:
     """Return what a network's output becomes when it is built."""
-    scheme, described = manifest.pipeline, manifest.networks[network]
-    stage = scheme.coarse if scheme.coarse.network == network else scheme.fine
-    return Head(described.classes, described.activation, stage.channel, stage.threshold)
+    classes, built_in = manifest.networks[network].classes, plan_head(manifest.plan, network)
+    if built_in.threshold is None:
+        raise BuildError(
+            f"Network {network}: this version builds networks whose answer a threshold decides."
+        )
+    rule = built_in.threshold
+    return Head(classes, built_in.activation, rule.channel, rule.at)
 
 
 def _reference(
@@ -172,7 +177,7 @@ def _reference(
     """Run the trained networks by torch in float32 on the CPU, whatever the target."""
     report("reference", "the trained networks in torch, f32")
     networks: Networks = {
-        name: TorchNetwork(name, work / f"{name}.pt", described.shape, "f32", "cpu")
+        name: TorchNetwork(name, work / f"{name}.pt", described.patch, "f32", "cpu")
         for name, described in manifest.networks.items()
     }
     return ParityReference(head, head_sha256, segment_volume(manifest, networks, head))
@@ -186,7 +191,7 @@ def _converted(
     files: dict[str, tuple[Path, ...]] = {}
     for name, described in manifest.networks.items():
         report("convert", f"{name} for {target.value} in {precision.value}")
-        module, shape = work / f"{name}.pt", described.shape
+        module, shape = work / f"{name}.pt", described.patch
         if target is Target.CPU:
             networks[name], files[name] = _openvino(name, module, shape, precision)
         elif target is Target.TORCH:

@@ -59,7 +59,7 @@ def pipeline_config(manifest: Manifest, digest: str, precision: str, target: Tar
 
 def plan_config(manifest: Manifest, digest: str, network: str) -> str:
     """Return `config.pbtxt` of one network's TensorRT plan."""
-    shape = [1, 1, *manifest.networks[network].shape]
+    shape = [1, 1, *manifest.networks[network].patch]
     return _config(
         plan_model_name(manifest.name, digest, network),
         'platform: "tensorrt_plan"',

@@ -1,4 +1,4 @@
-"""What a model says about itself: schema `axial.model/v1`, reading, selecting, the digest.
+"""What a model says about itself: schema `axial.model/v2`, reading, selecting, the digest.
 
 A manifest is data. This room reads it, refuses what cannot work with file, line, field and
 remedy, decides selectors over DICOM attributes as pure functions, and names every build by a

@@ -57,7 +57,7 @@ def parse_document(text: str, file: Path | str) -> Document:
             file, f"not valid YAML: {problem}.", "Correct the syntax.", line=line
         ) from error
     if node is None:
-        raise ManifestError(file, "is empty.", "Write a manifest, schema axial.model/v1.")
+        raise ManifestError(file, "is empty.", "Write a manifest, schema axial.model/v2.")
     lines: dict[tuple[str | int, ...], int] = {}
     _collect(file, node, (), node.start_mark.line + 1, lines)
     return Document(data, lines)

@@ -14,6 +14,14 @@ from pathlib import Path
 from models.manifest.document import read_document
 from models.manifest.errors import ManifestError
 from models.manifest.loading import load_manifest, manifest_file
+from models.manifest.plan import (
+    CheckedPlan,
+    GridType,
+    LayersType,
+    PlanError,
+    check_plan,
+)
+from models.manifest.plan.infer import Infer
 from models.manifest.schema import Manifest
 
 __all__ = ["Problem", "lint_manifest", "problem_in", "problems_of"]
@@ -51,8 +59,8 @@ def problems_of(manifest: Manifest) -> Iterator[Problem]:
     """Yield every field that nothing would heed."""
     yield from _of_sources(manifest)
     yield from _of_inputs(manifest)
-    yield from _of_networks(manifest)
-    yield from _of_segments(manifest)
+    yield from _of_plan(manifest)
+    yield from _of_plausible(manifest)
 
 
 def _of_sources(manifest: Manifest) -> Iterator[Problem]:
@@ -71,19 +79,6 @@ def _of_sources(manifest: Manifest) -> Iterator[Problem]:
 
 def _of_inputs(manifest: Manifest) -> Iterator[Problem]:
     grid = manifest.grid_role
-    for name, network in manifest.networks.items():
-        if network.inputs != (grid,):
-            yield Problem(
-                ("networks", name, "inputs"),
-                f"this version feeds a network from one role, grid_role ({grid}), not from "
-                f"{', '.join(network.inputs)}.",
-                f"Write [{grid}].",
-            )
-    for role in manifest.roles:
-        if role != grid:
-            yield Problem(
-                ("roles", role), "no network reads this role.", "Remove it, or feed it to one."
-            )
     if manifest.acceptance.parity.case.role != grid:
         yield Problem(
             ("acceptance", "parity", "case", "role"),
@@ -92,32 +87,72 @@ def _of_inputs(manifest: Manifest) -> Iterator[Problem]:
         )
 
 
-def _of_networks(manifest: Manifest) -> Iterator[Problem]:
-    scheme = manifest.pipeline
-    used = (scheme.coarse.network, scheme.fine.network)
-    if used[0] == used[1]:
-        yield Problem(
-            ("pipeline", "fine", "network"),
-            f"the coarse stage is {used[0]} too, and a network is built with one channel and one "
-            "threshold.",
-            "Give each stage an entry of its own under networks; they may share weights.",
-        )
+def _of_plan(manifest: Manifest) -> Iterator[Problem]:
+    """Yield what keeps the plan from working, and what of the manifest no step heeds."""
+    facts = {name: network.facts for name, network in manifest.networks.items()}
+    outputs = tuple(output.of for output in manifest.outputs)
+    made = {step.out for step in manifest.plan}
+    for place, output in enumerate(manifest.outputs):
+        if output.of not in made:
+            remedy = f"Name one of {', '.join(sorted(made))}."
+            yield Problem(("outputs", place, "of"), f"no step makes {output.of}.", remedy)
+            return
+    try:
+        checked = check_plan(manifest.plan, tuple(manifest.roles), outputs, facts)
+    except PlanError as error:
+        path = ("plan", *error.path) if error.path else ("plan",)
+        yield Problem(path, f"{error.problem}.", error.remedy)
+        return
+    yield from _of_outputs(manifest, checked)
+    ran: dict[str, int] = {}
+    for place, step in enumerate(manifest.plan):
+        for name in step.members if isinstance(step, Infer) else ():
+            if name in ran:
+                yield Problem(
+                    ("plan", place, "members"),
+                    f"step {ran[name]} runs {name} too, and a network is built for one step.",
+                    "Give each an entry of its own under networks; they may share weights.",
+                )
+            ran[name] = place
     for name in manifest.networks:
-        if name not in used:
+        if name not in ran:
+            yield Problem(("networks", name), "no step runs it.", "Remove it, or name it.")
+
+
+def _of_outputs(manifest: Manifest, checked: CheckedPlan) -> Iterator[Problem]:
+    made: set[int] = set()
+    for place, output in enumerate(manifest.outputs):
+        value = checked.values[output.of]
+        if not isinstance(value, LayersType):
             yield Problem(
-                ("networks", name), "the pipeline runs no such network.", "Remove it, or name it."
+                ("outputs", place, "of"), f"{output.of} holds no segments.", "Decide first."
             )
-
-
-def _of_segments(manifest: Manifest) -> Iterator[Problem]:
-    made = manifest.pipeline.fine.segment
+        elif value.grid != GridType(manifest.grid_role):
+            yield Problem(
+                ("outputs", place, "of"),
+                f"{output.of} lies on {value.grid}, not on the slices of {manifest.grid_role}.",
+                f"Restore it to {manifest.grid_role}.",
+            )
+        else:
+            made |= set(value.segments)
+        if place:
+            yield Problem(
+                ("outputs", place), "this version carries one output.", "Remove this one."
+            )
     for place, segment in enumerate(manifest.segments):
-        if segment.number != made:
+        if segment.number not in made:
             yield Problem(
                 ("segments", place),
-                f"the pipeline makes segment {made} alone.",
+                f"the plan makes {', '.join(map(str, sorted(made))) or 'none'} alone.",
                 f"Remove segment {segment.number}.",
             )
+    for number in sorted(made - {segment.number for segment in manifest.segments}):
+        yield Problem(
+            ("segments",), f"the plan makes segment {number}, which is not listed.", "List it."
+        )
+
+
+def _of_plausible(manifest: Manifest) -> Iterator[Problem]:
     for place, range_ in enumerate(manifest.acceptance.plausible):
         if not any(
             range_.segment in measurement.segments or not measurement.segments
@@ -127,11 +162,4 @@ def _of_segments(manifest: Manifest) -> Iterator[Problem]:
                 ("acceptance", "plausible", place),
                 f"the volume of segment {range_.segment} is not measured, so nothing is judged.",
                 "Ask for it under measurements, or remove the range.",
-            )
-    for place, step in enumerate(manifest.postprocess):
-        if step.segment != made:
-            yield Problem(
-                ("postprocess", place, "segment"),
-                f"the pipeline makes segment {made} alone.",
-                f"Write {made}.",
             )

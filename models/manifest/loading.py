@@ -79,7 +79,7 @@ def manifest_digest(
 
 def _validated(document: Document, file: Path | str) -> Manifest:
     if not isinstance(document.data, dict):
-        raise ManifestError(file, "is not a mapping.", "Begin with `schema: axial.model/v1`.")
+        raise ManifestError(file, "is not a mapping.", "Begin with `schema: axial.model/v2`.")
     try:
         return Manifest.model_validate(document.data)
     except ValidationError as error:
@@ -90,6 +90,9 @@ def _explained(file: Path | str, document: Document, error: ValidationError) -> 
     # A misspelt key shows twice, as unknown and as missing; the unknown one has a line.
     first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
     location = first["loc"]
+    if first["type"] == "union_tag_invalid":
+        # What is wrong is the word that says which kind of a part it is.
+        location = (*location, str(first.get("ctx", {}).get("discriminator", "")).strip("'"))
     line, known = document.line_of(location)
     last = location[-1] if location else ""
     if first["type"] == "extra_forbidden":

@@ -1,7 +1,6 @@
-"""Networks and the pipeline around them, as data.
+"""Networks as data: where their weights are from, what they take and give, in which precision.
 
-What runs is described here; how it runs is `models.runtime`'s matter. Every part carries a
-`kind` (or an enumerated operation), so that further schemes join as further kinds.
+What is done around them is the plan's matter (`models.manifest.plan`).
 """
 
 from __future__ import annotations
@@ -13,19 +12,12 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from models.manifest.base import Name, Part, Sha256
+from models.manifest.plan import NetworkFacts
 
 __all__ = [
-    "BoxStage",
-    "CoarseToFine",
-    "FillHoles",
-    "Geometry",
-    "Intensity",
-    "LargestComponent",
     "Network",
-    "PostprocessStep",
     "Precision",
     "Precisions",
-    "SegmentStage",
     "Source",
     "SourceFile",
     "Target",
@@ -36,7 +28,8 @@ Shape = Annotated[
     tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
     Field(strict=False),
 ]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+_Lost = Annotated[int, Field(ge=0)]
+Margin = Annotated[tuple[_Lost, _Lost, _Lost], Field(strict=False)]
 
 
 class Target(StrEnum):
@@ -107,102 +100,29 @@ class Weights(Part):
 
 
 class Network(Part):
-    """One network: input [1, 1, x, y, z] float32, output [1, classes, x, y, z] float32.
+    """One network: float32 [n, channels, *patch] in, one score a class and voxel out.
 
-    `activation` makes scores of the output when the network is built: over all classes (softmax),
-    of each by itself (sigmoid), or not (none), where the trained network's last layer does.
+    `patch`: voxels along each array axis that it is built for. `margin`: voxels that its answer is
+    smaller by on each side, where its convolutions are not padded. `classes`: channels of its
+    output.
     """
 
     weights: Weights
-    inputs: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
-    shape: Shape
+    channels: Annotated[int, Field(ge=1)] = 1
+    patch: Shape
+    margin: Margin = (0, 0, 0)
     classes: Annotated[int, Field(ge=1)]
-    activation: Literal["softmax", "sigmoid", "none"]
 
-
-class Geometry(Part):
-    """Axis order that the networks were trained on.
-
-    `closest-canonical`: the source's own grid, axes permuted and flipped so that they point
-    most nearly to the letters of `axes`; nothing is interpolated at this step.
-    """
-
-    kind: Literal["closest-canonical"]
-    axes: Literal["RAS"]
-    resample: Literal["nearest-exact"]
-
-
-class Intensity(Part):
-    """Scaling of a network's input.
-
-    `quantile-standardise`: values are mapped so that the `low` and `high` quantiles of the
-    coarse network's input become 0 and 1, clipped, standardised with the input's own mean and
-    unbiased standard deviation, and mapped to `mean` and `std`. Voxels that were not measured
-    (pixel padding) have no part in quantiles, mean and deviation, and become `unmeasured`: the
-    window's `low` end, the model's background.
-    """
-
-    kind: Literal["quantile-standardise"]
-    low: Fraction
-    high: Fraction
-    mean: float
-    std: Annotated[float, Field(gt=0)]
-    unmeasured: Literal["low"] = "low"
+    @property
+    def facts(self) -> NetworkFacts:
+        """What a plan depends on."""
+        return NetworkFacts(self.channels, self.patch, self.margin, self.classes)
 
     @model_validator(mode="after")
-    def _window_is_not_empty(self) -> Intensity:
-        if self.low >= self.high:
-            raise ValueError(f"the low quantile {self.low} is not below the high one {self.high}")
+    def _something_is_left(self) -> Network:
+        if any(2 * lost >= side for lost, side in zip(self.margin, self.patch, strict=True)):
+            raise ValueError(f"the margin {self.margin} leaves nothing of the patch {self.patch}")
         return self
-
-
-class BoxStage(Part):
-    """The coarse network's part: find the box in which the fine network looks.
-
-    The largest component of `channel` > `threshold` is projected on each axis; planes whose
-    mean exceeds `plane_mean` span the box, which grows by `margin` of its size on each side.
-    """
-
-    network: Name
-    channel: Annotated[int, Field(ge=0)]
-    threshold: Fraction
-    plane_mean: Fraction
-    margin: Annotated[float, Field(ge=0.0)]
-
-
-class SegmentStage(Part):
-    """The fine network's part: `channel` > `threshold` becomes segment `segment`."""
-
-    network: Name
-    channel: Annotated[int, Field(ge=0)]
-    threshold: Fraction
-    segment: Annotated[int, Field(ge=1, le=255)]
-
-
-class CoarseToFine(Part):
-    """Two stages: a coarse network finds the box, a fine network segments it."""
-
-    kind: Literal["coarse-to-fine"]
-    coarse: BoxStage
-    fine: SegmentStage
-
-
-class LargestComponent(Part):
-    """Keep the largest connected component of a segment."""
-
-    operation: Literal["largest-component"]
-    segment: Annotated[int, Field(ge=1, le=255)]
-    connectivity: Literal[6, 18, 26]
-
-
-class FillHoles(Part):
-    """Fill enclosed background of a segment (in 3D, by faces)."""
-
-    operation: Literal["fill-holes"]
-    segment: Annotated[int, Field(ge=1, le=255)]
-
-
-PostprocessStep = Annotated[LargestComponent | FillHoles, Field(discriminator="operation")]
 
 
 class Precisions(Part):

@@ -1,4 +1,4 @@
-"""The manifest `axial.model/v1`: everything a model says about itself."""
+"""The manifest `axial.model/v2`: everything a model says about itself."""
 
 from __future__ import annotations
 
@@ -9,24 +9,16 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from models.manifest.base import Code, Name, Part
 from models.manifest.digest import content_digest
-from models.manifest.networks import (
-    CoarseToFine,
-    Geometry,
-    Intensity,
-    Network,
-    PostprocessStep,
-    Precision,
-    Precisions,
-    Source,
-    SourceFile,
-    Target,
-)
+from models.manifest.networks import Network, Precision, Precisions, Source, SourceFile, Target
+from models.manifest.plan import AnyStep
+from models.manifest.plan.step import ValueName
 from models.manifest.roles import Role
 
 __all__ = [
     "Acceptance",
     "Identity",
     "Manifest",
+    "Output",
     "Parity",
     "ParityBound",
     "ParityCase",
@@ -175,6 +167,14 @@ class Acceptance(Part):
     plausible: Annotated[tuple[PlausibleVolume, ...], Field(strict=False)] = ()
 
 
+class Output(Part):
+    """What leaves the plan: the value `of`, under a name."""
+
+    name: Name
+    kind: Literal["layers"]
+    of: ValueName
+
+
 class Resources(Part):
     """Hints for planning, in MiB and seconds on two cores; never decide a result."""
 
@@ -186,17 +186,15 @@ class Resources(Part):
 class Manifest(Part):
     """A catalogue entry: `models/catalogue/<name>/model.yaml`."""
 
-    schema_: Annotated[Literal["axial.model/v1"], Field(alias="schema")]
+    schema_: Annotated[Literal["axial.model/v2"], Field(alias="schema")]
     identity: Identity
     sources: Annotated[dict[Name, Source], Field(min_length=1)]
     roles: Annotated[dict[Name, Role], Field(min_length=1)]
     # Labels return to the slices of this role.
     grid_role: Name
-    geometry: Geometry
-    intensity: Intensity
     networks: Annotated[dict[Name, Network], Field(min_length=1)]
-    pipeline: CoarseToFine
-    postprocess: Annotated[tuple[PostprocessStep, ...], Field(strict=False)] = ()
+    plan: Annotated[tuple[AnyStep, ...], Field(min_length=1, strict=False)]
+    outputs: Annotated[tuple[Output, ...], Field(min_length=1, strict=False)]
     precision: Precisions
     segments: Annotated[tuple[Segment, ...], Field(min_length=1, strict=False)]
     measurements: Annotated[tuple[VolumeMeasurement, ...], Field(strict=False)] = ()
@@ -260,18 +258,10 @@ class Manifest(Part):
         if case.role not in self.roles:
             raise ValueError(f"acceptance.parity.case: there is no role {case.role}")
         for name, network in self.networks.items():
-            _check_network(self, name, network)
-        for stage in (self.pipeline.coarse, self.pipeline.fine):
-            if stage.network not in self.networks:
-                raise ValueError(
-                    f"pipeline names the network {stage.network}, but there are only "
-                    f"{', '.join(self.networks)}"
-                )
-            if stage.channel >= self.networks[stage.network].classes:
-                raise ValueError(
-                    f"channel {stage.channel} of {stage.network} is beyond its "
-                    f"{self.networks[stage.network].classes} classes"
-                )
+            try:
+                self.source_file(network.weights.source, network.weights.path)
+            except ValueError as error:
+                raise ValueError(f"network {name}: {error}") from error
         return self
 
     @model_validator(mode="after")
@@ -296,20 +286,7 @@ class Manifest(Part):
         return self
 
 
-def _check_network(manifest: Manifest, name: str, network: Network) -> None:
-    try:
-        manifest.source_file(network.weights.source, network.weights.path)
-    except ValueError as error:
-        raise ValueError(f"network {name}: {error}") from error
-    for role in network.inputs:
-        if role not in manifest.roles:
-            raise ValueError(f"network {name}: there is no role {role}")
-
-
 def _segments_named(manifest: Manifest) -> Iterable[int]:
-    yield manifest.pipeline.fine.segment
-    for step in manifest.postprocess:
-        yield step.segment
     for measurement in manifest.measurements:
         yield from measurement.segments
     for range_ in manifest.acceptance.plausible:

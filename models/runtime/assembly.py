@@ -58,7 +58,7 @@ def _network(
     threads: int,
     bls_call: BlsCall | None,
 ) -> Network:
-    shape = manifest.networks[name].shape
+    shape = manifest.networks[name].patch
     precision = record.precision.value
     if record.target is Target.CPU:
         from models.runtime.openvino_network import OpenVinoNetwork

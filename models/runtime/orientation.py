@@ -15,16 +15,18 @@ from numpy.typing import NDArray
 
 from models.runtime.errors import RequestError
 
-__all__ = ["Orientation", "closest_canonical"]
+__all__ = ["Orientation", "closest", "closest_canonical"]
 
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
+# Right, anterior, superior, and what lies against them.
+_DIRECTIONS = "RASLPI"
 
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """Where each canonical axis (x to the right, y anterior, z superior) lies in the source.
+    """Where each wanted axis (of RAS: x to the right, y anterior, z superior) lies in the source.
 
-    `source_axis[c]` is the axis of the source array [k, j, i] that canonical axis c runs along,
+    `source_axis[c]` is the axis of the source array [k, j, i] that wanted axis c runs along,
     `flipped[c]` whether it runs against it.
     """
 
@@ -43,6 +45,20 @@ class Orientation:
     def _steps(self) -> tuple[slice, slice, slice]:
         first, second, third = (slice(None, None, -1 if flip else 1) for flip in self.flipped)
         return first, second, third
+
+
+def closest(axes: str, affine_lps: NDArray[np.float64]) -> Orientation:
+    """Find the axes nearest to the letters of `axes`, first array axis first ("RAS", "SPL").
+
+    Raises RequestError for an affine that does not span space; see `closest_canonical`.
+    """
+    canonical = closest_canonical(affine_lps)
+    places = [_DIRECTIONS.index(letter) for letter in axes]
+    source_axis = [canonical.source_axis[place % 3] for place in places]
+    flipped = [canonical.flipped[place % 3] != (place >= 3) for place in places]
+    return Orientation(
+        (source_axis[0], source_axis[1], source_axis[2]), (flipped[0], flipped[1], flipped[2])
+    )
 
 
 def closest_canonical(affine_lps: NDArray[np.float64]) -> Orientation:

@@ -136,13 +136,14 @@ def _fill(answer: pb.InferenceAnswer, result: PipelineResult, manifest: Manifest
     if result.refusal is not None:
         _set_refusal(answer, result.refusal)
         return
-    answer.outputs.add(
-        name="labels",
-        kind="layers",
-        tensor=LABELS_TENSOR,
-        dtype="uint8",
-        grid_role=manifest.grid_role,
-    )
+    for output in manifest.outputs:
+        answer.outputs.add(
+            name=output.name,
+            kind=output.kind,
+            tensor=LABELS_TENSOR,
+            dtype="uint8",
+            grid_role=manifest.grid_role,
+        )
     for segment in manifest.segments:
         answer.segments.add(number=segment.number, voxels=result.voxels[segment.number])
 

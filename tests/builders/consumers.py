@@ -19,7 +19,6 @@ from models.building.reference_volumes import fetch_parity_case
 from models.building.targets import save_modules
 from models.manifest import Condition, Manifest, Role, evaluate, rank
 from models.manifest.roles import Preference
-from models.runtime.compiled import compile_pipeline
 from services.imaging import limits_of
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.analysis.plausibility import judge
@@ -62,7 +61,14 @@ class Consumers:
             ModelError: the other one is refused where it is read.
         """
         by: dict[str, Told] = {
-            "pipeline": lambda a, b: compile_pipeline(a) != compile_pipeline(b),
+            "plan": lambda a, b: (
+                (a.grid_role, a.plan, a.outputs)
+                != (
+                    b.grid_role,
+                    b.plan,
+                    b.outputs,
+                )
+            ),
             "selection": _select_differently,
             "gate": lambda a, b: _limits(a) != _limits(b),
             "objects": lambda a, b: self._once(self._objects, a) != self._objects(b),
@@ -85,10 +91,10 @@ class Consumers:
         save_modules(self.manifest_folder, manifest, self.cache, work, lambda step, detail: None)
         made: list[object] = [fetch_parity_case(manifest, self.cache)]
         for name, network in manifest.networks.items():
-            image = torch.rand(1, 1, *network.shape, generator=torch.Generator().manual_seed(0))
+            image = torch.rand(1, 1, *network.patch, generator=torch.Generator().manual_seed(0))
             module = torch.jit.load(str(work / f"{name}.pt"))  # pyright: ignore[reportPrivateImportUsage]
             with torch.inference_mode():
-                made.append((name, network.shape, module(4 * image - 2).numpy().tobytes()))
+                made.append((name, network.patch, module(4 * image - 2).numpy().tobytes()))
         return made
 
     def _analysis(self, manifest: Manifest) -> Analysis:

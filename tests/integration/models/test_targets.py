@@ -61,7 +61,7 @@ def test_openvino_equals_torch(
 ) -> None:
     save_openvino_ir(module, SHAPE, tmp_path / "fine.xml")
     network = OpenVinoNetwork("fine", tmp_path / "fine.xml", "f32", 2)
-    assert network.shape == SHAPE
+    assert network.patch == SHAPE
     network.image()[:] = image
     assert differing_voxels(network.foreground(), by_torch) <= by_torch.size // 1000
 

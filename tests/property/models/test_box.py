@@ -8,12 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.runtime.coarse_to_fine import box_around
-from models.runtime.compiled import BoxRule
+from models.manifest.plan.crop import Margin
+from models.runtime.components import keep_largest_component
+from models.runtime.grids import Box, Grid, Shape
+from models.runtime.segments import Segments
+from models.runtime.steps.crop import box_around as box_in
 
 bet = pytest.importorskip("deepbet.bet", reason="needs the package deepbet as the oracle")
 
-RULE = BoxRule(plane_mean=0.02, margin=0.1)
 GRID = 64
 SIDES = st.tuples(st.integers(0, GRID - 1), st.integers(1, GRID))
 SHAPES = st.tuples(*[st.integers(20, 400)] * 3)
@@ -23,6 +25,13 @@ def seen(sides: tuple[tuple[int, int], ...]) -> np.ndarray:
     mask = np.zeros((GRID, GRID, GRID), np.uint8)
     mask[tuple(slice(start, start + length) for start, length in sides)] = 1
     return mask
+
+
+def box_around(mask: np.ndarray, shape: Shape) -> Box | None:
+    """As brain extraction's plan has it: the largest component, its planes, a share more."""
+    keep_largest_component(mask, 26)
+    found = Segments.of(Grid("image", (GRID, GRID, GRID), (1.0, 1.0, 1.0)), mask)
+    return box_in(found, Grid("image", shape, (1.0, 1.0, 1.0)), 0.02, Margin(share=0.1))
 
 
 @given(st.tuples(SIDES, SIDES, SIDES), SHAPES)
@@ -36,7 +45,7 @@ def test_the_box_equals_deepbets(
         expected = extraction.get_bbox_with_margin(tensor, shape, 0.1)
     except AssertionError:
         expected = None
-    found = box_around(mask, shape, RULE)
+    found = box_around(mask, shape)
     if expected is None or any(side.stop <= side.start for side in expected):
         assert found is None
     else:
@@ -47,6 +56,6 @@ def test_the_box_equals_deepbets(
 
 def test_only_the_largest_component_spans_the_box() -> None:
     mask = seen(((10, 30), (10, 30), (10, 30)))
-    alone = box_around(mask.copy(), (64, 64, 64), RULE)
+    alone = box_around(mask.copy(), (64, 64, 64))
     mask[60:64, 60:64, 60:64] = 1
-    assert box_around(mask, (64, 64, 64), RULE) == alone
+    assert box_around(mask, (64, 64, 64)) == alone

@@ -13,6 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from models.manifest import Manifest
+from tests.builders.small_models import shrink
 
 CATALOGUE = Path(__file__).resolve().parents[3] / "models" / "catalogue"
 
@@ -46,8 +47,7 @@ def manifest_data() -> dict[str, Any]:
     data: dict[str, Any] = yaml.safe_load(
         (CATALOGUE / "brain-extraction" / "model.yaml").read_text()
     )
-    data["networks"]["coarse"]["shape"] = [16, 16, 16]
-    data["networks"]["fine"]["shape"] = [32, 32, 32]
+    shrink(data, 16, 32)
     return data
 
 
@@ -59,7 +59,7 @@ def small_manifest(manifest_data: dict[str, Any]) -> Manifest:
 @pytest.fixture
 def brightness_networks(small_manifest: Manifest) -> Mapping[str, BrightnessNetwork]:
     return {
-        name: BrightnessNetwork(name, network.shape)
+        name: BrightnessNetwork(name, network.patch)
         for name, network in small_manifest.networks.items()
     }
 

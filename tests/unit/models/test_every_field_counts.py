@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,17 @@ from pydantic import ValidationError
 
 from models.building import wheels
 from models.building.errors import FetchError
+from models.building.targets import head_of
 from models.building.wheels import file_sha256
 from models.manifest import Manifest, ManifestError, ModelError, lint_manifest
+from models.manifest.base import Part
 from models.manifest.lint import problems_of
-from models.runtime import compiled
 from models.runtime.pipeline import Pipeline
 from models.runtime.source_volume import SourceVolume
 from tests.builders import mutations
 from tests.builders.consumers import Consumers
 from tests.builders.mutations import FieldPath, candidates, replaced, value_at
+from tests.builders.small_models import shrink
 from tests.unit.models.conftest import CATALOGUE, BrightnessNetwork
 
 NAME = "brain-extraction"
@@ -37,8 +39,7 @@ def catalogue_data() -> dict[str, Any]:
     """The catalogue's manifest with all that it leaves to defaults, and small networks."""
     written = yaml.safe_load((CATALOGUE / NAME / "model.yaml").read_text())
     data: dict[str, Any] = Manifest.model_validate(written).model_dump(mode="json", by_alias=True)
-    data["networks"]["coarse"]["shape"] = [16, 16, 16]
-    data["networks"]["fine"]["shape"] = [16, 16, 16]
+    shrink(data, 16, 16)
     return data
 
 
@@ -112,11 +113,12 @@ def test_the_walk_finds_the_fields_that_people_think_of() -> None:
     """Without this, a walk that finds nothing would prove everything."""
     found = {".".join(map(str, path)) for path in LEAVES}
     assert {
-        "networks.fine.activation",
+        "networks.fine.channels",
         "networks.fine.classes",
-        "networks.fine.inputs.0",
-        "geometry.kind",
-        "intensity.kind",
+        "plan.1.centres",
+        "plan.2.by.kind",
+        "plan.9.activation",
+        "outputs.0.of",
         "grid_role",
         "roles.image.gate.accepts.gantry_tilt",
         "segments.0.region",
@@ -164,21 +166,38 @@ def test_a_field_that_nothing_reads_would_be_found(
     assert consumers.told_apart_by(one, other) == ""
 
 
-def test_every_parameter_of_a_compiled_pipeline_is_read_by_a_run(
+def test_every_setting_of_a_step_is_read_by_the_check_the_build_or_the_run(
     base: tuple[dict[str, Any], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = Manifest.model_validate(base[0])
-    networks = {name: BrightnessNetwork(name, one.shape) for name, one in manifest.networks.items()}
+    networks = {name: BrightnessNetwork(name, one.patch) for name, one in manifest.networks.items()}
     pipeline = Pipeline(manifest, networks)
-    parts = (compiled.CoarseToFine, compiled.BoxRule, compiled.Scale, compiled.KeepLargest)
+    used = [part for step in manifest.plan for part in _parts(step)]
+    parts = {type(part) for part in used}
+    # A kind is read by being another class; what is None says that another setting counts.
+    wanted = {
+        (type(part).__name__, name)
+        for part in used
+        for name in type(part).model_fields
+        if name != "kind" and getattr(part, name) is not None
+    }
     read: set[tuple[str, str]] = set()
     for part in parts:
         monkeypatch.setattr(part, "__getattribute__", _noting(part, read))
-    volume = SourceVolume(_bright_box(), _AFFINE)
-    result = pipeline.run({"image": volume})
+    assert next(problems_of(manifest), None) is None
+    for name in networks:
+        head_of(manifest, name)
+    result = pipeline.run({"image": SourceVolume(_bright_box(), _AFFINE)})
     assert result.voxels[1] > 0
-    wanted = {(part.__name__, name) for part in parts for name in part.__slots__}  # type: ignore[attr-defined]
     assert wanted - read == set()
+
+
+def _parts(part: Part) -> Iterator[Part]:
+    """A step and what it is made of."""
+    yield part
+    for name in type(part).model_fields:
+        if isinstance(below := getattr(part, name), Part):
+            yield from _parts(below)
 
 
 def _noting(part: type, read: set[tuple[str, str]]) -> Any:
@@ -199,11 +218,17 @@ def _bright_box() -> Any:
 
 
 REFUSED: list[tuple[FieldPath, Any, str, str]] = [
-    (("networks", "fine", "inputs"), ["image", "image"], "networks.fine.inputs", "Write"),
+    (("networks", "fine", "channels"), 2, "plan.9.in", "Stack"),
+    (("networks", "fine", "margin"), [1, 0, 0], "plan.9.tiling", "tile"),
     (("networks", "fine", "classes"), 118, "networks.fine.classes", "Write 2"),
-    (("pipeline", "fine", "network"), "coarse", "pipeline.fine.network", "Give each stage"),
-    (("geometry", "kind"), "resampled", "geometry.kind", "Correct"),
-    (("intensity", "kind"), "z-score", "intensity.kind", "Correct"),
+    (("plan", 9, "members"), ["coarse"], "plan.9.members", "entry of its own"),
+    (("plan", 0, "axes"), "RLA", "plan.0.axes", "Correct"),
+    (("plan", 1, "order"), "lanczos", "plan.1.order", "Correct"),
+    (("plan", 2, "by", "kind"), "z-score", "plan.2.by.kind", "Correct"),
+    (("plan", 4, "rule", "channel"), 2, "plan.4.rule.channel", "Write 0 to 1"),
+    (("plan", 11, "to"), "t1", "plan.11.to", "Write to: image"),
+    (("plan", 12, "segment"), 3, "plan.12.segment", "It has 1"),
+    (("outputs", 0, "of"), "labels", "outputs.0.of", "Name one of"),
 ]
 
 
@@ -227,14 +252,14 @@ def test_what_cannot_be_built_is_refused_with_line_field_and_remedy(
     assert remedy in caught.value.remedy
     lines = (folder / "model.yaml").read_text().splitlines()
     assert caught.value.line is not None
-    assert lines[caught.value.line - 1].strip().startswith(str(path[-1]))
+    assert lines[caught.value.line - 1].strip().lstrip("- ").startswith(field.split(".")[-1])
 
 
 @pytest.mark.parametrize(
     ("path", "like", "problem"),
     [
-        (("roles", "t1-gd"), ("roles", "image"), "no network reads this role"),
-        (("networks", "spare"), ("networks", "fine"), "runs no such network"),
+        (("roles", "t1-gd"), ("roles", "image"), "nothing reads t1-gd"),
+        (("networks", "spare"), ("networks", "fine"), "no step runs it"),
     ],
     ids=["role", "network"],
 )
@@ -255,8 +280,18 @@ def test_a_segment_that_the_pipeline_does_not_make_is_refused(
 ) -> None:
     second = {**base[0]["segments"][0], "number": 2, "label": "Other"}
     folder = _written(tmp_path, replaced(base[0], ("segments",), [base[0]["segments"][0], second]))
-    with pytest.raises(ManifestError, match="the pipeline makes segment 1 alone"):
+    with pytest.raises(ManifestError, match="the plan makes 1 alone"):
         lint_manifest(folder)
+
+
+def test_an_output_that_does_not_lie_on_the_slices_is_refused(
+    base: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    data = replaced(base[0], ("plan",), base[0]["plan"][:11])
+    folder = _written(tmp_path, replaced(data, ("outputs", 0, "of"), "mask"))
+    with pytest.raises(ManifestError, match="not on the slices of image") as caught:
+        lint_manifest(folder)
+    assert caught.value.field == "outputs.0.of"
 
 
 def test_a_file_that_nothing_reads_is_refused(

@@ -49,7 +49,9 @@ def test_a_folder_may_be_named_instead_of_its_file() -> None:
         ("  licence: MIT\n  manu", "  manu", "identity.licence", "missing"),
         ("attribute: Modality", "attribute: Modalty", "attribute", "not an attribute"),
         ("words_match: '", "words_match: '(", "words_match", "not a regular expression"),
-        ("  coarse: {network: coarse,", "  coarse: {network: corse,", "", "corse"),
+        ("tiling: {kind: whole}", "tiling: {kind: hole}", "plan.3.tiling", "hole"),
+        ("margin: {share: 0.1}", "margin: {share: 0.1, mm: 3.0}", "plan.6", "exactly one"),
+        ("axes: RAS", "axes: RLS", "plan.0.axes", "a direction twice"),
         ("number: 1\n", "number: 2\n", "", "numbered 1..1"),
         ("version: 1.0.0\n  title", "version: one\n  title", "identity.version", "pattern"),
         ("cpu: [bf16, f32]", "cpu: [bf17, f32]", "precision.cpu.0", "bf17"),
@@ -59,7 +61,7 @@ def test_a_folder_may_be_named_instead_of_its_file() -> None:
         ("at_least: 1", "matches: one", "", "a pattern cannot apply"),
         ("grid_role: image", "grid_role: t1", "", "there is no role t1"),
         ("version: 1.0.2", "version: 1.0.3", "sources.deepbet", "is not of deepbet 1.0.3"),
-        ("low: 0.005", "low: 0.995", "intensity", "is not below"),
+        ("low: 0.005", "low: 0.995", "plan.2.by", "is not below"),
         ("{scheme: UCUM, value: mL,", "{scheme: UCUM, value: mm,", "unit", "no unit of a volume"),
     ],
 )
@@ -99,7 +101,7 @@ def test_a_key_that_stands_twice_is_an_error(write_manifest: Write) -> None:
 
 def test_text_that_is_no_yaml_names_the_line(write_manifest: Write) -> None:
     with pytest.raises(ManifestError) as caught:
-        load_manifest(write_manifest("schema: axial.model/v1\nidentity: [\n"))
+        load_manifest(write_manifest("schema: axial.model/v2\nidentity: [\n"))
     assert caught.value.line is not None
 
 

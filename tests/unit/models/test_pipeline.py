@@ -109,16 +109,13 @@ def test_a_volume_without_a_measured_voxel_is_refused(pipeline: Pipeline) -> Non
     assert result.refusal.reason == "blank_image"
 
 
-def test_times_of_networks_and_stages_are_told(pipeline: Pipeline) -> None:
+def test_times_of_networks_and_stages_are_told(
+    pipeline: Pipeline, small_manifest: Manifest
+) -> None:
     result = run(pipeline, bright_box())
     assert [network.network for network in result.networks] == ["coarse", "fine"]
-    assert [stage.stage for stage in result.stages] == [
-        "coarse-input",
-        "box",
-        "fine-input",
-        "back-to-source-grid",
-        "postprocess",
-    ]
+    plan = [f"{step.do} {step.out}" for step in small_manifest.plan]
+    assert [stage.stage for stage in result.stages] == [*plan, "write labels"]
 
 
 def test_the_volume_of_the_grid_role_has_to_be_there(pipeline: Pipeline) -> None:

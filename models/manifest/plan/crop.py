@@ -1,0 +1,73 @@
+"""The step `crop`: the part of an image around what was found in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from models.manifest.base import Part
+from models.manifest.plan.step import PlanError, Scope, Step, ValueName
+from models.manifest.plan.values import ImageType
+
+__all__ = ["Crop", "Margin", "Where"]
+
+
+class Margin(Part):
+    """How far a box grows on each side: voxels, millimetres, or a share of its own size."""
+
+    voxels: Annotated[int, Field(ge=0)] | None = None
+    mm: Annotated[float, Field(ge=0.0)] | None = None
+    share: Annotated[float, Field(ge=0.0)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Margin:
+        if sum(one is not None for one in (self.voxels, self.mm, self.share)) != 1:
+            raise ValueError("exactly one of `voxels`, `mm` and `share` says how far a box grows")
+        return self
+
+
+class Where(Part):
+    """What the box holds: an image's values above a limit, or segments that were found.
+
+    `plane_share`: a plane counts whose share of found voxels exceeds it; 0 is the tight box.
+    """
+
+    of: ValueName
+    above: float | None = None
+    plane_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+
+class Crop(Step):
+    """Cut an image to the box around `around`, grown by `margin` and clipped to the image.
+
+    What is found may lie on a grid that was resampled from the image's: the box is then mapped by
+    sizes. Nothing found ends the plan: the result is then empty.
+    """
+
+    do: Literal["crop"]
+    around: Where
+    margin: Margin
+
+    def reads(self) -> tuple[str, ...]:
+        """See `Step.reads`."""
+        return (self.in_, self.around.of)
+
+    def check(self, scope: Scope) -> ImageType:
+        """See `Step.check`."""
+        image = scope.image(self.in_)
+        found = (
+            scope.layers(self.around.of, "around")
+            if self.around.above is None
+            else scope.image(self.around.of, "around")
+        )
+        if found.grid != image.grid and found.grid.made_by[:-1] != image.grid.made_by:
+            raise PlanError(
+                f"{self.around.of} lies on {found.grid}, and {self.in_} on {image.grid}",
+                "Crop by what lies on the image's own grid, or on one resampled from it.",
+                ("around",),
+            )
+        words = f"crop around {self.around.of} {self.around.above} {self.around.plane_share}"
+        grid = replace(image.grid, made_by=(*image.grid.made_by, words), shape=None)
+        return replace(image, grid=grid)

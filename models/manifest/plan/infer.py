@@ -1,0 +1,123 @@
+"""The step `infer`: networks over an image, tile by tile, merged."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from models.manifest.base import Name, Part
+from models.manifest.plan.step import PlanError, Scope, Step
+from models.manifest.plan.values import ImageType, ScoresType
+
+__all__ = ["Activation", "Infer", "Merge", "Tiles", "Tiling", "Whole"]
+
+Activation = Literal["softmax", "sigmoid", "none"]
+_Share = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class Whole(Part):
+    """The image is the network's patch."""
+
+    kind: Literal["whole"]
+
+
+class Tiles(Part):
+    """Patches that cover the image.
+
+    `starts`: by which rule they lie: `nnunet` and `monai` after those packages' sliding windows,
+    with `step` as the share of a patch between two; `edge-to-edge`: answers side by side, the last
+    ones reaching over the end. `weight`: how a tile's answer counts where two overlap. `outside`:
+    the value of what a tile sees beyond the image; None repeats its edge.
+    """
+
+    kind: Literal["tiles"]
+    starts: Literal["nnunet", "monai", "edge-to-edge"]
+    step: _Share = 1.0
+    weight: Literal["constant", "gaussian-nnunet", "gaussian-monai"] = "constant"
+    outside: float | None = None
+
+    @model_validator(mode="after")
+    def _step_is_of_overlapping_tiles(self) -> Tiles:
+        if self.starts == "edge-to-edge" and (self.step != 1.0 or self.weight != "constant"):
+            raise ValueError("tiles edge to edge do not overlap: leave `step` and `weight` out")
+        return self
+
+
+Tiling = Annotated[Whole | Tiles, Field(discriminator="kind")]
+
+
+class Merge(Part):
+    """How members and mirror passes become one: the mean of logits or of probabilities."""
+
+    kind: Literal["mean"] = "mean"
+    of: Literal["logits", "probabilities"] = "probabilities"
+
+
+class Infer(Step):
+    """Run every member on the image and merge their scores.
+
+    `activation` makes probabilities of a member's output. `mirror`: array axes along which the
+    image is also shown mirrored, in all combinations.
+    """
+
+    do: Literal["infer"]
+    members: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
+    tiling: Tiling
+    activation: Activation
+    mirror: Annotated[tuple[Annotated[int, Field(ge=0, le=2)], ...], Field(strict=False)] = ()
+    merge: Merge = Merge()
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Infer:
+        for name, many in (("members", self.members), ("mirror", self.mirror)):
+            if len(set(many)) != len(many):
+                raise ValueError(f"{name} names one twice")
+        return self
+
+    def check(self, scope: Scope) -> ScoresType:
+        """See `Step.check`."""
+        image = scope.image(self.in_)
+        outputs: set[int] = set()
+        for place, name in enumerate(self.members):
+            if name not in scope.networks:
+                raise PlanError(
+                    f"there is no network {name}",
+                    f"Known are {', '.join(scope.networks)}.",
+                    ("members", place),
+                )
+            facts = scope.networks[name]
+            self._fits(name, image, scope)
+            outputs.add(facts.outputs)
+        if len(outputs) != 1:
+            raise PlanError(
+                f"the members make {sorted(outputs)} classes, and cannot be merged",
+                "Run those of one number of classes in one step.",
+                ("members",),
+            )
+        kind = "logits" if self.merge.of == "logits" else self.activation
+        return ScoresType(image.grid, outputs.pop(), kind, len(self.members))
+
+    def _fits(self, name: str, image: ImageType, scope: Scope) -> None:
+        facts = scope.networks[name]
+        if facts.channels != image.channels:
+            raise PlanError(
+                f"network {name} takes {facts.channels} channels, and {self.in_} has "
+                f"{image.channels}",
+                "Stack the channels that it was trained on.",
+                ("in",),
+            )
+        if isinstance(self.tiling, Whole) and image.grid.shape != facts.patch:
+            raise PlanError(
+                f"network {name} takes {list(facts.patch)} voxels at once, and {self.in_} has "
+                f"{list(image.grid.shape) if image.grid.shape else 'what the scan has'}",
+                "Resample to that shape, or tile.",
+                ("tiling",),
+            )
+        if isinstance(self.tiling, Whole) and any(facts.margin):
+            raise PlanError(
+                f"the answer of network {name} is smaller than what it sees, by "
+                f"{list(facts.margin)} voxels on each side",
+                "Write tiling kind: tiles, which puts such answers side by side.",
+                ("tiling",),
+            )

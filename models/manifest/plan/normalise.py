@@ -1,0 +1,113 @@
+"""The step `normalise`: the values that a network was trained on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from models.manifest.base import Part
+from models.manifest.plan.step import Scope, Step, ValueName
+from models.manifest.plan.values import ImageType
+
+__all__ = ["MinMax", "Normalise", "QuantileStandardise", "Quantiles", "Window", "ZScore"]
+
+_Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Ends(Part):
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> _Ends:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
+        return self
+
+
+class Window(_Ends):
+    """Clip to [low, high]; then map that to `to`, or subtract `mean` and divide by `std`.
+
+    CT's scheme in nnU-Net is the second, with the numbers of its training set.
+    """
+
+    kind: Literal["window"]
+    to: Annotated[tuple[float, float], Field(strict=False)] | None = None
+    mean: float | None = None
+    std: Annotated[float, Field(gt=0.0)] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Window:
+        standardised = self.mean is not None and self.std is not None
+        if (self.to is not None) == standardised or (self.mean is None) != (self.std is None):
+            raise ValueError("either `to`, or `mean` and `std` say what the window becomes")
+        return self
+
+
+class ZScore(Part):
+    """Subtract the mean, divide by the deviation (`unbiased`: n - 1) of the values `over`.
+
+    `nonzero`: values that are not zero are counted and changed, the others stay zero.
+    """
+
+    kind: Literal["zscore"]
+    over: Literal["all", "nonzero", "positive"]
+    unbiased: bool = False
+
+
+class MinMax(Part):
+    """Map the smallest value to 0 and the largest to 1."""
+
+    kind: Literal["minmax"]
+
+
+class Quantiles(Part):
+    """Map the quantiles `low` and `high` to 0 and 1, and clip."""
+
+    kind: Literal["quantiles"]
+    low: _Fraction
+    high: _Fraction
+
+
+class QuantileStandardise(Part):
+    """Map the quantiles of `of` to 0 and 1, clip, standardise, and map to `mean` and `std`.
+
+    The deviation is the unbiased one. Voxels that were not measured (pixel padding) have no part
+    in quantiles, mean and deviation, and become the window's low end, the model's background.
+    """
+
+    kind: Literal["quantile-standardise"]
+    of: ValueName
+    low: _Fraction
+    high: _Fraction
+    mean: float
+    std: Annotated[float, Field(gt=0.0)]
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> QuantileStandardise:
+        if self.low >= self.high:
+            raise ValueError(f"the low quantile {self.low} is not below the high one {self.high}")
+        return self
+
+
+Scheme = Annotated[
+    Window | ZScore | MinMax | Quantiles | QuantileStandardise, Field(discriminator="kind")
+]
+
+
+class Normalise(Step):
+    """Scale each channel of an image by itself."""
+
+    do: Literal["normalise"]
+    by: Scheme
+
+    def reads(self) -> tuple[str, ...]:
+        """See `Step.reads`."""
+        return (self.in_, self.by.of) if isinstance(self.by, QuantileStandardise) else (self.in_,)
+
+    def check(self, scope: Scope) -> ImageType:
+        """See `Step.check`."""
+        if isinstance(self.by, QuantileStandardise):
+            scope.image(self.by.of, "by")
+        return scope.image(self.in_)

@@ -1,0 +1,38 @@
+"""The step `orient`: axes permuted and flipped, nothing interpolated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from pydantic import StringConstraints, field_validator
+
+from models.manifest.plan.step import Scope, Step
+from models.manifest.plan.values import ImageType
+
+__all__ = ["Axes", "Orient"]
+
+# Where each array axis points, first axis first: right or left, anterior or posterior, superior
+# or inferior, each direction once.
+Axes = Annotated[str, StringConstraints(pattern=r"^[RLAPSI]{3}$")]
+_DIRECTIONS = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
+
+
+class Orient(Step):
+    """Turn an image so that its array axes point most nearly to the letters of `axes`."""
+
+    do: Literal["orient"]
+    axes: Axes
+
+    @field_validator("axes")
+    @classmethod
+    def _each_direction_once(cls, axes: str) -> str:
+        if len({_DIRECTIONS[letter] for letter in axes}) != 3:
+            raise ValueError(f"{axes} names a direction twice; write one of each, as in RAS")
+        return axes
+
+    def check(self, scope: Scope) -> ImageType:
+        """See `Step.check`."""
+        image = scope.image(self.in_)
+        grid = replace(image.grid, made_by=(*image.grid.made_by, f"orient {self.axes}"))
+        return replace(image, grid=replace(grid, axes=self.axes, shape=None, spacing_mm=None))

@@ -1,0 +1,72 @@
+"""The step `resample`: an image onto another grid over the same place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from models.manifest.base import Part
+from models.manifest.plan.step import PlanError, Scope, Step
+from models.manifest.plan.values import ImageType
+
+__all__ = ["Centres", "Onto", "Order", "Resample"]
+
+Order = Literal["nearest", "linear", "cubic"]
+# Where the voxels of the new grid look in the old one (models.runtime.interpolation).
+Centres = Literal["half-pixel", "aligned", "spacing"]
+_Size = Annotated[int, Field(ge=1, le=4096)]
+_Length = Annotated[float, Field(gt=0.0, le=100.0)]
+
+
+class Onto(Part):
+    """The grid that is wanted: so many voxels a side, or voxels of a size in mm."""
+
+    shape: Annotated[tuple[_Size, _Size, _Size], Field(strict=False)] | None = None
+    spacing_mm: Annotated[tuple[_Length, _Length, _Length], Field(strict=False)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Onto:
+        if (self.shape is None) == (self.spacing_mm is None):
+            raise ValueError("either `shape` or `spacing_mm` says what grid is wanted")
+        return self
+
+
+class Resample(Step):
+    """Bring an image onto a grid that covers the same place; edges are repeated outside it.
+
+    `order`: nearest, linear, or cubic B-splines with prefilter. `centres` says where voxels look:
+    `half-pixel` (edges of the volumes meet, as in scikit-image and PyTorch), `aligned` (centres of
+    the first and last voxels meet, as scipy.ndimage.zoom), `spacing` (centres of the first voxels
+    meet and steps are millimetres, as in SimpleITK and MONAI).
+    """
+
+    do: Literal["resample"]
+    onto: Onto
+    order: Order
+    centres: Centres
+
+    @model_validator(mode="after")
+    def _steps_are_of_a_spacing(self) -> Resample:
+        if self.centres == "spacing" and self.onto.spacing_mm is None:
+            raise ValueError("centres: spacing needs onto.spacing_mm")
+        return self
+
+    def check(self, scope: Scope) -> ImageType:
+        """See `Step.check`."""
+        image = scope.image(self.in_)
+        if image.grid.axes is None:
+            raise PlanError(
+                f"{self.in_} lies as the scan was stored, so that nobody knows which axis is which",
+                "Orient it first.",
+                ("in",),
+            )
+        words = f"resample {self.onto.shape or self.onto.spacing_mm} {self.centres}"
+        grid = replace(
+            image.grid,
+            made_by=(*image.grid.made_by, words),
+            shape=self.onto.shape,
+            spacing_mm=self.onto.spacing_mm,
+        )
+        return replace(image, grid=grid)

@@ -1,0 +1,39 @@
+"""The step `stack`: several images of one grid as the channels of one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from models.manifest.plan.step import PlanError, Scope, Step, ValueName
+from models.manifest.plan.values import ImageType
+
+__all__ = ["Stack"]
+
+
+class Stack(Step):
+    """Put `and` behind `in`, in this order, as further channels."""
+
+    do: Literal["stack"]
+    and_: Annotated[tuple[ValueName, ...], Field(alias="and", min_length=1, strict=False)]
+
+    def reads(self) -> tuple[str, ...]:
+        """See `Step.reads`."""
+        return (self.in_, *self.and_)
+
+    def check(self, scope: Scope) -> ImageType:
+        """See `Step.check`."""
+        first = scope.image(self.in_)
+        channels = first.channels
+        for place, name in enumerate(self.and_):
+            image = scope.image(name, "and")
+            if image.grid != first.grid:
+                raise PlanError(
+                    f"{name} lies on {image.grid}, and {self.in_} on {first.grid}",
+                    "Bring them onto one grid first.",
+                    ("and", place),
+                )
+            channels += image.channels
+        return replace(first, channels=channels)

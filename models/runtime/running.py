@@ -1,0 +1,80 @@
+"""What the steps of one run share, and how a run may end early."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from models.runtime.crew import Crew
+from models.runtime.images import Image
+from models.runtime.intensity import Window
+from models.runtime.networks import Network
+from models.runtime.record import PipelineRefusal, Stopwatch
+from models.runtime.segments import Segments
+from models.runtime.source_volume import SourceVolume
+
+__all__ = ["NothingFound", "Refused", "Run", "Seen", "Value"]
+
+
+class NothingFound(Exception):
+    """Ends a run whose result is that there is nothing."""
+
+
+class Refused(Exception):
+    """Ends a run whose input the model cannot work on."""
+
+    def __init__(self, refusal: PipelineRefusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A network's answer with the decision built in: 0/1 on the grid of its image."""
+
+    foreground: Segments
+
+
+Value = Image | Segments | Seen
+QuantileKey = tuple[str, int, tuple[float, float]]
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a plan.
+
+    Attributes:
+        volumes: what was sent, by role.
+        networks: the built networks, by name.
+        crew: the threads.
+        watch: where times are noted.
+        values: what the steps have made so far, by name.
+    """
+
+    volumes: Mapping[str, SourceVolume]
+    networks: Mapping[str, Network]
+    crew: Crew
+    watch: Stopwatch
+    values: dict[str, Value] = field(default_factory=dict[str, Value])
+    # Of an image by name and channel, and which quantiles: several steps may ask for the same.
+    quantiles: dict[QuantileKey, Window] = field(default_factory=dict[QuantileKey, Window])
+
+    def keep(self, name: str, value: Value) -> None:
+        """Give a value its name, in place of what had it."""
+        self.values[name] = value
+        for key in [key for key in self.quantiles if key[0] == name]:
+            del self.quantiles[key]
+
+    def image(self, name: str) -> Image:
+        """Return an image that the plan's check has promised."""
+        value = self.values[name]
+        if not isinstance(value, Image):
+            raise TypeError(f"{name} is no image")
+        return value
+
+    def segments(self, name: str) -> Segments:
+        """Return segments that the plan's check has promised."""
+        value = self.values[name]
+        if not isinstance(value, Segments):
+            raise TypeError(f"{name} holds no segments")
+        return value

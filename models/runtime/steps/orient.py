@@ -1,0 +1,27 @@
+"""Step `orient`: see `models.manifest.plan.orient`."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+
+from models.manifest.plan.orient import Orient
+from models.runtime.grids import Oriented
+from models.runtime.images import Image, Picked
+from models.runtime.resample import Axes
+from models.runtime.running import Run
+
+__all__ = ["orient"]
+
+
+def orient(step: Orient, run: Run) -> Image:
+    """Say how the source's axes lie; nothing is moved."""
+    image = run.image(step.in_)
+    source = run.volumes[image.grid.role]
+    grid = image.grid.oriented(step.axes, source.affine_lps)
+    turned = grid.changes[-1]
+    if not isinstance(turned, Oriented):
+        raise TypeError("the grid was not oriented")
+    places = cast(Axes, tuple(np.arange(side) for side in grid.shape))
+    return Image(grid, (Picked(source, turned.orientation, places),))
