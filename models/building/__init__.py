@@ -9,6 +9,7 @@ does nothing but say that it is to be served.
 
 from models.building.building import Report, build_model
 from models.building.errors import BuildError, FetchError, ParityError, TargetMissingError
+from models.building.explaining import ExplainedStep, explain
 from models.building.pruning import prune_builds
 from models.building.reference_volumes import fetch_demo_head
 from models.building.triton_server import TritonDoor, tritonserver_command
@@ -25,6 +26,7 @@ from models.manifest import repository_folder
 
 __all__ = [
     "BuildError",
+    "ExplainedStep",
     "FetchError",
     "ListedBuild",
     "ListedModel",
@@ -34,6 +36,7 @@ __all__ = [
     "TritonDoor",
     "Verification",
     "build_model",
+    "explain",
     "fetch_demo_head",
     "find_builds",
     "list_builds",

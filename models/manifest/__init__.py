@@ -15,6 +15,7 @@ from models.manifest.loading import (
     load_manifest,
     load_manifest_text,
     manifest_digest,
+    manifest_schema,
 )
 from models.manifest.networks import Precision, Target
 from models.manifest.record import BuildRecord, load_build_record
@@ -73,6 +74,7 @@ __all__ = [
     "load_manifest",
     "load_manifest_text",
     "manifest_digest",
+    "manifest_schema",
     "plan_model_name",
     "rank",
     "repository_folder",

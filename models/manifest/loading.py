@@ -19,6 +19,7 @@ __all__ = [
     "load_manifest_text",
     "manifest_digest",
     "manifest_file",
+    "manifest_schema",
 ]
 
 MANIFEST_FILE: Final = "model.yaml"
@@ -75,6 +76,12 @@ def manifest_digest(
 ) -> str:
     """Return the digest of one build of the model in `folder`."""
     return load_manifest(folder).digest_for(build_precision, target)
+
+
+def manifest_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a manifest (draft 2020-12)."""
+    schema = Manifest.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _validated(document: Document, file: Path | str) -> Manifest:

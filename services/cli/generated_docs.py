@@ -1,13 +1,14 @@
 """``python -m services.cli.generated_docs``: pages that are generated from the code.
 
 ``docs/configuration.md`` from the settings' own descriptions, ``docs/conformance.md`` from the
-presentation contexts. With ``--check`` nothing is written and the exit code says whether the pages
-are current.
+presentation contexts, ``docs/model.schema.json`` from the manifest. With ``--check`` nothing is
+written and the exit code says whether the pages are current.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from models.manifest import manifest_schema
 from services.common.settings import Settings
 from services.listener.conformance.statement import render_conformance
 
@@ -69,6 +71,7 @@ def pages() -> dict[Path, str]:
     return {
         PAGES / "configuration.md": configuration_page(),
         PAGES / "conformance.md": render_conformance(),
+        PAGES / "model.schema.json": json.dumps(manifest_schema(), indent=2) + "\n",
     }
 
 

@@ -99,15 +99,15 @@ def test_a_build_is_verified_by_its_digest(axial: Axial, tmp_path: Path) -> None
 def test_lint_names_file_line_and_field(axial: Axial, tmp_path: Path) -> None:
     assert f"{NAME}: ok" in axial("lint").output
     file = tmp_path / "catalogue" / NAME / "model.yaml"
-    file.write_text(file.read_text().replace("inputs: [image]", "inputs: [image, image]", 1))
+    file.write_text(file.read_text().replace("  - {do: orient, in: image,", "  - {do: orient, in: t1,"))
     found = axial("lint")
     assert found.exit_code == 1
-    assert "networks.coarse.inputs" in found.output
-    line = file.read_text().splitlines().index("    inputs: [image, image]") + 1
-    assert f"model.yaml:{line}" in found.output
+    assert "plan.0.in: there is no value t1" in found.output
+    line = file.read_text().splitlines().index("  - {do: orient, in: t1, axes: RAS, out: head}")
+    assert f"model.yaml:{line + 1}" in found.output
     (told,) = json.loads(axial("lint", NAME, "--json").output)
     assert told["name"] == NAME
-    assert "networks.coarse.inputs" in told["problem"]
+    assert "plan.0.in" in told["problem"]
 
 
 @pytest.mark.usefixtures("axial")
@@ -134,3 +134,42 @@ def test_a_stack_whose_models_need_more_memory_than_there_is_does_not_start(tmp_
     say_served(tmp_path / "built", built(tmp_path, "b" * 64))
     with pytest.raises(CommandError, match="99999999 MiB"):
         stack_processes(load_settings().settings, None)
+
+
+def test_a_plan_is_explained_with_the_grids_of_a_scan(axial: Axial) -> None:
+    steps = json.loads(
+        axial("explain", NAME, "--shape", "40,256,200", "--spacing", "4,1,1", "--json").output
+    )
+    assert [step["do"] for step in steps] == [
+        step.do for step in load_manifest(CATALOGUE / NAME).plan
+    ]
+    by_name = {step["makes"]: step for step in steps}
+    assert by_name["head"]["shape"] == [200, 256, 40]
+    assert by_name["head"]["mib"] == 0
+    assert by_name["small"]["spacing_mm"] == [200 / 128, 2.0, 160 / 128]
+    assert by_name["box"]["at_most"]
+    assert by_name["fine-image"]["mib"] == 64
+    assert by_name["fine-scores"]["kind"] == "0 or 1, decided in the network"
+    assert (by_name["brain"]["shape"], by_name["brain"]["kind"]) == ([40, 256, 200], "segments 1")
+    page = axial("explain", NAME).output
+    assert "176,256,256" in page
+    assert "quantile-standardise of small" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--shape", "40,256"], "is not three numbers"),
+        (["--spacing", "1,0,1"], "must be above zero"),
+    ],
+)
+def test_a_scan_that_is_none_is_refused(axial: Axial, arguments: list[str], words: str) -> None:
+    result = axial("explain", NAME, *arguments)
+    assert result.exit_code != 0
+    assert words in result.output + str(result.exception)
+
+
+def test_the_schema_tells_every_step(axial: Axial) -> None:
+    schema = json.loads(axial("schema").output)
+    steps = schema["properties"]["plan"]["items"]["discriminator"]["mapping"]
+    assert {"orient", "resample", "infer", "decide", "restore"} <= set(steps)
