@@ -267,7 +267,7 @@ def test_a_new_build_that_cannot_be_loaded_leaves_the_old_one_serving(
 def test_a_hanging_model_is_loaded_again(
     server: TritonUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.orchestrator.inference.ANSWERS_WITHIN_S", 1.0)
+    monkeypatch.setattr("services.orchestrator.reviving.ANSWERS_WITHIN_S", 1.0)
     stub = _stub(server, RIGHT)
     with _client(server, "shared_memory", 1.0) as client:
         stub.send_signal(signal.SIGSTOP)
@@ -283,7 +283,7 @@ def test_a_model_at_work_is_left_alone(
     server: TritonUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another worker's job keeps it from answering a question: that is no reason to end it."""
-    monkeypatch.setattr("services.orchestrator.inference.ANSWERS_WITHIN_S", 0.3)
+    monkeypatch.setattr("services.orchestrator.reviving.ANSWERS_WITHIN_S", 0.3)
     before = _stub(server, LATE).pid
     with _client(server) as client, _client(server) as other:
         job = threading.Thread(target=_infer, args=(other, LATE))
