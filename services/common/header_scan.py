@@ -267,13 +267,13 @@ class _Walk:
             if stop > end:
                 raise TruncatedError("An element is longer than the data set.")
             if name is not None:
-                self._take(name, vr, data[start:stop])
+                self._note_value(name, vr, data[start:stop])
             if tag == _CHARACTER_SET:
                 self._note_character_set(data[start:stop])
             at = stop
         raise _NoPixelsError("The bytes end before the pixels.")
 
-    def _take(self, name: tuple[str, str], vr: bytes, raw: bytes) -> None:
+    def _note_value(self, name: tuple[str, str], vr: bytes, raw: bytes) -> None:
         keyword, known_vr = name
         kind = vr.decode("ascii") if vr and vr != b"UN" else known_vr
         if kind == _SIGN_BY_PIXELS:

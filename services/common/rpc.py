@@ -23,9 +23,9 @@ from services.common.telemetry.audit import AuditEvent, audit
 from services.common.trust import DOMAIN, Credentials, host_name
 
 _OPTIONS = (("grpc.so_reuseport", 0),)
-# Calls taken at once, for each that is served at once: the others wait for a thread. One more is
-# refused as RESOURCE_EXHAUSTED, which every caller takes for "ask again".
-_TAKEN_FOR_EACH_SERVED = 8
+# Calls accepted at once, for each that is served at once: the others wait for a thread. One more is
+# refused as RESOURCE_EXHAUSTED, which every caller reads as "ask again".
+_ACCEPTED_FOR_EACH_SERVED = 8
 # A peer that was restarted is found again quickly; the default backs off to two minutes.
 RECONNECT_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -68,7 +68,7 @@ def serve_rpc(
         pool,
         interceptors=[_Doorkeeper()],
         options=_OPTIONS,
-        maximum_concurrent_rpcs=workers * _TAKEN_FOR_EACH_SERVED,
+        maximum_concurrent_rpcs=workers * _ACCEPTED_FOR_EACH_SERVED,
     )
     register(server)
     secured = grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=True)
@@ -105,7 +105,7 @@ def channel_credentials(credentials: Credentials) -> grpc.ChannelCredentials:
     """A component's credentials as gRPC wants them.
 
     Raises:
-        TrustError: a file of them is missing.
+        TrustError: a file of the credentials is missing.
     """
     key, certificate, authority = credentials.read()
     return grpc.ssl_channel_credentials(authority, key, certificate)

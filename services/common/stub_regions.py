@@ -28,7 +28,7 @@ _STUB = "triton_python_backend_stub"
 # Between making a region and starting the process that it is for, Triton takes milliseconds.
 _SURELY_STARTED_S = 5.0
 # So long after it was found, no request that the dead process left unanswered holds memory in it.
-_SETTLED_S = 15.0
+_UNANSWERED_FOR_S = 15.0
 # Name -> when it was first found dead.
 _found: dict[str, float] = {}
 # At its beginning lies what the two processes signal each other with, and threads of the server
@@ -93,7 +93,7 @@ def _left(of_servers: set[str], of_stubs: set[str]) -> Iterable[Path]:
         with suppress(OSError):
             if _is_old(region):
                 found_at = _found.setdefault(name, time.monotonic())
-                if time.monotonic() - found_at >= _SETTLED_S:
+                if time.monotonic() - found_at >= _UNANSWERED_FOR_S:
                     yield region
 
 

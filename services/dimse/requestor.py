@@ -232,9 +232,9 @@ class Association:
         except MalformedPduError as error:
             self._abort(error.reason)
             raise _violated(error) from error
-        self._take_answer()
+        self._apply_answer()
 
-    def _take_answer(self) -> None:
+    def _apply_answer(self) -> None:
         for answered in self.answer.contexts:
             context = self._proposed.get(answered.context_id)
             if context is None:

@@ -203,7 +203,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         stow = resources.enter_context(
             open_stow_door(
                 settings,
-                partial(_take_from_stow, registrar, under_way),
+                partial(_offer_from_stow, registrar, under_way),
                 is_conflict=known_otherwise,
                 finish_within_s=settings.grace_period_s * _SHARE_FOR_ASSOCIATIONS,
             )
@@ -286,15 +286,15 @@ def _wanting(
     )
 
 
-def _take_from_stow(registrar: Registrar, under_way: SeriesUnderWay, message: Told) -> None:
+def _offer_from_stow(registrar: Registrar, under_way: SeriesUnderWay, message: Told) -> None:
     if isinstance(message, Stored):
-        _take_stored(registrar, under_way, message)
+        _offer_stored(registrar, under_way, message)
     elif isinstance(message, RequestEnded):
         orderly = message.orderly
         under_way.closed(message.association, Ending.WHOLE if orderly else Ending.BROKEN)
 
 
-def _take_stored(registrar: Registrar, under_way: SeriesUnderWay, stored: Stored) -> None:
+def _offer_stored(registrar: Registrar, under_way: SeriesUnderWay, stored: Stored) -> None:
     under_way.stored(stored.association, stored.study_uid, stored.series_uid)
     registrar.offer(Offered.from_message(stored))
 
@@ -322,7 +322,7 @@ def _receivers(
 
     receivers = Receivers(
         settings,
-        partial(_take_stored, registrar, under_way),
+        partial(_offer_stored, registrar, under_way),
         on_event,
         on_lost,
         finish_within_s=settings.grace_period_s * _SHARE_FOR_ASSOCIATIONS,

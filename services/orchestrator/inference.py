@@ -81,7 +81,7 @@ class InferenceClient:
         self._reviver = ModelReviver(self._client, settings)
 
     def __enter__(self) -> InferenceClient:
-        self._regions.take_up()
+        self._regions.remove_left()
         return self
 
     def __exit__(

@@ -142,7 +142,7 @@ def begin_job(engine: Engine, uid: str) -> int:
         return job.starts
 
 
-def take_start_back(engine: Engine, uid: str) -> None:
+def undo_start(engine: Engine, uid: str) -> None:
     """Undoes `begin_job`: the worker was stopped, it did not die."""
     with Session(engine) as session, session.begin():
         job = session.get_one(JobRow, uid, with_for_update=True)

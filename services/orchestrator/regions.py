@@ -51,7 +51,7 @@ class Regions:
         # Names that Triton would not let go of: of requests that outlived their deadline.
         self._still_registered: set[str] = set()
 
-    def take_up(self) -> None:
+    def remove_left(self) -> None:
         """Removes what an earlier process of this name left."""
         left_over = list(_REGION_FOLDER.glob(f"{self._names()}*"))
         # While Triton holds a registration the memory stays taken, also of a file that is gone.

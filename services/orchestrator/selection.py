@@ -93,10 +93,10 @@ def select_series(
     selections = tuple(_selection(manifest, each) for each in joint.assignments)
     for chosen in (one for selection in selections for one in selection.inputs.values()):
         verdicts.pop(chosen.series.series_uid, None)
-    taken = {uid for selection in selections for uid in selection.series_uids()}
+    selected = {uid for selection in selections for uid in selection.series_uids()}
     for role, found in ordered.items():
         for left in found:
-            if left.series.series_uid not in taken:
+            if left.series.series_uid not in selected:
                 verdicts[left.series.series_uid] = _left(manifest, role, left, selections, joint)
     return ModelSelection(manifest.identity.name, manifest, selections, verdicts)
 

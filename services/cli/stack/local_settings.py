@@ -24,13 +24,13 @@ def local_settings(
         any_ports: take any free ports; else the defaults, each replaced only where it is taken.
         changes: overrides per group, e.g. ``listener={"quiet_period_s": 1.0}``.
     """
-    taken: set[int] = set()
+    given: set[int] = set()
 
     def port(preferred: int) -> int:
         chosen = free_port() if any_ports or not _is_free(preferred) else preferred
-        while chosen in taken:
+        while chosen in given:
             chosen = free_port()
-        taken.add(chosen)
+        given.add(chosen)
         return chosen
 
     def address(preferred: str) -> str:

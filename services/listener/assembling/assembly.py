@@ -54,8 +54,8 @@ _RETRY_AFTER_S = 1.0
 _REGISTERED_WITHIN_S = 5.0
 # How often is looked for studies that are overdue and have no deadline here: their listener is
 # gone, or the answer to a commit was lost. So long it has the study for itself.
-_TAKE_UP_EVERY_S = 60.0
-_TAKE_UP = ("", Trigger.QUIET)
+_ADOPT_AFTER_S = 60.0
+_ADOPT = ("", Trigger.QUIET)
 
 
 def remaining_quiet(
@@ -84,7 +84,7 @@ class Assembly:
         clock: the present in UTC.
         registered: waits until everything taken in so far is registered, at most so many seconds;
             False when it is not. What waits to be registered has come, and a study is not quiet.
-        take_up_every_s: how long a study may be overdue before any listener takes it up.
+        adopt_after_s: how long a study may be overdue before any listener adopts it.
         under_way: what is being received; it is to call `let_go`. Without it nothing is.
         came_back: notes studies whose missing files are there again, and gives them.
         broken_off: gives the series of a study whose senders broke off.
@@ -97,7 +97,7 @@ class Assembly:
         announce: Callable[[str, int], None],
         clock: Callable[[], dt.datetime] = utc_now,
         registered: Callable[[float], bool] = lambda _seconds: True,
-        take_up_every_s: float = _TAKE_UP_EVERY_S,
+        adopt_after_s: float = _ADOPT_AFTER_S,
         under_way: SeriesUnderWay | None = None,
         came_back: Callable[[dt.datetime], Collection[str]] = lambda _now: (),
         broken_off: BrokenOff = lambda _study_uid: frozenset(),
@@ -113,7 +113,7 @@ class Assembly:
         self._announce = announce
         self._clock = clock
         self._registered = registered
-        self._take_up_every_s = take_up_every_s
+        self._adopt_after_s = adopt_after_s
         self._told: set[str] = set()  # told to be complete while they were being received
         self._wheel: Wheel[tuple[str, Trigger]] = Wheel("assembly", self._act)
 
@@ -123,7 +123,7 @@ class Assembly:
             remaining = self._remaining(activity)
             if remaining is not None:
                 self.instance_stored(activity.study_uid, remaining.total_seconds())
-        self._wheel.arm(_TAKE_UP, self._take_up_every_s)
+        self._wheel.arm(_ADOPT, self._adopt_after_s)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -154,13 +154,13 @@ class Assembly:
         self._wheel.arm((study_uid, Trigger.COUNTED), 0.0)
         self._wheel.arm((study_uid, Trigger.QUIET), 0.0)
 
-    def take_up(self) -> list[str]:
+    def adopt(self) -> list[str]:
         """Has studies examined that are overdue and that nobody looks after; returns them.
 
         Raises:
             SQLAlchemyError: the database does not answer.
         """
-        late = dt.timedelta(seconds=self._take_up_every_s)
+        late = dt.timedelta(seconds=self._adopt_after_s)
         now = self._clock()
         return [
             activity.study_uid
@@ -302,12 +302,12 @@ class Assembly:
         return missing
 
     def _act(self, due: tuple[str, Trigger]) -> None:
-        if due != _TAKE_UP:
+        if due != _ADOPT:
             self._look(due)
             return
-        self._wheel.arm(_TAKE_UP, self._take_up_every_s)
+        self._wheel.arm(_ADOPT, self._adopt_after_s)
         try:
-            self.take_up()
+            self.adopt()
             for study_uid in self._came_back(self._clock()):
                 self._wheel.arm((study_uid, Trigger.QUIET), 0.0)
         except (SQLAlchemyError, StoreError) as error:

@@ -184,13 +184,13 @@ class SeriesUnderWay:
             at = self._let_go_at.get(series)
             return None if at is None else self._remaining_s(at)
 
-    def settle(self, series: Series) -> None:
-        """The series was dealt with: it counts as received until more of it comes."""
+    def mark_examined(self, series: Series) -> None:
+        """Notes that a settled series was examined; it counts as received until more comes."""
         with self._lock:
             self._let_go_at.pop(series, None)
 
     def settled(self, study_uid: str) -> set[str]:
-        """Series of a study whose settle period is over, and that were not dealt with."""
+        """Series of a study whose settle period is over, and that were not examined."""
         with self._lock:
             return {uid for study, uid in self._let_go_at if study == study_uid} - self._waiting(
                 study_uid
@@ -199,10 +199,10 @@ class SeriesUnderWay:
     def of_study(self, study_uid: str, quiet_period_s: float = 0.0) -> set[str]:
         """Series of a study that are held, torn, not quiet since they came back, or not settled."""
         with self._lock:
-            taken = [series for series in self._holders if self._held_s(series) > 0]
-            taken += [*self._torn]
-            taken += [one for one in self._came_back if self._incomplete_s(one, quiet_period_s) > 0]
-            return {uid for study, uid in taken if study == study_uid} | self._waiting(study_uid)
+            held = [series for series in self._holders if self._held_s(series) > 0]
+            held += [*self._torn]
+            held += [one for one in self._came_back if self._incomplete_s(one, quiet_period_s) > 0]
+            return {uid for study, uid in held if study == study_uid} | self._waiting(study_uid)
 
     def _waiting(self, study_uid: str) -> set[str]:
         of_study = ((uid, at) for (study, uid), at in self._let_go_at.items() if study == study_uid)
@@ -231,7 +231,7 @@ class SeriesUnderWay:
 
     def _note_let_go(self, series: Collection[Series]) -> None:
         self._let_go_at.update(dict.fromkeys(series, self._clock()))
-        _forget_oldest(self._let_go_at, _MOST_LEFT)  # where nobody settles them
+        _forget_oldest(self._let_go_at, _MOST_LEFT)  # where nobody examines them
 
     def _note_return(self, series: Series) -> None:
         self._came_back[series] = None

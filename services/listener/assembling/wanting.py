@@ -91,7 +91,7 @@ class Wanting:
                 self._wheel.arm(series, _RETRY_AFTER_S)
                 return
             self._examine(study_uid)
-        self._under_way.settle(series)
+        self._under_way.mark_examined(series)
 
     def _examine(self, study_uid: str) -> None:
         activity = read_activity(self._engine, study_uid)

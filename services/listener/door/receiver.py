@@ -282,7 +282,7 @@ class Receiver:
         return decided
 
     def _give_room(self, peer: PeerRule, asked: AssociationRequest) -> PeerRule | Rejection:
-        with self._slots.admitting() as take:
+        with self._slots.admitting() as occupy:
             now = replace(
                 asked,
                 open_associations=self._slots.open_associations(),
@@ -292,7 +292,7 @@ class Receiver:
             full = find_room(peer, now, self._config.admission)
             if full is not None:
                 return full
-            take(peer.name)
+            occupy(peer.name)
         return peer
 
     def _hold(self, connection: socket.socket) -> None:

@@ -96,7 +96,7 @@ class Spool:
             SpoolError: the disk refused it.
         """
         try:
-            path, descriptor = self._ready.take()
+            path, descriptor = self._ready.pop()
         except OSError as error:
             raise _refused(error) from error
         return SpoolWriter(path, descriptor, self._limit)
@@ -159,15 +159,15 @@ class SpoolWriter:
             raise SpoolError(f"More than {self._limit} bytes in one instance.", too_large=True)
         self._checksum = crc32(data, self._checksum)
         self._size += length
-        taken = self._size + META_BYTES
-        end = taken - taken % _ALIGNMENT
+        reached = self._size + META_BYTES
+        end = reached - reached % _ALIGNMENT
         if end <= self._end:
             self._held += data
             return
         if self._end - self._begun >= _BEGUN_BYTES:  # and there is more
             begin_to_write_out(self._descriptor, self._begun, self._end)
             self._begun = self._end
-        split = length - (taken - end)
+        split = length - (reached - end)
         view = memoryview(data)
         try:
             _write_all(self._descriptor, self._held, view[:split], self._end)
@@ -242,7 +242,7 @@ class _ReadyFiles:
         self._thread = threading.Thread(target=self._make, name="spool", daemon=True)
         self._thread.start()
 
-    def take(self) -> tuple[str, int]:
+    def pop(self) -> tuple[str, int]:
         """A path and a descriptor.
 
         Raises:

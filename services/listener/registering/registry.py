@@ -119,7 +119,7 @@ def register_instances(
         new = _insert_missing(
             connection, InstanceRow, [_instance_values(one, spooled_by) for one in rows]
         )
-        new |= _take_again(connection, [one for one in rows if _uid(one) not in new], spooled_by)
+        new |= _renew(connection, [one for one in rows if _uid(one) not in new], spooled_by)
         _count_new(connection, [first[uid] for uid in new])
         note_declared(connection, [first[uid].registration.header for uid in new])
         known = _find(connection, [uid for uid in first if uid not in new])
@@ -252,9 +252,7 @@ def _insert_missing(
     return set(found.scalars())
 
 
-def _take_again(
-    connection: Connection, known: Sequence[ReceivedInstance], spooled_by: str
-) -> set[str]:
+def _renew(connection: Connection, known: Sequence[ReceivedInstance], spooled_by: str) -> set[str]:
     """Registers instances anew whose images were removed; returns their UIDs.
 
     On PostgreSQL this waits while a removal holds the row: what it deletes is the old object.
@@ -266,7 +264,7 @@ def _take_again(
         removed = exists().where(
             StudyRow.study_uid == InstanceRow.study_uid, StudyRow.deletion_pending.is_(False)
         )
-        taken = connection.execute(
+        registered = connection.execute(
             update(InstanceRow)
             .where(
                 InstanceRow.sop_instance_uid == values["sop_instance_uid"],
@@ -276,7 +274,7 @@ def _take_again(
             .values(**values, deleted_at=None)
             .returning(InstanceRow.sop_instance_uid)
         )
-        again.update(taken.scalars())
+        again.update(registered.scalars())
     return again
 
 

@@ -93,9 +93,9 @@ def open_deliveries(
     On leaving, an object under way gets `grace_s` to arrive; what is left goes back on the queue.
     """
     queue = DeliveryQueue(engine, settings.sender_id)
-    taken_up = queue.take_up()
-    if taken_up:
-        _log.info("deliveries_taken_up", deliveries=taken_up)
+    put_back = queue.put_back_own()
+    if put_back:
+        _log.info("deliveries_taken_up", deliveries=put_back)
     unknown = queue.unknown_destinations(each.name for each in settings.destinations)
     for name, number in unknown.items():
         _log.error("destination_not_configured", destination=name, deliveries=number)

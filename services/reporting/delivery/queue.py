@@ -78,7 +78,7 @@ class DeliveryQueue:
         """
         now = utc_now()
         with self._engine.begin() as connection:
-            self._take_back(connection, destination, now)
+            self._put_back_lapsed(connection, destination, now)
             hold_back(connection, self._kinds, destination)
             while (job_uid := first_due(connection, destination, now)) is not None:
                 superseded = connection.execute(
@@ -122,7 +122,7 @@ class DeliveryQueue:
             )
             set_free(connection, self._kinds, of_its_job)
 
-        return self._settle(
+        return self._end_attempt(
             delivery, _S.DELIVERED, follow, delivered_at=utc_now(), last_error=note, **RELEASED
         )
 
@@ -134,7 +134,7 @@ class DeliveryQueue:
         Args:
             not_reached: there was no association.
         """
-        return self._settle(
+        return self._end_attempt(
             delivery,
             _S.WAITING,
             last_error=error,
@@ -178,13 +178,13 @@ class DeliveryQueue:
 
     def dead(self, delivery: Delivery, error: str) -> bool:
         """It will not be tried again unless a person says so; what refers to it is held back."""
-        return self._settle(
+        return self._end_attempt(
             delivery, _S.DEAD, self._holding_back(delivery), last_error=error, **RELEASED
         )
 
     def give_up(self, delivery: Delivery, error: str) -> bool:
         """It was claimed, not tried, and will not be: its attempts were spent before."""
-        return self._settle(
+        return self._end_attempt(
             delivery,
             _S.DEAD,
             self._holding_back(delivery),
@@ -199,9 +199,9 @@ class DeliveryQueue:
 
     def put_back(self, delivery: Delivery) -> bool:
         """It was claimed and not tried: the sender stops."""
-        return self._settle(delivery, _S.PENDING, attempts=delivery.attempts - 1, **RELEASED)
+        return self._end_attempt(delivery, _S.PENDING, attempts=delivery.attempts - 1, **RELEASED)
 
-    def take_up(self) -> int:
+    def put_back_own(self) -> int:
         """Puts back what this sender was sending when it died; to be called at its start."""
         with self._engine.begin() as connection:
             return move(
@@ -316,7 +316,7 @@ class DeliveryQueue:
     ) -> tuple[Delivery, ...]:
         claimed: list[Delivery] = []
         for delivery in ready(connection, destination, job_uid):
-            taken = move(
+            moved = move(
                 connection,
                 (DeliveryRow.delivery_uid == delivery.delivery_uid,),
                 READY,
@@ -325,12 +325,12 @@ class DeliveryQueue:
                 lease_until=now + dt.timedelta(seconds=lease_s),
                 attempts=delivery.attempts,
             )
-            if not taken:
+            if not moved:
                 break  # another sender has the parcel
             claimed.append(delivery)
         return tuple(claimed)
 
-    def _take_back(self, connection: Connection, destination: str, now: dt.datetime) -> None:
+    def _put_back_lapsed(self, connection: Connection, destination: str, now: dt.datetime) -> None:
         """Puts back what a sender holds whose lease has lapsed."""
         move(
             connection,
@@ -353,7 +353,7 @@ class DeliveryQueue:
 
         return hold
 
-    def _settle(
+    def _end_attempt(
         self,
         delivery: Delivery,
         wanted: DeliveryState,
@@ -366,7 +366,7 @@ class DeliveryQueue:
             then: what follows from it for other deliveries, in the same transaction.
         """
         with self._engine.begin() as connection:
-            settled = move(
+            moved = move(
                 connection,
                 (
                     DeliveryRow.delivery_uid == delivery.delivery_uid,
@@ -376,9 +376,9 @@ class DeliveryQueue:
                 wanted,
                 **values,
             )
-            if settled and then is not None:
+            if moved and then is not None:
                 then(connection)
-            return bool(settled)
+            return bool(moved)
 
 
 def _later(seconds: float) -> dt.datetime:

@@ -76,7 +76,7 @@ def server_folder(opened: Opened) -> Path:
 @pytest.fixture(autouse=True)
 def regions_need_not_be_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stub_regions, "_SURELY_STARTED_S", 0.0)
-    monkeypatch.setattr(stub_regions, "_SETTLED_S", 0.0)
+    monkeypatch.setattr(stub_regions, "_UNANSWERED_FOR_S", 0.0)
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def test_a_model_that_cannot_be_loaded_again_is_said_and_others_go_on(
     _infer(opened.client, RIGHT)
 
 
-def test_a_new_build_takes_over_once_it_answers_and_the_old_one_is_unloaded(
+def test_a_new_build_serves_once_it_answers_and_the_old_one_is_unloaded(
     server: TritonUnderTest, opened: Opened
 ) -> None:
     watch = opened.watch()

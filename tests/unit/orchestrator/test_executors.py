@@ -59,7 +59,7 @@ def test_only_one_of_many_claims_at_the_same_moment(engine: Engine) -> None:
     assert [name for claim in claims for name in claim] == ["dead"]
 
 
-def test_claim_of_a_dead_claimer_is_taken_over(engine: Engine) -> None:
+def test_claim_of_a_dead_claimer_is_adopted(engine: Engine) -> None:
     with _at(0):
         beat(engine, "a")
     with _at(20):
