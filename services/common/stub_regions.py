@@ -59,8 +59,9 @@ def free_left_regions() -> int:
 def close_to_others() -> None:
     """Takes every other user's right to read from the regions of this user's models.
 
-    The backend makes them readable for all, whatever the process's umask is. Before a volume goes
-    into one, this is called; who opened it in the milliseconds after it was made keeps it open.
+    The backend makes regions readable for all, whatever the process's umask is. To be called before
+    a volume goes into a region; who opened the region in the milliseconds after it was made keeps
+    it open.
     """
     for region in _FOLDER.glob(_NAMES):
         with suppress(OSError):  # gone meanwhile, or another user's

@@ -61,7 +61,8 @@ class Listener:
     """The running listener.
 
     Attributes:
-        port: of the DICOM door; secure_port: of the one with TLS; intake_port: of the gRPC door.
+        port: of the DICOM door; secure_port: of the DICOM door with TLS; intake_port: of the gRPC
+            door.
     """
 
     port: int
@@ -81,7 +82,7 @@ class Listener:
 
     @property
     def stow_port(self) -> int | None:
-        """The port of the STOW-RS door; None when it is not opened."""
+        """The port of the STOW-RS door; None when the door is not opened."""
         return None if self._stow is None else self._stow.port
 
     def dead(self) -> str | None:
@@ -114,7 +115,7 @@ class Listener:
         return [sentence for sentence in found if sentence is not None]
 
     def wait_until_registered(self, timeout_s: float) -> bool:
-        """Waits until all that was acknowledged is registered; False when it is not in time."""
+        """Waits until all that was acknowledged is registered; False on timeout."""
         return _all_registered(self._receivers, self._registrar, timeout_s)
 
     def remarks(self) -> list[str]:
@@ -127,9 +128,9 @@ class Listener:
 def open_listener(context: ServiceContext) -> Generator[Listener]:
     """Runs the listener until the context is left.
 
-    It is left from the outside in: no new association, those under way finish, what they brought
-    is registered, then freezing and announcing stop. What is not registered, frozen or announced
-    by then is taken up at the next start.
+    The context is left from the outside in: no new association, those under way finish, what they
+    brought is registered, then freezing and announcing stop. The next start goes on with what is
+    not registered, frozen or announced by then.
     """
     settings = context.settings
     with ExitStack() as resources:

@@ -75,11 +75,11 @@ class Announcer:
         return self._wheel.alive()
 
     def announce(self, study_uid: str, number: int) -> None:
-        """Has the revision announced at once; returns without waiting for it."""
+        """Has the revision announced at once; returns without waiting for that."""
         self._wheel.arm((study_uid, number), 0.0)
 
     def announce_study(self, study_uid: str) -> None:
-        """Has the study's waiting revisions announced: more of it lies in the store now.
+        """Has the study's waiting revisions announced: more of the study lies in the store now.
 
         Raises:
             SQLAlchemyError: the database does not answer.
@@ -88,7 +88,7 @@ class Announcer:
             self.announce(*revision)
 
     def adopt(self) -> list[_Revision]:
-        """Has frozen revisions announced that nobody here announces; returns them.
+        """Has frozen revisions announced that nobody here announces; returns those revisions.
 
         Raises:
             SQLAlchemyError: the database does not answer.

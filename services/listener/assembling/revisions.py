@@ -75,8 +75,8 @@ class FrozenRevision:
     """A revision just frozen.
 
     Attributes:
-        new_instances: those that no earlier revision had; new_bytes: theirs.
-        receiving_since: when the first of them arrived.
+        new_instances: the number that no earlier revision had; new_bytes: theirs.
+        receiving_since: when the first of the new instances arrived.
     """
 
     study_uid: str
@@ -89,7 +89,7 @@ class FrozenRevision:
 
 
 def read_activity(engine: Engine, study_uid: str) -> StudyActivity | None:
-    """The study's activity; None when no instance of it was ever acknowledged."""
+    """The study's activity; None when no instance of the study was ever acknowledged."""
     with engine.execution_options(axial_readonly=True).connect() as connection:
         row = connection.execute(_ACTIVITY.where(StudyRow.study_uid == study_uid)).one_or_none()
     return None if row is None else _activity(row)
@@ -113,12 +113,13 @@ def freeze_revision(
     """Freezes the instances of a study as its next revision.
 
     None when nothing arrived since the newest revision, so that freezing twice is freezing once;
-    and while images of it are taking the places of others: whoever does that has it looked at.
+    and while images of the study are taking the places of others: whoever does that has the study
+    examined afterwards.
 
     Args:
         leaving_out: series UIDs of which no new instance becomes a member; what an earlier revision
             has of them stays, so that each revision holds all of the one before.
-        missing: tells what is known to be missing of what is frozen.
+        missing: gives what is known to be missing of the frozen instances.
     """
     with engine.begin() as connection:
         study = connection.execute(

@@ -54,9 +54,9 @@ class SeriesUnderWay:
     """Follows the associations; for several threads.
 
     Args:
-        settle_period_s: how long after it was let go nothing of a series may come until it counts
-            as received.
-        on_let_go: called with a series that was let go; it may be received after the settle
+        settle_period_s: how long after a series was let go nothing of the series may come until it
+            counts as received.
+        on_let_go: called with a series that was let go, which may be received after the settle
             period.
         clock: seconds.
         hold_s: a series of which nothing came for so long is held no more.
@@ -158,10 +158,13 @@ class SeriesUnderWay:
         """How much longer series of a study are not complete, whatever else is known of them; 0
         when they may be.
 
-        What is held is not, and what came back has to be quiet since its senders left it.
+        A series that is held is not complete, and a series that came back has to be quiet since its
+        senders left it.
 
         Args:
-            series_uids: the ones that matter; None for all of the study.
+            study_uid: the study.
+            quiet_period_s: how long a series that came back has to be quiet.
+            series_uids: the series that matter; None for all of the study.
         """
         with self._lock:
             known = dict.fromkeys((*self._holders, *self._came_back))
@@ -173,13 +176,13 @@ class SeriesUnderWay:
             return max((self._incomplete_s(one, quiet_period_s) for one in wanted), default=0.0)
 
     def since_left_s(self, study_uid: str) -> float:
-        """How long ago a study's senders last left one of its series; infinite if none did."""
+        """How long ago a sender last left a series of the study; infinite if none did."""
         with self._lock:
             left = [at for (study, _), at in self._left_at.items() if study == study_uid]
             return self._clock() - max(left) if left else math.inf
 
     def remaining_s(self, series: Series) -> float | None:
-        """How much longer a series has to settle; None when it was not let go."""
+        """How much longer a series has to settle; None when the series was not let go."""
         with self._lock:
             at = self._let_go_at.get(series)
             return None if at is None else self._remaining_s(at)

@@ -46,13 +46,13 @@ class Association:
     """Serves one connection.
 
     Args:
-        address: where it came from.
-        name: its own among all that are open.
-        admit: decides on the request, and takes a slot where it admits.
+        address: where the connection came from.
+        name: the association's own among all that are open.
+        admit: decides on the request, and occupies a slot for an admitted peer.
 
     Attributes:
-        over: called when the association is over, before the peer hears of it: at once it may ask
-            for the next one.
+        over: called when the association is over, before the peer hears of that: the peer may ask
+            for the next association at once.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Association:
 
     @property
     def peer(self) -> str:
-        """The peer's name; empty before it was admitted."""
+        """The peer's name; empty before the peer was admitted."""
         return self._sender.peer
 
     @property
@@ -88,7 +88,7 @@ class Association:
         return self._store is not None or bool(self._command)
 
     def serve(self) -> None:
-        """Serves it to its end.
+        """Serves the association to its end.
 
         Raises:
             MainProcessGoneError: nothing may be acknowledged any more.

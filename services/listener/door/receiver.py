@@ -321,7 +321,7 @@ class Receiver:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs a receiver until it is told to stop; returns the exit code."""
+    """Runs a receiver until the main process has it stop; returns the exit code."""
     # Ctrl-C in a terminal goes to the whole group; the main process says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

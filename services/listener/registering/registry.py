@@ -45,7 +45,7 @@ class ReceivedInstance:
         data_digest: `door.part10.digest_text` of the data set as sent.
         peer: the calling AE title; priority, quiet_period_s and conflicts (what becomes of other
             bytes under a known UID): the sender's.
-        receiving: whether an association is sending it; else it was found in the spool.
+        receiving: whether an association is sending the instance; else the spool held it.
     """
 
     registration: Registration
@@ -65,8 +65,8 @@ class KnownInstance:
     """An instance that is registered already.
 
     Attributes:
-        spooled_by: the listener in whose spool it lies; None when it lies in the store.
-        deleted_at: when retention removed its image; None while it is there.
+        spooled_by: the listener in whose spool the file lies; None when it lies in the store.
+        deleted_at: when retention removed the image; None while the image is there.
         header: as stored.
     """
 
@@ -89,11 +89,13 @@ def register_instances(
 ) -> list[Novelty]:
     """Registers instances with their series and studies, in one transaction.
 
-    An instance that is known already changes nothing: the first one received is kept. One whose
-    image was removed is new again, with whatever bytes it has now. Nothing is registered when this
-    raises.
+    An instance that is known already changes nothing: the first one received is kept. An instance
+    whose image was removed is new again, with whatever bytes it has now. Nothing is registered when
+    this raises.
 
     Args:
+        engine: the database.
+        received: the instances.
         spooled_by: the listener in whose spool their files lie.
     """
     if not batch:

@@ -68,7 +68,7 @@ class StowDoor:
 
     Attributes:
         contexts: SOP class -> transfer syntaxes that are accepted for it.
-        access_tokens: those of all doors over HTTP; what counts here is who may store.
+        access_tokens: those of all doors over HTTP; of these the tokens that may store count here.
     """
 
     settings: StowSettings

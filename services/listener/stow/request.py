@@ -31,11 +31,11 @@ class StowRequest:
     """What a request brings.
 
     Args:
-        boundary: of its parts.
-        address: where it comes from.
+        boundary: of the request's parts.
+        address: where the request comes from.
 
     Raises:
-        MultipartError: the boundary is none.
+        MultipartError: the boundary is not allowed.
     """
 
     def __init__(self, terms: StowTerms, boundary: str, address: str) -> None:

@@ -16,7 +16,7 @@ def utc_now() -> dt.datetime:
 
 
 class UtcDateTime(TypeDecorator[dt.datetime]):
-    """A timezone-aware UTC time; SQLite keeps no zone, so it is put back on reading."""
+    """A timezone-aware UTC time; SQLite keeps no zone, so the zone is put back on reading."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -49,7 +49,7 @@ UID = String(64)
 
 
 class SchemaVersionRow(Base):
-    """From which version on code may use the database as it is; one row."""
+    """The oldest code that may use the database in its present schema; the table has one row."""
 
     __tablename__ = "schema_version"
     __table_args__ = ({"info": {"writer": "common"}},)

@@ -58,7 +58,7 @@ class SeriesRow(Base):
 
 
 class InstanceRow(Base):
-    """An acknowledged instance: it is durable in a spool before the answer, the row follows."""
+    """An acknowledged instance: durable in a spool before the answer; its row follows."""
 
     __tablename__ = "instance"
     __table_args__ = ({"info": {"writer": "listener"}},)
@@ -140,8 +140,8 @@ class ExpectationRow(Base):
 class ConflictRow(Base):
     """Other bytes that came under the SOP Instance UID of a registered instance.
 
-    They are kept beside it. Study and series are those that they were sent under; the instance's
-    own are those with `kept_` before them.
+    The bytes are kept beside the instance. Study and series are those that the bytes were sent
+    under; the instance's own are those with `kept_` before them.
     """
 
     __tablename__ = "conflict"
