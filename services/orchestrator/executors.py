@@ -31,8 +31,8 @@ def beat(engine: Engine, executor_id: str) -> None:
 def claim_dead(engine: Engine, executor_id: str, timeout_s: float) -> list[str]:
     """Claims every worker that has been silent for `timeout_s`; each is claimed once.
 
-    A worker whose claimer died in turn is claimed again; one that we claimed is returned until it
-    is forgotten. The workers' clocks must agree to well within the timeout.
+    A worker whose claimer died in turn is claimed again; a worker that this one claimed is returned
+    until it is forgotten. The workers' clocks must agree to well within the timeout.
     """
     deadline = utc_now() - dt.timedelta(seconds=timeout_s)
     if not _any_silent(engine, executor_id, deadline):
@@ -72,7 +72,7 @@ def claim_dead(engine: Engine, executor_id: str, timeout_s: float) -> list[str]:
 
 
 def forget(engine: Engine, executor_ids: list[str]) -> None:
-    """Takes adopted workers off the list; one that comes back enters itself again."""
+    """Removes adopted workers from the table; a worker that comes back enters itself again."""
     with Session(engine) as session, session.begin():
         session.execute(delete(ExecutorRow).where(ExecutorRow.executor_id.in_(executor_ids)))
 

@@ -93,7 +93,7 @@ class InferenceClient:
         self._client.close()
 
     def problem(self) -> str | None:
-        """What keeps the inference server from answering; None when it does."""
+        """What keeps the inference server from answering, as a sentence; None when it answers."""
         try:
             live = self._client.is_server_live(client_timeout=1.0)
         except InferenceServerException as error:
@@ -101,32 +101,15 @@ class InferenceClient:
         return None if live else f"Triton at {self._settings.grpc_address} is not live."
 
     def ensure_loaded(self, model: str) -> None:
-        """Loads the model when it is not ready (explicit model control).
-
-        Raises:
-            ModelUnavailable: Triton does not answer, or cannot load it.
-        """
+        """See `ModelReviver.ensure_loaded`."""
         self._reviver.ensure_loaded(model)
 
     def troubles(self) -> Mapping[str, str]:
-        """Models that were found not to answer and do not answer yet, each with a sentence."""
+        """See `ModelReviver.troubles`."""
         return self._reviver.troubles()
 
     def look_after(self, model: str, roles: Sequence[str]) -> str | None:
-        """Asks a model for an answer, and loads it when it gives none because it has died.
-
-        A model that works, for us or for another worker, is not disturbed.
-
-        Args:
-            model: its name in Triton.
-            roles: its inputs.
-
-        Returns:
-            What keeps it from working, as a sentence; None when it works.
-
-        Raises:
-            ModelUnavailable: Triton does not answer, or cannot load it.
-        """
+        """See `ModelReviver.look_after`."""
         return self._reviver.look_after(model, roles)
 
     def infer(
@@ -139,7 +122,7 @@ class InferenceClient:
 
         Args:
             model: the build's name in Triton.
-            request: says of each volume how it is sent, and the role on whose grid outputs lie.
+            request: says how each volume is sent, and the role on whose grid outputs lie.
             volumes: role -> what is sent.
 
         Raises:
@@ -159,7 +142,7 @@ class InferenceClient:
         return answer
 
     def unload(self, model: str) -> None:
-        """Has a model unloaded; one that is not loaded is left alone.
+        """Has a model unloaded; a model that is not loaded is left alone.
 
         Raises:
             ModelUnavailable: Triton does not answer.

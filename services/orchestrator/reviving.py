@@ -73,7 +73,7 @@ class ModelReviver:
         """Loads the model when it is not ready (explicit model control).
 
         Raises:
-            ModelUnavailable: Triton does not answer, or cannot load it.
+            ModelUnavailable: Triton does not answer, or cannot load the model.
         """
         try:
             if not self._client.is_model_ready(model, client_timeout=5.0):
@@ -82,7 +82,7 @@ class ModelReviver:
             raise ModelUnavailable(f"{status_of(error)}: {first_line(error)}") from error
 
     def look_after(self, model: str, roles: Sequence[str]) -> str | None:
-        """Asks a model for an answer, and loads it when it gives none because it has died.
+        """Asks a model for an answer, and loads the model again when it has died.
 
         A model that works, for us or for another worker, is not disturbed.
 
@@ -91,10 +91,10 @@ class ModelReviver:
             roles: its inputs.
 
         Returns:
-            What keeps it from working, as a sentence; None when it works.
+            What keeps the model from working, as a sentence; None when it works.
 
         Raises:
-            ModelUnavailable: Triton does not answer, or cannot load it.
+            ModelUnavailable: Triton does not answer, or cannot load the model.
         """
         self._sweep()
         if self._is_under_way(model):
@@ -110,8 +110,8 @@ class ModelReviver:
     def revive(self, model: str, roles: Sequence[str]) -> None:
         """Unloads and loads a model that has died, or hangs; a model that answers is left alone.
 
-        Triton waits for ever for the process that is gone; the new one does not wait for that.
-        A model that cannot be loaded is told by `troubles`.
+        Triton waits for ever for the process that is gone; the new process does not wait for that.
+        `troubles` names a model that cannot be loaded.
 
         Args:
             model: its name in Triton.

@@ -88,7 +88,7 @@ def _select(
 def infer_stage(context: StageContext, job_uid: str) -> bool:
     """Stages *load* and *infer*: the outputs lie in the store; False when the job has ended.
 
-    The model is loaded before the pixels are read: while it is away, nothing is decoded in vain.
+    The model is loaded before the pixels are read: without a model, nothing is decoded in vain.
     """
     job = jobs.read_job(context.engine, job_uid)
     if job.state != JobState.SELECTED:

@@ -22,7 +22,7 @@ _FALLBACK_S = {REVISIONS: 2.0, JOBS: 1.0}
 
 
 class Bell(threading.Event):
-    """An event that means "stop" when set, and whose waiters can be woken without setting it."""
+    """An event that means "stop" when set, and whose waiters can be woken without a stop."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,8 +54,8 @@ class WorkQueue:
     """A queue of one worker, open between `open` and `close`.
 
     Args:
-        name: of the queue; all workers of one database share what is in it.
-        at_once: how much of it this worker works on at a time.
+        name: of the queue; all workers of one database share the queued work.
+        at_once: how many items this worker works on at a time.
     """
 
     def __init__(self, name: str, at_once: int) -> None:
@@ -70,7 +70,7 @@ class WorkQueue:
         return self._queue
 
     def open(self) -> None:
-        """Registers the queue (after DBOS's launch) and begins to take work from it."""
+        """Registers the queue (after DBOS's launch) and begins to work on its items."""
         self._queue = DBOS.register_queue(
             self._name, worker_concurrency=self._limit, polling_interval_sec=_FALLBACK_S[self._name]
         )
