@@ -74,7 +74,7 @@ class DestinationWorker:
         self._wake.set()
 
     def request_stop(self) -> None:
-        """Asks it to end after the object under way."""
+        """Asks the worker to end after the object under way."""
         self._stop.set()
         self._wake.set()
 
