@@ -21,7 +21,7 @@ def local_settings(
         folder: where everything is kept.
         catalogue: the models' manifests.
         repository: the built models.
-        any_ports: take any free ports; else the defaults, each replaced only where it is taken.
+        any_ports: use any free ports; else the defaults, each replaced only where it is in use.
         changes: overrides per group, e.g. ``listener={"quiet_period_s": 1.0}``.
     """
     given: set[int] = set()
