@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = [scan for scan in listed.values() if not options.names or scan.name in options.names]
     there = [scan for scan in wanted if is_there(scan)]
     try:
-        taken = [scan for scan in wanted if scan not in there and unpack(scan) is not None]
+        copied = [scan for scan in wanted if scan not in there and unpack(scan) is not None]
         missing = [scan for scan in wanted if not is_there(scan)]
         with Progress(
             TextColumn("{task.description}"),
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(str(error), highlight=False, soft_wrap=True)
         return 1
     console.print(
-        f"{CACHE} has {len(wanted)} of {len(listed)} scans: {len(there)} were there, {len(taken)} "
+        f"{CACHE} has {len(wanted)} of {len(listed)} scans: {len(there)} were there, {len(copied)} "
         f"came from the shared folder, {len(missing)} from their public places.",
         highlight=False,
         soft_wrap=True,

@@ -46,7 +46,12 @@ class ReportingClient:
     def make_results(
         self, request: reporting_pb2.MakeResultsRequest
     ) -> reporting_pb2.MakeResultsResponse:
-        """Has a job's results made. See `_explained` for what it raises."""
+        """Has a job's results made.
+
+        Raises:
+            ReportingUnavailable: the service does not answer; the same call may succeed.
+            ReportingFailed: the service answered that it cannot make them.
+        """
         try:
             return self._stub.MakeResults(
                 request, timeout=MAKE_DEADLINE_S, metadata=current_metadata()
@@ -55,7 +60,12 @@ class ReportingClient:
             raise self._explained(error) from error
 
     def release(self, job_uid: str) -> int:
-        """Puts a job's results on the delivery queues; returns the number of deliveries."""
+        """Puts a job's results on the delivery queues; returns the number of deliveries.
+
+        Raises:
+            ReportingUnavailable: the service does not answer; the same call may succeed.
+            ReportingFailed: the service answered that it cannot.
+        """
         request = reporting_pb2.ReleaseResultsRequest(job_uid=job_uid)
         try:
             return self._stub.ReleaseResults(
@@ -65,7 +75,12 @@ class ReportingClient:
             raise self._explained(error) from error
 
     def withdraw(self, job_uids: list[str]) -> int:
-        """Takes superseded results off the queues; returns how many had not left yet."""
+        """Removes superseded results from the queues; returns how many had not left yet.
+
+        Raises:
+            ReportingUnavailable: the service does not answer; the same call may succeed.
+            ReportingFailed: the service answered that it cannot.
+        """
         request = reporting_pb2.WithdrawResultsRequest(job_uids=job_uids)
         try:
             return self._stub.WithdrawResults(
@@ -75,10 +90,7 @@ class ReportingClient:
             raise self._explained(error) from error
 
     def _explained(self, error: grpc.RpcError) -> ReportingUnavailable | ReportingFailed:
-        """Raises:
-        ReportingUnavailable: it does not answer; the same call may succeed.
-        ReportingFailed: it answered that it cannot.
-        """
+        """The error as one of ours."""
         code = error.code()
         text = f"reporting at {self._address}: {code.name}: {error.details()}"
         return ReportingUnavailable(text) if code in _TRANSIENT else ReportingFailed(text)

@@ -135,12 +135,12 @@ class Workflows(DBOSConfiguredInstance):
         try:
             return self._persist(lambda: infer_stage(self._context, job_uid), attempts, "infer")
         except Stopping:
-            self._take_start_back(job_uid)
+            self._undo_start(job_uid)
             raise
 
-    def _take_start_back(self, job_uid: str) -> None:
+    def _undo_start(self, job_uid: str) -> None:
         try:
-            jobs.take_start_back(self._context.engine, job_uid)
+            jobs.undo_start(self._context.engine, job_uid)
         except SQLAlchemyError as error:
             # A process that stops waits for no database: the job has one start less to go.
             _log.warning("start_not_taken_back", job=hashed(job_uid), kind=type(error).__name__)

@@ -257,14 +257,12 @@ def test_new_instances_of_another_study_are_none_of_this_one(
     assert not has_new_instances(engine, "1.2.3", 0, [series_uid])
 
 
-def test_a_study_that_nobody_looks_after_is_taken_up(
+def test_a_study_that_nobody_looks_after_is_adopted(
     engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
     front = Front(engine, store, tmp_path, receiving)
     announced = threading.Event()
-    with Assembly(
-        engine, lambda *_: announced.set(), front.clock, take_up_every_s=0.01
-    ) as assembly:
+    with Assembly(engine, lambda *_: announced.set(), front.clock, adopt_after_s=0.01) as assembly:
         # Its listener died, or was not told that it is registered.
         front.receive(0, 1)
         front.clock.advance(5.1)
@@ -277,15 +275,15 @@ def test_a_study_that_is_being_received_is_left_to_its_listener(
     engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
     front = Front(engine, store, tmp_path, receiving)
-    assembly = Assembly(engine, lambda *_: None, front.clock, take_up_every_s=60)
+    assembly = Assembly(engine, lambda *_: None, front.clock, adopt_after_s=60)
     front.receive(0)
     (study_uid,) = study_uids(engine)
     for seconds in (0, 4, 1, 59.9):  # its listener may still be busy with it
         front.clock.advance(seconds)
-        assert assembly.take_up() == []
+        assert assembly.adopt() == []
     front.clock.advance(0.1)
     front.receive(1)
-    assert assembly.take_up() == []
+    assert assembly.adopt() == []
     front.clock.advance(65)
-    assert assembly.take_up() == [study_uid]
-    assert assembly.take_up() == []  # it has its deadline
+    assert assembly.adopt() == [study_uid]
+    assert assembly.adopt() == []  # it has its deadline

@@ -59,7 +59,7 @@ def written(reception: Reception) -> list[Path]:
     [("pwritev", 1), ("pwritev", 2), ("pwritev", 3), ("fdatasync", 1), ("pread", 1)],
     ids=["data", "last of the data", "head", "sync", "reading a long head"],
 )
-def test_a_refusal_is_out_of_resources_and_the_next_instance_is_taken(
+def test_a_refusal_is_out_of_resources_and_the_next_instance_is_accepted(
     call: str,
     number: int,
     error: int,
@@ -86,7 +86,7 @@ def test_a_refusal_is_out_of_resources_and_the_next_instance_is_taken(
         assert connection.execute(select(func.count()).select_from(InstanceRow)).scalar() == 1
 
 
-def test_a_folder_that_takes_no_files_is_out_of_resources_until_it_does(
+def test_a_folder_that_holds_no_more_files_is_out_of_resources_until_it_does(
     lite_engine: Engine,
     store: StudyStore,
     tmp_path: Path,

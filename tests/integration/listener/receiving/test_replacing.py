@@ -65,7 +65,7 @@ def test_though_the_system_gives_no_process_at_first(
             sender.release()
 
 
-def test_though_its_spool_cannot_be_taken_up_at_first(
+def test_though_its_spool_cannot_be_recovered_at_first(
     open_front_door: OpenListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = service_module.recover_spool, iter(range(100))

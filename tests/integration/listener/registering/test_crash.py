@@ -240,7 +240,7 @@ def test_recovery_registers_what_is_whole_and_puts_aside_what_is_torn(
     assert not unknown.exists()
 
 
-def test_rows_of_files_that_reached_the_store_unnoticed_are_settled(
+def test_rows_of_files_that_reached_the_store_unnoticed_are_corrected(
     lite_engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
     reception = receiving(lite_engine, store)

@@ -293,7 +293,7 @@ def test_a_path_in_the_place_of_a_uid_cannot_be_understood(
     assert not (tmp_path / "escaped").exists()
 
 
-def test_a_disk_that_is_nearly_full_takes_nothing_and_says_so(
+def test_a_disk_that_is_nearly_full_accepts_nothing_and_says_so(
     lite_engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
     reception = receiving(lite_engine, store, watermark_bytes=1 << 60)

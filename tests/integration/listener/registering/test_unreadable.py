@@ -128,7 +128,7 @@ def test_a_moment_without_descriptors_puts_nothing_aside(
     assert (registered(lite_engine), put_aside(tmp_path)) == (1, 0)
 
 
-def test_what_cannot_be_put_aside_yet_is_put_aside_when_the_disk_takes_it(
+def test_what_cannot_be_put_aside_yet_is_put_aside_when_the_disk_has_room(
     lite_engine: Engine,
     store: StudyStore,
     tmp_path: Path,
