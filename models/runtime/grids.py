@@ -7,22 +7,20 @@ indices and not by comparing coordinates.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.runtime.interpolation import nearest_indices
 from models.runtime.orientation import Orientation, closest
 from models.runtime.resample import nearest_exact_indices
+from models.runtime.sampling import AxisSampling, Centres, samplings
 from models.runtime.source_volume import SourceVolume
 
 __all__ = ["Box", "Change", "Cropped", "Grid", "Oriented", "Resampled", "Shape", "source_grid"]
 
 Shape = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
-Centres = Literal["half-pixel", "aligned", "spacing"]
-# A step of a grid that differs by less is the same (affines are single precision in places).
-_SAME: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +42,33 @@ class Cropped:
 class Resampled:
     """A grid of `of` voxels became one of other voxels over the same place.
 
-    `step`: voxels of the old grid between two of the new one, along each axis.
+    `axes`: where along each axis the new voxels look among the old ones.
     """
 
     of: Shape
-    to: Shape
-    centres: Centres
-    step: tuple[float, float, float]
+    axes: tuple[AxisSampling, AxisSampling, AxisSampling]
 
-    def looked_at(self, axis: int) -> NDArray[np.float64]:
-        """Return where each voxel of the new grid looks in the old one, in its voxels."""
-        places = np.arange(self.to[axis], dtype=np.float64)
-        if self.centres == "half-pixel":
-            return (places + 0.5) * self.step[axis] - 0.5
-        return places * self.step[axis]
+    def nearest_old(self, axis: int) -> NDArray[np.intp]:
+        """Return the voxel of the old grid that is nearest to each of the new one."""
+        sampling = self.axes[axis]
+        if sampling.centres == "half-pixel":
+            return nearest_exact_indices(sampling.size_in, sampling.size_out)
+        return nearest_indices(sampling)
 
     def nearest_new(self, axis: int) -> NDArray[np.intp]:
         """Return the voxel of the new grid that is nearest to each of the old one."""
-        if self.centres == "half-pixel":
-            return nearest_exact_indices(self.to[axis], self.of[axis])
-        places = np.arange(self.of[axis], dtype=np.float64) / self.step[axis]
-        # Halfway between two, the one before: as floor(x + 0.5) would, less rounding noise.
-        near = np.ceil(places - 0.5 - _SAME).astype(np.intp)
-        return np.clip(near, 0, self.to[axis] - 1)
+        sampling = self.axes[axis]
+        if sampling.centres == "half-pixel":
+            return nearest_exact_indices(sampling.size_out, sampling.size_in)
+        return nearest_indices(
+            AxisSampling(
+                sampling.size_out,
+                sampling.size_in,
+                sampling.centres,
+                1.0 / sampling.scale,
+                -sampling.shift / sampling.scale,
+            )
+        )
 
 
 Change = Oriented | Cropped | Resampled
@@ -112,36 +114,32 @@ class Grid:
         spacing_mm: tuple[float, float, float] | None,
     ) -> Grid:
         """Return a grid over the same place, of so many voxels or of voxels of that size."""
-        sides: list[int] = []
-        steps: list[float] = []
-        for axis in range(3):
-            have, of_mm = self.shape[axis], self.spacing_mm[axis]
-            if shape is not None:
-                count = shape[axis]
-            elif spacing_mm is None:
+        if shape is None:
+            if spacing_mm is None:
                 raise ValueError("neither a shape nor a spacing is wanted")
-            else:
-                count = max(1, round(have * of_mm / spacing_mm[axis]))
-            if centres == "half-pixel":
-                step = have / count
-            elif centres == "aligned":
-                step = (have - 1) / (count - 1) if count > 1 else 1.0
-            else:
-                step = (spacing_mm[axis] if spacing_mm else of_mm) / of_mm
-            sides.append(count)
-            steps.append(step)
-        change = Resampled(
-            self.shape,
-            (sides[0], sides[1], sides[2]),
-            centres,
-            (steps[0], steps[1], steps[2]),
-        )
-        of_mm = self.spacing_mm
+            # As nnU-Net, TotalSegmentator and SciPy have it: halves to even.
+            first, second, third = (
+                max(round(side * own / asked), 1)
+                for side, own, asked in zip(self.shape, self.spacing_mm, spacing_mm, strict=True)
+            )
+            shape = (first, second, third)
+        if centres == "spacing":
+            if spacing_mm is None:
+                raise ValueError("steps in millimetres need a spacing")
+            axes = [
+                AxisSampling(side, wanted, "spacing", asked / own)
+                for side, wanted, own, asked in zip(
+                    self.shape, shape, self.spacing_mm, spacing_mm, strict=True
+                )
+            ]
+        else:
+            axes = list(samplings(self.shape, shape, centres))
+        apart = [own * axis.scale for own, axis in zip(self.spacing_mm, axes, strict=True)]
         return replace(
             self,
-            shape=change.to,
-            spacing_mm=(of_mm[0] * steps[0], of_mm[1] * steps[1], of_mm[2] * steps[2]),
-            changes=(*self.changes, change),
+            shape=shape,
+            spacing_mm=(apart[0], apart[1], apart[2]),
+            changes=(*self.changes, Resampled(self.shape, (axes[0], axes[1], axes[2]))),
         )
 
 

@@ -8,7 +8,7 @@ the repetition to who writes into a network's input (`Scaled`). Everything else 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,13 @@ class Picked:
         """Return the part in `box`."""
         places = cast(Axes, tuple(axis[side] for axis, side in zip(self.places, box, strict=True)))
         return replace(self, places=places)
+
+    def stored(self) -> NDArray[Any] | None:
+        """View the stored voxels [a0, a1, a2]; None where places are left out or repeated."""
+        if any((np.diff(axis) != 1).any() for axis in self.places):
+            return None
+        first, second, third = (slice(int(axis[0]), int(axis[-1]) + 1) for axis in self.places)
+        return self.orientation.to_canonical(self.source.voxels)[first, second, third]
 
     def distinct(self, crew: Crew) -> Distinct:
         """Gather each voxel that is meant once, however often it stands in the image."""
