@@ -14,7 +14,10 @@ WORKERS ?= auto
 # How long each fuzzer runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: help setup proto models demo up lint format test test-data fuzz soak bench docs lock clean
+# Where NVIDIA's compiler for tests without a GPU is listed.
+RTX := requirements-tensorrt-rtx.lock
+
+.PHONY: help setup tensorrt-rtx proto models demo up lint format test test-data fuzz soak bench docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +35,9 @@ $(READY): pyproject.toml requirements.lock requirements-nodeps.lock
 	@$(PIP) install --no-deps -r requirements-nodeps.lock
 	@$(PIP) install --no-deps --editable .
 	@touch $@
+
+tensorrt-rtx: setup ## NVIDIA's compiler for tests without a GPU (its licence: docs/tensorrt.md)
+	@$(PIP) install --no-deps -r $(RTX)
 
 proto: $(STUBS) ## generate the gRPC stubs
 
@@ -65,7 +71,7 @@ test: setup models ## every test, on the real parts
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests/unit tests/property tests/integration
 	$(BIN)/pytest tests/e2e tests/cluster
 
-test-data: setup ## the real scans that some tests need, from their public places
+test-data: setup ## the scans and weights that some tests need, from their public places
 	@$(BIN)/python -m tests.fetch_data
 
 fuzz: setup ## fuzz what parses strangers' bytes (FUZZ_SECONDS=60 for each)
@@ -92,7 +98,7 @@ docs: setup ## write the generated pages
 
 lock: ## renew requirements.lock from this environment
 	@$(BIN)/pip freeze --exclude-editable \
-	  | grep -viE '^(nvidia-pytriton|deepbet|tensorrt-stubs|axial)==' \
+	  | grep -viE '^(nvidia-pytriton|deepbet|tensorrt-stubs|tensorrt.rtx.*|dynamic.network.architectures|axial)==' \
 	  | sed -E 's/\+cpu$$//' > requirements.lock
 
 clean: ## remove what was built and the demo's data

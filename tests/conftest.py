@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from tests.builders.network import free_port
-from tests.builders.scans import listed_scans, unpack
+from tests.builders.scans import listed_scans, listed_weights, unpack
 
 _POSTGRES_BINARIES = (Path("/usr/lib/postgresql/15/bin"), Path("/usr/lib/postgresql/16/bin"))
 
@@ -44,6 +44,19 @@ def _scan_folder(name: str) -> Path:
     if folder is None:
         # One reason for all, so that pytest says it in one line.
         pytest.skip("needs the real scans: make test-data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def weights() -> Scan:
+    """Gives the folder of published weights by name: ``weights("blast-ct-v1")``."""
+    return _weights_folder
+
+
+def _weights_folder(name: str) -> Path:
+    folder = unpack(listed_weights()[name])
+    if folder is None:
+        pytest.skip("needs the published weights: make test-data")
     return folder
 
 

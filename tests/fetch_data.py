@@ -1,4 +1,4 @@
-"""Brings the real scans that tests need into the cache: `make test-data`."""
+"""Brings the real scans and weights that tests need into the cache: `make test-data`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ import sys
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tests.builders.scans import CACHE, PUBLIC, ScanError, fetch, is_there, listed_scans, unpack
+from tests.builders.scans import (
+    CACHE,
+    PUBLIC,
+    ScanError,
+    fetch,
+    is_there,
+    listed_scans,
+    listed_weights,
+    unpack,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Brings what is missing; returns the exit code."""
     options = _options(arguments)
     console = Console(stderr=True)
-    listed = listed_scans()
+    listed = {**listed_scans(), **listed_weights()}
     unknown = sorted(set(options.names) - listed.keys())
     if unknown:
-        console.print(f"There is no scan {', '.join(unknown)}. Known are: {', '.join(listed)}")
+        console.print(f"There is no {', '.join(unknown)}. Known are: {', '.join(listed)}")
         return 2
     wanted = [scan for scan in listed.values() if not options.names or scan.name in options.names]
     there = [scan for scan in wanted if is_there(scan)]
@@ -41,8 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(str(error), highlight=False, soft_wrap=True)
         return 1
     console.print(
-        f"{CACHE} has {len(wanted)} of {len(listed)} scans: {len(there)} were there, {len(copied)} "
-        f"came from the shared folder, {len(missing)} from their public places.",
+        f"{CACHE} has {len(wanted)} of {len(listed)} scans and weights: {len(there)} were there, "
+        f"{len(copied)} came from the shared folder, {len(missing)} from their public places.",
         highlight=False,
         soft_wrap=True,
     )
@@ -52,11 +61,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.fetch_data",
-        description="Brings the real scans that tests need (tests/data.toml) into build/cache: "
-        "from the folder that AXIAL_SHARED names where they are, else from their public places.",
+        description="Brings the scans and weights that tests need (tests/data.toml) into "
+        "build/cache: from the folder that AXIAL_SHARED names where they are, else from their "
+        "public places.",
         epilog="examples: make test-data; python -m tests.fetch_data ge-ct-head-tilted",
     )
-    parser.add_argument("names", nargs="*", help="scans (default: all)")
+    parser.add_argument("names", nargs="*", help="scans or weights (default: all)")
     parser.add_argument("--base", default=PUBLIC, help="the public place (default: %(default)s)")
     return parser.parse_args(arguments)
 

@@ -1,7 +1,9 @@
 """Errors of the build room.
 
 BuildError                root (a ModelError)
-  FetchError              a wheel or package could not be had, or is not the one pinned
+  FetchError              a wheel, package or file could not be had, or is not the one pinned
+  ArchitectureError       a network that cannot be built from its name and arguments
+  WeightsError            a file of weights that cannot be read, or is not a network's
   ClassesError            a network that has another number of classes than its manifest says
   ParityError             a built network strays further from the trained one than allowed
   TargetMissingError      the tool or device for a target is not on this machine
@@ -11,7 +13,15 @@ from __future__ import annotations
 
 from models.manifest.errors import ModelError
 
-__all__ = ["BuildError", "ClassesError", "FetchError", "ParityError", "TargetMissingError"]
+__all__ = [
+    "ArchitectureError",
+    "BuildError",
+    "ClassesError",
+    "FetchError",
+    "ParityError",
+    "TargetMissingError",
+    "WeightsError",
+]
 
 
 class BuildError(ModelError):
@@ -20,6 +30,14 @@ class BuildError(ModelError):
 
 class FetchError(BuildError):
     """Something from a package index that could not be had or is not what was pinned."""
+
+
+class ArchitectureError(BuildError):
+    """A network that is not known, or arguments that it does not take."""
+
+
+class WeightsError(BuildError):
+    """A file of weights that cannot be read safely, or does not fit the network."""
 
 
 class ClassesError(BuildError):

@@ -1,4 +1,4 @@
-"""The real scans that tests need, and where they come from (tests/data.toml)."""
+"""The real scans and weights that tests need, and where they come from (tests/data.toml)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 import tempfile
 import tomllib
@@ -15,6 +16,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 import httpx
@@ -52,8 +54,9 @@ class ScanFile:
 
 @dataclass(frozen=True, slots=True)
 class ScanSource:
-    """A scan of the list; see the head of tests/data.toml for what the fields mean."""
+    """An entry of the list; see the head of tests/data.toml for what the fields mean."""
 
+    kind: Literal["scan", "weights"]
     name: str
     repository: str
     commit: str
@@ -65,15 +68,25 @@ class ScanSource:
 
     def url(self, base: str, source: str = "") -> str:
         """Where a file lies; the archive itself where the scan has one."""
-        path = self.path if self.packing == "zip" else f"{self.path}/{source}"
+        path = self.path if self.packing == "zip" else f"{self.path}/{source}".removeprefix("./")
         return f"{base}/{self.repository}/{self.commit}/{quote(path)}"
 
 
 def listed_scans(file: Path = LIST) -> Mapping[str, ScanSource]:
-    """The list, by the scans' names."""
-    written = tomllib.loads(file.read_text(encoding="utf-8"))["scan"]
+    """The list's scans, by name."""
+    return _listed(file, "scan")
+
+
+def listed_weights(file: Path = LIST) -> Mapping[str, ScanSource]:
+    """The list's weights, by name."""
+    return _listed(file, "weights")
+
+
+def _listed(file: Path, kind: Literal["scan", "weights"]) -> Mapping[str, ScanSource]:
+    written = tomllib.loads(file.read_text(encoding="utf-8")).get(kind, [])
     return {
         one["name"]: ScanSource(
+            kind=kind,
             name=one["name"],
             repository=one["repository"],
             commit=one["commit"],
@@ -89,7 +102,12 @@ def listed_scans(file: Path = LIST) -> Mapping[str, ScanSource]:
 
 def shared_folder() -> Path:
     """Where archives of the scans may lie already: ``$AXIAL_SHARED``, else beside the checkout."""
-    return Path(os.environ.get("AXIAL_SHARED", CHECKOUT.parent / "shared")) / "data" / "dicom"
+    return shared_data() / "dicom"
+
+
+def shared_data() -> Path:
+    """The folder of all shared data; weights lie there as files, a folder for each entry."""
+    return Path(os.environ.get("AXIAL_SHARED", CHECKOUT.parent / "shared")) / "data"
 
 
 def is_there(scan: ScanSource, cache: Path = CACHE) -> bool:
@@ -106,15 +124,28 @@ def unpack(scan: ScanSource, cache: Path = CACHE) -> Path | None:
     Raises:
         ScanError: the shared folder has other files than the list.
     """
-    archive = shared_folder() / f"{scan.name}.tar.xz"
+    shared = shared_folder() / f"{scan.name}.tar.xz"
+    if scan.kind == "weights":
+        shared = shared_data() / scan.name
     with _alone(scan, cache):
-        if not is_there(scan, cache) and archive.is_file():
+        if not is_there(scan, cache) and shared.exists():
             with _staged(scan, cache) as staging:
-                with tarfile.open(archive) as packed:
-                    packed.extractall(staging.parent, filter="data")
+                _bring(scan, shared, staging)
                 for each in scan.files:
-                    _require(each, staging / each.name, str(archive))
+                    _require(each, staging / each.name, str(shared))
     return cache / scan.name if is_there(scan, cache) else None
+
+
+def _bring(scan: ScanSource, shared: Path, staging: Path) -> None:
+    if scan.kind == "scan":
+        with tarfile.open(shared) as packed:
+            packed.extractall(staging.parent, filter="data")
+        return
+    for each in scan.files:
+        place = staging / each.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if (shared / each.name).is_file():
+            shutil.copyfile(shared / each.name, place)
 
 
 def fetch(

