@@ -67,6 +67,7 @@ def build_model(
     *,
     precision: Precision | str | None = None,
     cache: Path | None = None,
+    mirror: Path | None = None,
     serve: bool = True,
     report: Report = _silent,
 ) -> BuildRecord:
@@ -84,7 +85,9 @@ def build_model(
     wanted = _wanted(manifest, target, precision)
     record = _current(manifest, target, wanted, output_root)
     if record is None:
-        record = _made(manifest_folder, manifest, target, wanted, output_root, cache, report)
+        record = _made(
+            manifest_folder, manifest, target, wanted, output_root, cache, mirror, report
+        )
     else:
         report("cached", _named(record))
     if serve and say_served(output_root, record):
@@ -99,6 +102,7 @@ def _made(
     wanted: tuple[Precision, ...],
     output_root: Path,
     cache: Path | None,
+    mirror: Path | None,
     report: Report,
 ) -> BuildRecord:
     started = time.monotonic()
@@ -112,7 +116,7 @@ def _made(
 
         cache = cache or output_root.parent / "cache"
         built = build_networks(
-            manifest_folder, manifest, target, wanted, cache, work / "networks", report
+            manifest_folder, manifest, target, wanted, cache, work / "networks", report, mirror
         )
         staged = work / "models"
         record = _stage(manifest_folder, manifest, built, staged, started)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.building.errors import ParityError
-from models.building.reference_volumes import ReferenceVolume
+from models.building.phantoms import ReferenceVolume
 from models.evaluate import dice, differing_voxels
 from models.manifest import Manifest, Precision
-from models.manifest.record import Parity
+from models.manifest.record import Parity, SegmentParity
 from models.runtime.known_answer import KnownAnswer
 from models.runtime.networks import Network
 from models.runtime.pipeline import Pipeline
@@ -29,7 +29,6 @@ class ParityReference:
     """A head and what the trained networks make of it: labels uint8 [k, j, i]."""
 
     head: ReferenceVolume
-    head_sha256: str
     labels: NDArray[np.uint8]
 
 
@@ -59,15 +58,32 @@ def compare(
 ) -> Parity:
     """Compare labels uint8 [k, j, i] with the reference and judge by the manifest's bound."""
     bound = manifest.acceptance.parity.bounds[precision]
-    agreement = dice(labels, reference.labels)
-    differing = differing_voxels(labels, reference.labels)
+    of_segments = tuple(
+        _of_segment(segment.number, labels, reference.labels) for segment in manifest.segments
+    )
+    # The worst segment counts: two that were exchanged agree as one foreground.
+    agreement = min(one.dice for one in of_segments)
+    differing = int(np.count_nonzero(labels != reference.labels))
     return Parity(
         precision=precision,
-        head_sha256=reference.head_sha256,
+        head_sha256=reference.head.sha256,
         dice=agreement,
         differing_voxels=differing,
         reference_voxels=int(np.count_nonzero(reference.labels)),
+        segments=of_segments,
         accepted=agreement >= bound.min_dice and differing <= bound.max_differing_voxels,
+    )
+
+
+def _of_segment(
+    number: int, labels: NDArray[np.uint8], reference: NDArray[np.uint8]
+) -> SegmentParity:
+    ours, theirs = labels == number, reference == number
+    return SegmentParity(
+        number=number,
+        dice=dice(ours, theirs),
+        differing_voxels=differing_voxels(ours, theirs),
+        reference_voxels=int(np.count_nonzero(theirs)),
     )
 
 
@@ -90,10 +106,18 @@ def known_answer_of(
     manifest: Manifest, networks: Mapping[str, Network], head: ReferenceVolume
 ) -> KnownAnswer:
     """Shrink a head and record what the built networks make of it."""
+    if manifest.acceptance.parity.case.phantom is not None:
+        # Small, and in the units that the plan's windows are of.
+        image = head.pixels.astype(np.int16)
+        return KnownAnswer(
+            manifest.grid_role, image, head.affine_lps, segment_volume(manifest, networks, head)
+        )
     small = head.pixels[::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP]
     low, high = float(small.min()), float(small.max())
     image = np.round((small - low) * (255.0 / (high - low))).astype(np.uint8)
     affine = head.affine_lps.copy()
     affine[:3, :3] *= _KNOWN_ANSWER_STEP
-    labels = segment_volume(manifest, networks, ReferenceVolume(image.astype(np.float32), affine))
+    labels = segment_volume(
+        manifest, networks, ReferenceVolume(image.astype(np.float32), affine, "")
+    )
     return KnownAnswer(manifest.grid_role, image, affine, labels)

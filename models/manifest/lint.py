@@ -67,7 +67,7 @@ def problems_of(manifest: Manifest) -> Iterator[Problem]:
 
 def _of_sources(manifest: Manifest) -> Iterator[Problem]:
     case = manifest.acceptance.parity.case
-    read = {(case.source, case.path)}
+    read = {(case.source or "", case.path or "")}
     read |= {(one.weights.source, one.weights.path) for one in manifest.networks.values()}
     for name, source in manifest.sources.items():
         for place, file in enumerate(source.files):

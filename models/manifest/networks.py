@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,9 +15,12 @@ from models.manifest.base import Name, Part, Sha256
 from models.manifest.plan import NetworkFacts
 
 __all__ = [
+    "ArchitectureOf",
+    "GitFiles",
     "Network",
     "Precision",
     "Precisions",
+    "PypiWheel",
     "Source",
     "SourceFile",
     "Target",
@@ -56,27 +59,12 @@ class SourceFile(Part):
     sha256: Sha256
 
 
-class Source(Part):
-    """A wheel on the Python Package Index that carries files of the model."""
+class _Files(Part):
+    """What every source has: terms, and the files that are read of it."""
 
-    kind: Literal["pypi-wheel"]
-    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
-    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9.!+_-]+$")]
-    wheel: Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]+\.whl$")]
-    sha256: Sha256
     licence: Annotated[str, Field(min_length=1)]
     copyright: str = ""
     files: Annotated[tuple[SourceFile, ...], Field(min_length=1, strict=False)]
-
-    @model_validator(mode="after")
-    def _wheel_is_of_the_package(self) -> Source:
-        # <distribution>-<version>-...: PEP 427, names as PEP 503 makes them alike.
-        distribution, version = self.wheel.split("-")[:2] if "-" in self.wheel else (self.wheel, "")
-        if (_alike(distribution), version) != (_alike(self.package), self.version):
-            raise ValueError(
-                f"the wheel {self.wheel} is not of {self.package} {self.version}, as its name says"
-            )
-        return self
 
     @field_validator("files")
     @classmethod
@@ -85,6 +73,37 @@ class Source(Part):
         if len(set(paths)) != len(paths):
             raise ValueError("a file stands twice under files")
         return files
+
+
+class PypiWheel(_Files):
+    """A wheel on the Python Package Index that carries files of the model."""
+
+    kind: Literal["pypi-wheel"]
+    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9.!+_-]+$")]
+    wheel: Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]+\.whl$")]
+    sha256: Sha256
+
+    @model_validator(mode="after")
+    def _wheel_is_of_the_package(self) -> PypiWheel:
+        # <distribution>-<version>-...: PEP 427, names as PEP 503 makes them alike.
+        distribution, version = self.wheel.split("-")[:2] if "-" in self.wheel else (self.wheel, "")
+        if (_alike(distribution), version) != (_alike(self.package), self.version):
+            raise ValueError(
+                f"the wheel {self.wheel} is not of {self.package} {self.version}, as its name says"
+            )
+        return self
+
+
+class GitFiles(_Files):
+    """Files of a public GitHub repository at one commit, by their paths there."""
+
+    kind: Literal["git-file"]
+    repository: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$")]
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+
+Source = Annotated[PypiWheel | GitFiles, Field(discriminator="kind")]
 
 
 def _alike(name: str) -> str:
@@ -96,7 +115,18 @@ class Weights(Part):
 
     source: Name
     path: Annotated[str, Field(min_length=1)]
-    format: Literal["torchscript"]
+    format: Literal["torchscript", "state-dict"]
+
+
+class ArchitectureOf(Part):
+    """The network that weights without a graph belong to: by name, with its arguments.
+
+    Which names there are, and which arguments each takes, the builder knows
+    (`models.building.architectures`).
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    arguments: dict[str, Any] = Field(default_factory=dict)
 
 
 class Network(Part):
@@ -108,6 +138,7 @@ class Network(Part):
     """
 
     weights: Weights
+    architecture: ArchitectureOf | None = None
     channels: Annotated[int, Field(ge=1)] = 1
     patch: Shape
     margin: Margin = (0, 0, 0)
@@ -117,6 +148,14 @@ class Network(Part):
     def facts(self) -> NetworkFacts:
         """What a plan depends on."""
         return NetworkFacts(self.channels, self.patch, self.margin, self.classes)
+
+    @model_validator(mode="after")
+    def _weights_have_a_graph(self) -> Network:
+        if (self.weights.format == "torchscript") != (self.architecture is None):
+            raise ValueError(
+                "`architecture` says which network a state-dict is of; a torchscript holds its own"
+            )
+        return self
 
     @model_validator(mode="after")
     def _something_is_left(self) -> Network:

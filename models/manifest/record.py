@@ -20,14 +20,28 @@ __all__ = ["BUILD_RECORD_FILE", "BuildRecord", "BuiltFile", "Parity", "load_buil
 BUILD_RECORD_FILE: Final = "build-record.json"
 
 
+class SegmentParity(Part):
+    """One segment of a build compared with the trained networks', in source voxels."""
+
+    number: int
+    dice: float
+    differing_voxels: int
+    reference_voxels: int
+
+
 class Parity(Part):
-    """A build compared with the trained networks on one whole head, in source voxels."""
+    """A build compared with the trained networks on one head, in source voxels.
+
+    `dice` is the worst segment's; `differing_voxels` have another segment, or none.
+    """
 
     precision: Annotated[Precision, Field(strict=False)]
     head_sha256: Sha256
     dice: float
     differing_voxels: int
     reference_voxels: int
+    # A build of an earlier version does not say.
+    segments: Annotated[tuple[SegmentParity, ...], Field(strict=False)] = ()
     accepted: bool
 
 

@@ -123,11 +123,23 @@ class ParityBound(Part):
 
 
 class ParityCase(Part):
-    """The volume on which a build is compared with the trained networks: a NIfTI of a source."""
+    """The volume on which a build is compared with the trained networks.
 
-    source: Name
-    path: Annotated[str, Field(min_length=1)]
+    A NIfTI file of a source, or a made one (`models.building.phantoms`) by its name.
+    """
+
+    source: Name | None = None
+    path: Annotated[str, Field(min_length=1)] | None = None
+    phantom: Literal["head-ct-lesions"] | None = None
     role: Name
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> ParityCase:
+        if (self.source is None) != (self.path is None) or (
+            (self.path is None) == (self.phantom is None)
+        ):
+            raise ValueError("either `source` and `path`, or `phantom` say what volume it is")
+        return self
 
 
 class Parity(Part):
@@ -271,7 +283,8 @@ class Manifest(Part):
                 f"grid_role: there is no role {self.grid_role} among {', '.join(self.roles)}"
             )
         case = self.acceptance.parity.case
-        self.source_file(case.source, case.path)
+        if case.source is not None:
+            self.source_file(case.source, case.path or "")
         if case.role not in self.roles:
             raise ValueError(f"acceptance.parity.case: there is no role {case.role}")
         for name, network in self.networks.items():

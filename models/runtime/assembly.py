@@ -16,6 +16,7 @@ from models.manifest import (
     load_build_record,
     plan_model_name,
 )
+from models.manifest.plan.heads import head_of
 from models.runtime.bls_network import BlsNetwork
 from models.runtime.errors import NetworkUnavailableError
 from models.runtime.networks import Network
@@ -60,14 +61,17 @@ def _network(
 ) -> Network:
     shape = manifest.networks[name].patch
     precision = record.precision.value
+    scores = head_of(manifest.plan, name).threshold is None
     if record.target is Target.CPU:
-        from models.runtime.openvino_network import OpenVinoNetwork
+        from models.runtime.openvino_network import OpenVinoNetwork, OpenVinoScores
 
-        return OpenVinoNetwork(name, folder / f"{name}.xml", precision, threads)
+        on_cpu = OpenVinoScores if scores else OpenVinoNetwork
+        return on_cpu(name, folder / f"{name}.xml", precision, threads)
     if record.target is Target.TORCH:
-        from models.runtime.torch_network import TorchNetwork
+        from models.runtime.torch_network import TorchNetwork, TorchScores
 
-        return TorchNetwork(name, folder / f"{name}.pt", shape, precision, "cuda")
+        on_gpu = TorchScores if scores else TorchNetwork
+        return on_gpu(name, folder / f"{name}.pt", shape, precision, "cuda")
     if bls_call is None:
         raise NetworkUnavailableError(
             f"Network {name} is a TensorRT plan, which only Triton can run. Load it there."

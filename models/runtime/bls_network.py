@@ -36,13 +36,13 @@ class BlsNetwork:
         self._image: NDArray[np.float32] | None = None
 
     def image(self) -> NDArray[np.float32]:
-        """See `Network.image`."""
+        """See `DecidingNetwork.image`."""
         if self._image is None:
             self._image = np.empty(self.shape, np.float32)
         return self._image
 
     def foreground(self) -> NDArray[np.uint8]:
-        """See `Network.foreground`."""
+        """See `DecidingNetwork.foreground`."""
         return self._call(self._triton_model, self.image()[None, None])[0, 0]
 
     def release(self) -> None:

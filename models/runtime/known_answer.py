@@ -27,10 +27,13 @@ _LEAST_DICE: Final = 0.98
 
 @dataclass(frozen=True, slots=True)
 class KnownAnswer:
-    """`image`: uint8 [k, j, i]; `affine_lps`: float64 [4, 4]; `labels`: uint8 [k, j, i]."""
+    """A volume and its labels.
+
+    `image`: uint8 or int16 [k, j, i]; `affine_lps`: float64 [4, 4]; `labels`: uint8 [k, j, i].
+    """
 
     role: str
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8] | NDArray[np.int16]
     affine_lps: NDArray[np.float64]
     labels: NDArray[np.uint8]
 

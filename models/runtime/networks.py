@@ -1,21 +1,19 @@
-"""What the pipeline asks of a network, whatever device runs it."""
+"""What a run asks of a network, whatever device runs it."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Network"]
+__all__ = ["DecidingNetwork", "Network", "ScoringNetwork"]
+
+F32 = NDArray[np.float32]
 
 
-class Network(Protocol):
-    """A built network: an image in, the foreground of one of its classes out.
-
-    The threshold of the manifest's pipeline is part of the built network, so that what crosses
-    the device's edge is one byte per voxel instead of a float per class.
-    """
+class _Built(Protocol):
+    """What every built network has."""
 
     @property
     def name(self) -> str:
@@ -34,10 +32,22 @@ class Network(Protocol):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """The size of input and output, [x, y, z]."""
+        """The size of a patch, voxels along each array axis."""
         ...
 
-    def image(self) -> NDArray[np.float32]:
+    def release(self) -> None:
+        """Give memory that is held for the next run back to the system."""
+        ...
+
+
+@runtime_checkable
+class DecidingNetwork(_Built, Protocol):
+    """A network with the decision built in: an image in, the foreground of one class out.
+
+    What crosses the device's edge is one byte per voxel instead of a float per class.
+    """
+
+    def image(self) -> F32:
         """Give the place, float32 [x, y, z], into which the next image is to be written."""
         ...
 
@@ -49,6 +59,17 @@ class Network(Protocol):
         """
         ...
 
-    def release(self) -> None:
-        """Give memory that is held for the next run back to the system."""
+
+@runtime_checkable
+class ScoringNetwork(_Built, Protocol):
+    """A network that gives a score a class and voxel."""
+
+    def scores(self, batch: F32) -> F32:
+        """Run on patches float32 [n, c, *patch]; returns float32 [n, k, *(patch - 2 margin)].
+
+        The answer may be the device's own memory: it holds until the next call.
+        """
         ...
+
+
+Network = DecidingNetwork | ScoringNetwork

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from models.runtime.errors import NetworkUnavailableError
 
-__all__ = ["OpenVinoNetwork", "confirmed_precision"]
+__all__ = ["OpenVinoNetwork", "OpenVinoScores", "confirmed_precision"]
 
 _ELEMENT_TYPES: Final = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 _CORE: Final = ov.Core()
 
 
-class OpenVinoNetwork:
+class _Compiled:
     """One network compiled for this CPU; a resource for the life of the process.
 
     Raises NetworkUnavailableError when the device would compute in another precision than the
@@ -40,19 +40,10 @@ class OpenVinoNetwork:
                 f"Network {name} was built and accepted in {precision}, but this CPU would "
                 f"compute it in {confirmed}. Build the model on this kind of machine."
             )
-        _, _, *shape = self._compiled.input(0).shape
-        self.shape: Final = (int(shape[0]), int(shape[1]), int(shape[2]))
+        shape = self._compiled.input(0).get_partial_shape()
+        first, second, third = (shape[axis].get_length() for axis in range(2, 5))
+        self.shape: Final = (first, second, third)
         self._request: ov.InferRequest | None = None
-
-    def image(self) -> NDArray[np.float32]:
-        """See `Network.image`: the request's own input, so that nothing is copied."""
-        return self._open_request().get_input_tensor(0).data[0, 0]
-
-    def foreground(self) -> NDArray[np.uint8]:
-        """See `Network.foreground`."""
-        request = self._open_request()
-        request.infer()
-        return request.get_output_tensor(0).data[0, 0]
 
     def release(self) -> None:
         """See `Network.release`; the next run takes about a third longer."""
@@ -63,6 +54,30 @@ class OpenVinoNetwork:
         if self._request is None:
             self._request = self._compiled.create_infer_request()
         return self._request
+
+
+class OpenVinoScores(_Compiled):
+    """A network that answers with scores; see `ScoringNetwork`."""
+
+    def scores(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `ScoringNetwork.scores`."""
+        request = self._open_request()
+        request.infer([np.ascontiguousarray(batch)], share_inputs=True)
+        return request.get_output_tensor(0).data
+
+
+class OpenVinoNetwork(_Compiled):
+    """A network with its decision built in; see `DecidingNetwork`."""
+
+    def image(self) -> NDArray[np.float32]:
+        """See `DecidingNetwork.image`: the request's own input, so that nothing is copied."""
+        return self._open_request().get_input_tensor(0).data[0, 0]
+
+    def foreground(self) -> NDArray[np.uint8]:
+        """See `DecidingNetwork.foreground`."""
+        request = self._open_request()
+        request.infer()
+        return request.get_output_tensor(0).data[0, 0]
 
 
 def confirmed_precision(compiled: ov.CompiledModel) -> str:

@@ -21,6 +21,10 @@ from models.runtime.steps import run_step
 
 __all__ = ["Pipeline"]
 
+# Of the 5 GB that a whole body of 118 classes may take, the scan, its copy at the model's spacing
+# and the labels have the rest.
+_MERGING_BYTES: Final = 3 << 30
+
 
 class Pipeline:
     """A manifest joined with its built networks. One run at a time (networks hold buffers)."""
@@ -52,7 +56,8 @@ class Pipeline:
                 given = ", ".join(sorted(volumes)) or "none"
                 raise RequestError(f"The role {role} is wanted; given are: {given}.")
         watch = Stopwatch()
-        run = Run(volumes, self.networks, self._crew, watch)
+        margins = {name: network.margin for name, network in self.manifest.networks.items()}
+        run = Run(volumes, self.networks, self._crew, watch, margins, _MERGING_BYTES)
         for role in self.manifest.roles:
             grid = source_grid(role, volumes[role])
             run.keep(role, Image(grid, ()))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from models.runtime.crew import Crew
+from models.runtime.grids import Grid
 from models.runtime.images import Image
 from models.runtime.intensity import Window
 from models.runtime.networks import Network
 from models.runtime.record import PipelineRefusal, Stopwatch
 from models.runtime.segments import Segments
 from models.runtime.source_volume import SourceVolume
+from models.runtime.values import Slab
 
-__all__ = ["NothingFound", "Refused", "Run", "Seen", "Value"]
+__all__ = ["NothingFound", "Refused", "Run", "Scores", "Seen", "Value"]
 
 
 class NothingFound(Exception):
@@ -35,7 +37,15 @@ class Seen:
     foreground: Segments
 
 
-Value = Image | Segments | Seen
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Merged scores on a grid, in slabs that are made when they are asked for, once."""
+
+    grid: Grid
+    slabs: Iterator[Slab]
+
+
+Value = Image | Segments | Seen | Scores
 QuantileKey = tuple[str, int, tuple[float, float]]
 
 
@@ -48,6 +58,8 @@ class Run:
         networks: the built networks, by name.
         crew: the threads.
         watch: where times are noted.
+        margins: voxels that each network's answer is smaller by on each side.
+        budget_bytes: what merging may hold.
         values: what the steps have made so far, by name.
     """
 
@@ -55,6 +67,8 @@ class Run:
     networks: Mapping[str, Network]
     crew: Crew
     watch: Stopwatch
+    margins: Mapping[str, tuple[int, int, int]]
+    budget_bytes: int
     values: dict[str, Value] = field(default_factory=dict[str, Value])
     # Of an image by name and channel, and which quantiles: several steps may ask for the same.
     quantiles: dict[QuantileKey, Window] = field(default_factory=dict[QuantileKey, Window])

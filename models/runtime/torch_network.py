@@ -14,16 +14,13 @@ from numpy.typing import NDArray
 
 from models.runtime.errors import NetworkUnavailableError
 
-__all__ = ["TorchNetwork"]
+__all__ = ["TorchNetwork", "TorchScores"]
 
 _DTYPES: Final = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
-class TorchNetwork:
-    """One TorchScript network on a device; a resource for the life of the process.
-
-    The module takes float32 [1, 1, x, y, z] and returns uint8 of the same shape.
-    """
+class _Loaded:
+    """One TorchScript network on a device; a resource for the life of the process."""
 
     def __init__(
         self, name: str, module_file: Path, shape: tuple[int, int, int], precision: str, device: str
@@ -46,14 +43,13 @@ class TorchNetwork:
         self._device: Final = torch.device(device)
         self._image: NDArray[np.float32] | None = None
 
-    def image(self) -> NDArray[np.float32]:
-        """See `Network.image`."""
-        if self._image is None:
-            self._image = np.empty(self.shape, np.float32)
-        return self._image
+    def release(self) -> None:
+        """See `Network.release`."""
+        self._image = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
-    def foreground(self) -> NDArray[np.uint8]:
-        """See `Network.foreground`."""
+    def _run(self, batch: NDArray[np.float32]) -> torch.Tensor:
         lowered = self.precision != "f32"
         with (
             torch.inference_mode(),
@@ -63,12 +59,26 @@ class TorchNetwork:
                 enabled=lowered,
             ),
         ):
-            volume = torch.from_numpy(self.image())[None, None].to(self._device)
-            found: torch.Tensor = self._module(volume)
-        return found[0, 0].cpu().numpy()
+            return self._module(torch.from_numpy(batch).to(self._device))
 
-    def release(self) -> None:
-        """See `Network.release`."""
-        self._image = None
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+
+class TorchScores(_Loaded):
+    """A network that answers with scores; see `ScoringNetwork`."""
+
+    def scores(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `ScoringNetwork.scores`."""
+        return self._run(batch).float().cpu().numpy()
+
+
+class TorchNetwork(_Loaded):
+    """A network with its decision built in, float32 [1, 1, x, y, z] -> uint8 of the same shape."""
+
+    def image(self) -> NDArray[np.float32]:
+        """See `DecidingNetwork.image`."""
+        if self._image is None:
+            self._image = np.empty(self.shape, np.float32)
+        return self._image
+
+    def foreground(self) -> NDArray[np.uint8]:
+        """See `DecidingNetwork.foreground`."""
+        return self._run(self.image()[None, None])[0, 0].cpu().numpy()

@@ -15,7 +15,7 @@ from typing import Any
 import pydicom
 import torch
 
-from models.building.reference_volumes import fetch_parity_case
+from models.building.reference_volumes import parity_case
 from models.building.targets import save_modules
 from models.manifest import Condition, Manifest, Role, evaluate, rank
 from models.manifest.roles import Preference
@@ -89,7 +89,7 @@ class Consumers:
         work = self.folder / "modules"
         work.mkdir(exist_ok=True)
         save_modules(self.manifest_folder, manifest, self.cache, work, lambda step, detail: None)
-        made: list[object] = [fetch_parity_case(manifest, self.cache)]
+        made: list[object] = [parity_case(manifest, self.cache).sha256]
         for name, network in manifest.networks.items():
             image = torch.rand(1, 1, *network.patch, generator=torch.Generator().manual_seed(0))
             module = torch.jit.load(str(work / f"{name}.pt"))  # pyright: ignore[reportPrivateImportUsage]

@@ -2,21 +2,98 @@
 
 from __future__ import annotations
 
-from models.manifest.plan.infer import Infer, Whole
-from models.runtime.running import Run, Seen
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.manifest.plan.infer import Infer, Tiles, Whole
+from models.runtime.images import Image
+from models.runtime.merging.merger import Merger
+from models.runtime.networks import DecidingNetwork, ScoringNetwork
+from models.runtime.running import Run, Scores, Seen
 from models.runtime.segments import Segments
+from models.runtime.tile_weights import tile_weights
+from models.runtime.tiling import Rule, Tiling, read_patch, tile
+from models.runtime.values import Slab
 
 __all__ = ["infer"]
 
+F32 = NDArray[np.float32]
 
-def infer(step: Infer, run: Run) -> Seen:
-    """Run the networks on an image."""
+
+def infer(step: Infer, run: Run) -> Seen | Scores:
+    """Run the networks on an image.
+
+    Every tile is read once and goes through all members and mirror passes; what is merged leaves
+    in slabs, when a later step asks for them.
+    """
     image = run.image(step.in_)
-    if not isinstance(step.tiling, Whole) or len(step.members) != 1:
-        raise NotImplementedError(step.tiling.kind)
-    network = run.networks[step.members[0]]
-    for channel in image.channels:
-        channel.write(network.image(), run.crew)
-    with run.watch.network(network.name, network.target, network.precision):
-        found = network.foreground()
-    return Seen(Segments.of(image.grid, found))
+    networks = [run.networks[name] for name in step.members]
+    first = networks[0]
+    if isinstance(first, DecidingNetwork) and isinstance(step.tiling, Whole):
+        for channel in image.channels:
+            channel.write(first.image(), run.crew)
+        with run.watch.network(first.name, first.target, first.precision):
+            return Seen(Segments.of(image.grid, first.foreground()))
+    scoring = [network for network in networks if isinstance(network, ScoringNetwork)]
+    if len(scoring) != len(networks):
+        raise TypeError(f"{step.members} were built with a decision of their own")
+    tiling = _tiling(step, image, scoring[0].shape, run)
+    return Scores(image.grid, _slabs(step, image, scoring, tiling, run))
+
+
+def _tiling(step: Infer, image: Image, patch: tuple[int, int, int], run: Run) -> Tiling:
+    margin = run.margins[step.members[0]]
+    if isinstance(step.tiling, Whole):
+        return tile(image.grid.shape, patch, 1.0, "monai", margin)
+    starts: Rule = "blast" if step.tiling.starts == "edge-to-edge" else step.tiling.starts
+    return tile(image.grid.shape, patch, step.tiling.step, starts, margin)
+
+
+def _slabs(
+    step: Infer, image: Image, networks: list[ScoringNetwork], tiling: Tiling, run: Run
+) -> Iterator[Slab]:
+    tiles = step.tiling if isinstance(step.tiling, Tiles) else None
+    array = np.stack(image.arrays(run.crew))
+    weights = tile_weights(tiling.size, "constant" if tiles is None else tiles.weight)
+    fill = "edge" if tiles is None or tiles.outside is None else tiles.outside
+    flips = _flips(step)
+    merger: Merger | None = None
+    for start in tiling:
+        patch = np.asarray(read_patch(array, tiling, start, fill), np.float32)
+        total = _merged(patch, networks, flips, run)
+        if merger is None:
+            merger = Merger(tiling, range(len(total)), weights, run.budget_bytes, run.crew)
+        merger.add(start, total)
+        yield from merger.slabs()
+
+
+def _merged(
+    patch: F32, networks: list[ScoringNetwork], flips: list[tuple[int, ...]], run: Run
+) -> F32:
+    """Return the mean of all members and mirror passes, float32 [k, *tile]."""
+    total: F32 | None = None
+    for network, flip in itertools.product(networks, flips):
+        shown = np.flip(patch, tuple(axis + 1 for axis in flip)) if flip else patch
+        with run.watch.network(network.name, network.target, network.precision):
+            found = network.scores(np.ascontiguousarray(shown)[None])[0]
+        back = np.flip(found, tuple(axis + 1 for axis in flip)) if flip else found
+        if total is None:
+            total = np.array(back, np.float32, order="C")
+        else:
+            total += back
+    if total is None:
+        raise ValueError("no network was run")
+    total *= np.float32(1.0 / (len(networks) * len(flips)))
+    return total
+
+
+def _flips(step: Infer) -> list[tuple[int, ...]]:
+    """Return the sets of axes along which the image is shown mirrored; the first is none."""
+    return [
+        axes
+        for count in range(len(step.mirror) + 1)
+        for axes in itertools.combinations(step.mirror, count)
+    ]

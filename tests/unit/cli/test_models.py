@@ -99,7 +99,9 @@ def test_a_build_is_verified_by_its_digest(axial: Axial, tmp_path: Path) -> None
 def test_lint_names_file_line_and_field(axial: Axial, tmp_path: Path) -> None:
     assert f"{NAME}: ok" in axial("lint").output
     file = tmp_path / "catalogue" / NAME / "model.yaml"
-    file.write_text(file.read_text().replace("  - {do: orient, in: image,", "  - {do: orient, in: t1,"))
+    file.write_text(
+        file.read_text().replace("  - {do: orient, in: image,", "  - {do: orient, in: t1,")
+    )
     found = axial("lint")
     assert found.exit_code == 1
     assert "plan.0.in: there is no value t1" in found.output

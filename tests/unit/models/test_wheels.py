@@ -13,7 +13,7 @@ from models.building import reference_volumes, wheels
 from models.building.errors import FetchError
 from models.building.wheels import extract, fetch_wheel, file_sha256
 from models.manifest import load_manifest
-from models.manifest.networks import Source, SourceFile
+from models.manifest.networks import PypiWheel, SourceFile
 
 CATALOGUE = Path(__file__).resolve().parents[3] / "models" / "catalogue"
 
@@ -41,8 +41,8 @@ def test_a_file_of_another_size_than_pinned_is_not_used(wheel: Path, tmp_path: P
         extract(wheel, pinned, tmp_path / "cache")
 
 
-def source_of(wheel: Path, file_hash: str = sha(b"weights")) -> Source:
-    return Source(
+def source_of(wheel: Path, file_hash: str = sha(b"weights")) -> PypiWheel:
+    return PypiWheel(
         kind="pypi-wheel",
         package="tiny",
         version="1.0",
@@ -56,7 +56,7 @@ def source_of(wheel: Path, file_hash: str = sha(b"weights")) -> Source:
 def test_a_cached_wheel_is_not_downloaded_again(
     wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def download(source: Source, requirements: Path, folder: Path) -> None:
+    def download(source: PypiWheel, requirements: Path, folder: Path) -> None:
         pytest.fail("downloaded")
 
     monkeypatch.setattr(wheels, "_pip_download", download)
@@ -71,7 +71,7 @@ def test_an_altered_wheel_in_the_cache_is_not_used(
     wheel.write_bytes(good + b"more")
     downloads: list[str] = []
 
-    def download(source: Source, requirements: Path, folder: Path) -> None:
+    def download(source: PypiWheel, requirements: Path, folder: Path) -> None:
         downloads.append(requirements.read_text())
         (folder / source.wheel).write_bytes(good)
 
@@ -86,7 +86,7 @@ def test_a_download_of_other_bytes_is_refused(
     source = source_of(wheel)
     wheel.unlink()
 
-    def download(source: Source, requirements: Path, folder: Path) -> None:
+    def download(source: PypiWheel, requirements: Path, folder: Path) -> None:
         (folder / source.wheel).write_bytes(b"something else")
 
     monkeypatch.setattr(wheels, "_pip_download", download)

