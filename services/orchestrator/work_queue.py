@@ -12,6 +12,8 @@ headers.
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from dbos import DBOS
 from dbos._dbos import _get_dbos_instance  # pyright: ignore[reportPrivateUsage]
@@ -75,6 +77,7 @@ class WorkQueue:
         self._name = name
         self._limit = at_once
         self._bell = Bell()
+        self._slots = threading.BoundedSemaphore(at_once)
         self._thread: threading.Thread | None = None
 
     @property
@@ -95,6 +98,16 @@ class WorkQueue:
         )
         self._bell.ring()  # what was left from before waits for no pause
         self._thread.start()
+
+    @contextmanager
+    def slot(self) -> Generator[None]:
+        """Holds one of the places of what this worker works on at a time; waits for it.
+
+        DBOS counts what runs when it looks, and what it has given out lately may not run yet: two
+        looks close upon each other give out more than the limit.
+        """
+        with self._slots:
+            yield
 
     def know_alone(self, alone: bool) -> None:
         """Takes note of whether this worker has the database to itself."""

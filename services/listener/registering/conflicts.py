@@ -17,10 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, case, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, case, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.common.database import ConflictRow, RevisionInstanceRow, StudyRow
+from services.common.database.conflicts import about
 from services.common.headers import AttributeValue, InstanceHeader, Registration
 from services.common.lifecycle import ConflictState
 
@@ -276,17 +277,6 @@ def begin_to_take(engine: Engine, key: tuple[str, str, str]) -> bool:
             .values(state=ConflictState.TAKING)
         )
     return bool(done.rowcount)
-
-
-def about(uid: str) -> ColumnElement[bool]:
-    """Of conflicts that concern a study, a series or an instance."""
-    return or_(
-        ConflictRow.study_uid == uid,
-        ConflictRow.kept_study_uid == uid,
-        ConflictRow.series_uid == uid,
-        ConflictRow.kept_series_uid == uid,
-        ConflictRow.sop_instance_uid == uid,
-    )
 
 
 def _decidable(latest: bool) -> list[ConflictState]:
