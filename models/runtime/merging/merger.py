@@ -24,7 +24,7 @@ __all__ = ["Merger", "bytes_needed", "class_groups"]
 
 _FLOAT: Final = 4
 # A finished slab is a copy: small beside the ring, and large enough that the calls do not show.
-_SLAB_BYTES: Final = 64 << 20
+_SLAB_BYTES: Final = 16 << 20
 # What is weighted at once, in the cache.
 _PIECE: Final = 1 << 17
 
