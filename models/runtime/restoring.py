@@ -142,24 +142,42 @@ def _write_whole_planes(
 def _supports(
     slabs: Iterator[Slab], head: Slab, across: AxisOperator
 ) -> Iterator[tuple[Block, Any]]:
-    """Give each block of output planes with the planes of scores [k, planes, b, c] it needs."""
+    """Give each block of output planes with the planes of scores [k, planes, b, c] it needs.
+
+    Holds as many planes as one block needs, and the slab that comes.
+    """
     xp = array_namespace(head.scores)
-    kept = [_planes_first(head)]
-    first, end = head.first, head.end
+    slab, scores = head, _planes_first(head)
+    most = max(block.high - block.low for block in across.blocks)
+    held = xp.empty(
+        (scores.shape[0], most, *scores.shape[2:]), dtype=xp.float32, device=device(scores)
+    )
+    # The planes that are held: `first` to before `end`.
+    first = end = across.blocks[0].low
     for block in across.blocks:
+        _drop(held, min(block.low, end) - first, end - first)
+        first = block.low
+        end = max(end, first)
         while end < block.high:
-            slab = next(slabs, None)
-            if slab is None or (slab.axis, slab.first) != (head.axis, end):
-                raise RequestError(f"The slabs of scores break off at plane {end}.")
-            kept.append(_planes_first(slab))
-            end = slab.end
-            while kept and first + kept[0].shape[1] <= block.low:
-                first += int(kept.pop(0).shape[1])
-        planes = kept[0] if len(kept) == 1 else xp.concat(kept, axis=1)
-        yield block, planes[:, block.low - first : block.high - first]
-        # What was joined stays joined, so that each plane is copied once or twice, not each time.
-        kept = [planes[:, max(block.low - first, 0) :]]
-        first = max(block.low, first)
+            while slab.end <= end:
+                follows, slab = slab.end, next(slabs, slab)
+                if (slab.axis, slab.first) != (head.axis, follows):
+                    raise RequestError(f"The slabs of scores break off at plane {follows}.")
+                scores = _planes_first(slab)
+            until = min(slab.end, block.high)
+            part = scores[:, end - slab.first : until - slab.first]
+            held[:, end - first : until - first] = part
+            end = until
+        yield block, held[:, : block.high - block.low]
+
+
+def _drop(held: Any, count: int, of: int) -> None:
+    """Move the planes that stay to the front; class by class, so that no second copy is held."""
+    if count <= 0 or count == of:
+        return
+    xp = array_namespace(held)
+    for of_class in held:
+        of_class[: of - count] = xp.asarray(of_class[count:of], copy=True)
 
 
 def _planes_first(slab: Slab) -> Any:
@@ -199,15 +217,20 @@ def _that_can_win(
         return present
     floor: F32 | None = None
     for of_class in support[present]:
-        least: Any = of_class
+        least = of_class
         for axis in range(3):
-            if least.shape[axis] > 1:
-                before = (slice(None),) * axis
-                one, other = (*before, slice(1, None)), (*before, slice(None, -1))
-                least = np.minimum(least[one], least[other])
+            least = _lesser_of_neighbours(least, axis)
         floor = least if floor is None else np.maximum(floor, least)
     assert floor is not None
     return candidates[greatest[candidates] >= floor.min()]
+
+
+def _lesser_of_neighbours(values: Any, axis: int) -> Any:
+    """Return the lesser of each two neighbours along an axis; of a single voxel, itself."""
+    if values.shape[axis] == 1:
+        return values
+    before = (slice(None),) * axis
+    return np.minimum(values[(*before, slice(1, None))], values[(*before, slice(None, -1))])
 
 
 def _between(support: F32, weights: Weights) -> F32:
