@@ -66,17 +66,37 @@ class AxisOperator:
             whole[block.first : block.end, block.low : block.high] = block.weights
         return whole
 
+    @property
+    def backwards(self) -> AxisOperator:
+        """The operator that makes the reversed result of a reversed array."""
+        turned = (
+            Block(
+                self.size_out - block.end,
+                self.size_out - block.first,
+                self.size_in - block.high,
+                self.size_in - block.low,
+                np.ascontiguousarray(block.weights[::-1, ::-1]),
+            )
+            for block in reversed(self.blocks)
+        )
+        return AxisOperator(self.size_in, self.size_out, tuple(turned))
+
 
 @lru_cache(maxsize=_OPERATORS)
-def operator(sampling: AxisSampling, kind: Kind, boundary: Boundary = "nearest") -> AxisOperator:
-    """Return the operator that interpolates along an axis at the places of a sampling."""
+def operator(
+    sampling: AxisSampling, kind: Kind, boundary: Boundary = "nearest", rows: int = _ROWS
+) -> AxisOperator:
+    """Return the operator that interpolates along an axis at the places of a sampling.
+
+    Its blocks have so many rows.
+    """
     if kind == "cubic" and sampling.size_in > 1 and not sampling.changes_nothing:
         matrix = _cubic(sampling, boundary)
     elif kind == "linear":
         matrix = _linear(sampling, boundary)
     else:
         matrix = _nearest(sampling)
-    return AxisOperator(sampling.size_in, sampling.size_out, tuple(_blocks(matrix)))
+    return AxisOperator(sampling.size_in, sampling.size_out, tuple(_blocks(matrix, rows)))
 
 
 def nearest_indices(sampling: AxisSampling) -> Indices:
@@ -166,10 +186,10 @@ def _folded(indices: Indices, size: int, boundary: Boundary) -> Indices:
     return np.minimum(within, last - within)
 
 
-def _blocks(matrix: F64) -> list[Block]:
+def _blocks(matrix: F64, count: int) -> list[Block]:
     blocks: list[Block] = []
-    for first in range(0, len(matrix), _ROWS):
-        rows = matrix[first : first + _ROWS]
+    for first in range(0, len(matrix), count):
+        rows = matrix[first : first + count]
         used = np.flatnonzero((np.abs(rows) > _NEGLIGIBLE).any(axis=0))
         low, high = int(used[0]), int(used[-1]) + 1
         weights = np.ascontiguousarray(rows[:, low:high], np.float32)

@@ -1,0 +1,250 @@
+"""What was found on a working grid comes back to the source's slices, where it was."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from skimage.transform import resize
+
+from models.runtime.crew import Crew
+from models.runtime.errors import RequestError
+from models.runtime.grid import Box, Grid
+from models.runtime.merging.regions import regions_to_labels, thresholded
+from models.runtime.restoring import restore_classes, restore_scores
+from models.runtime.sampling import Centres, resampled_grid
+from models.runtime.separable import resample_image, resample_labels
+from models.runtime.values import Image, Layers, Scores, Slab
+
+CREW = Crew(2)
+LETTERS = [
+    "".join(letters)
+    for ends in itertools.product("RL", "AP", "SI")
+    for letters in itertools.permutations(ends)
+]
+CENTRES: tuple[Centres, ...] = ("half-pixel", "aligned", "spacing")
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def sources(draw: st.DrawFn) -> Grid:
+    """Oblique, flipped, anisotropic grids, axes in any order."""
+    random = np.random.default_rng(draw(SEEDS))
+    rotation, _ = np.linalg.qr(random.standard_normal((3, 3)))
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * random.uniform(0.6, 4.0, 3)
+    affine[:3, 3] = random.uniform(-300, 300, 3)
+    first, second, third = (int(side) for side in random.integers(8, 26, 3))
+    return Grid((first, second, third), affine)
+
+
+def positions(grid: Grid) -> np.ndarray:
+    """LPS of every voxel [a0, a1, a2, 3]."""
+    indices = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
+    return grid.positions_lps(indices.astype(np.float64))
+
+
+def depth_mm(grid: Grid, centre: np.ndarray, radius: float) -> np.ndarray:
+    """How deep each voxel lies inside a ball, [a0, a1, a2]; negative outside."""
+    return radius - np.linalg.norm(positions(grid) - centre, axis=-1)
+
+
+def ball_in(grid: Grid, random: np.random.Generator) -> tuple[np.ndarray, float]:
+    """A ball about some place of the grid; it may leave the grid."""
+    sides = np.array(grid.shape) - 1.0
+    centre = grid.positions_lps(random.uniform(0.2, 0.8, 3) * sides)
+    return centre, float(random.uniform(0.2, 0.6) * (sides * grid.spacing_mm).min())
+
+
+def reach_mm(*grids: Grid) -> float:
+    """How far the nearest voxel may lie: half a voxel along each axis, of the coarsest grid."""
+    return max(float(np.linalg.norm(grid.spacing_mm)) / 2 for grid in grids) + 1e-6
+
+
+def cut_box(grid: Grid, random: np.random.Generator) -> Box:
+    starts = [int(random.integers(0, side // 3)) for side in grid.shape]
+    ends = [int(random.integers(2 * side // 3, side)) + 1 for side in grid.shape]
+    first, second, third = (slice(*pair) for pair in zip(starts, ends, strict=True))
+    return Box(grid, (first, second, third))
+
+
+@given(
+    sources(),
+    st.sampled_from(LETTERS),
+    st.sampled_from(CENTRES),
+    st.tuples(*[st.floats(0.6, 4.0)] * 3),
+    st.booleans(),
+    SEEDS,
+)
+def test_a_shape_in_the_patient_comes_back_where_it_was(
+    source: Grid,
+    axes: str,
+    centres: Centres,
+    spacing: tuple[float, float, float],
+    cropped: bool,
+    seed: int,
+) -> None:
+    """Drawn by coordinates on the working grid, read by coordinates on the source's."""
+    random = np.random.default_rng(seed)
+    turned = source.turned(source.turn_to(axes))
+    box = cut_box(turned, random)
+    near = box.inside if cropped else turned
+    work = resampled_grid(near, spacing, centres)
+    centre, radius = ball_in(source, random)
+    drawn = Layers((depth_mm(work, centre, radius) > 0).astype(np.uint8), work)
+    back = resample_labels(drawn, source, CREW)
+    assert back.grid is source
+    depth = depth_mm(source, centre, radius)
+    inside = np.ones(source.shape, bool)
+    if cropped:
+        kept = np.zeros(turned.shape, bool)
+        kept[box.slices] = True
+        inside = source.turn_to(axes).back.apply(kept)
+    if centres == "spacing":
+        # The working grid may end up to a voxel before or behind the volume.
+        inside = inside & (resample_labels(Layers(drawn.array | 1, work), source, CREW).array == 1)
+    sure = np.abs(depth) > reach_mm(work)
+    np.testing.assert_array_equal(back.array[sure & inside], (depth > 0)[sure & inside])
+    if centres != "spacing":
+        assert not back.array[~inside].any()
+
+
+@given(
+    sources(),
+    st.sampled_from(LETTERS),
+    st.sampled_from(CENTRES),
+    st.tuples(*[st.floats(0.6, 4.0)] * 3),
+    SEEDS,
+)
+def test_an_image_goes_there_and_labels_of_it_come_back(
+    source: Grid, axes: str, centres: Centres, spacing: tuple[float, float, float], seed: int
+) -> None:
+    """The whole way: draw on the source, orient, resample, decide, restore."""
+    centre, radius = ball_in(source, np.random.default_rng(seed))
+    depth = depth_mm(source, centre, radius)
+    image = Image(depth[None].astype(np.float32), source).turned(axes)
+    work = resampled_grid(image.grid, spacing, centres)
+    seen = resample_image(image, work, ("linear", "linear", "linear"), CREW, outside=-1e3)
+    back = resample_labels(Layers((seen.array[0] > 0).astype(np.uint8), work), source, CREW)
+    # A depth changes by at most the distance, so half a voxel of either grid bounds the error.
+    sure = np.abs(depth) > reach_mm(work) + reach_mm(source)
+    reached = resample_labels(Layers(np.ones(work.shape, np.uint8), work), source, CREW).array == 1
+    np.testing.assert_array_equal(back.array[sure & reached], (depth > 0)[sure & reached])
+
+
+@given(sources(), st.sampled_from(LETTERS), SEEDS)
+def test_without_resampling_labels_come_back_voxel_for_voxel(
+    source: Grid, axes: str, seed: int
+) -> None:
+    labels = np.random.default_rng(seed).integers(0, 255, source.shape).astype(np.uint8)
+    turned = Layers(labels, source).turned(axes)
+    np.testing.assert_array_equal(resample_labels(turned, source, CREW).array, labels)
+    tensor = Layers(torch.from_numpy(labels), source).turned(axes)
+    np.testing.assert_array_equal(resample_labels(tensor, source, CREW).array.numpy(), labels)
+
+
+def slabs_of(scores: np.ndarray, axis: int, thickness: int) -> Iterator[Slab]:
+    side = scores.shape[axis + 1]
+    for first in range(0, side, thickness):
+        end = min(first + thickness, side)
+        part = (slice(None),) * (axis + 1) + (slice(first, end),)
+        yield Slab(axis, first, end, scores[part].copy())
+
+
+def resized(classes: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    each: list[Any] = [
+        resize(one, shape, order=1, mode="edge", anti_aliasing=False) for one in classes
+    ]
+    return np.stack(each)
+
+
+def smooth(seed: int, classes: int, shape: tuple[int, int, int]) -> np.ndarray:
+    """Scores of classes that lie in some places, as networks give them, and noise."""
+    random = np.random.default_rng(seed)
+    coarse = random.standard_normal((classes, 3, 3, 3)) * 8
+    smoothed = resized(coarse, shape)
+    return (smoothed + random.standard_normal(smoothed.shape)).astype(np.float32)
+
+
+@given(
+    SEEDS,
+    st.integers(1, 9),
+    st.tuples(*[st.integers(1, 14)] * 3),
+    st.tuples(*[st.integers(1, 80)] * 3),
+    st.integers(0, 2),
+    st.integers(1, 5),
+)
+def test_classes_are_those_of_scores_resized_and_compared_as_nnunet_does(
+    seed: int,
+    classes: int,
+    shape: tuple[int, int, int],
+    out: tuple[int, int, int],
+    axis: int,
+    thickness: int,
+) -> None:
+    scores = smooth(seed, classes, shape)
+    source = Grid(out, np.eye(4))
+    scale = np.array(out) / np.array(shape)
+    affine = np.diag([*scale, 1.0])
+    affine[:3, 3] = 0.5 * scale - 0.5
+    work = Grid(shape, affine)
+    found = restore_classes(Scores(slabs_of(scores, axis, thickness), work, classes), source, CREW)
+    expected = resized(scores, out)
+    ordered = np.sort(expected, axis=0)
+    expected = expected.argmax(axis=0)
+    clear = np.ones(out, bool) if classes == 1 else ordered[-1] - ordered[-2] > 1e-3
+    np.testing.assert_array_equal(found.array[clear], expected[clear])
+    tensors = (
+        Slab(slab.axis, slab.first, slab.end, torch.from_numpy(slab.scores))
+        for slab in slabs_of(scores, axis, thickness)
+    )
+    by_torch = restore_classes(Scores(tensors, work, classes), source, CREW)
+    np.testing.assert_array_equal(by_torch.array.numpy()[clear], expected[clear])
+
+
+@given(sources(), st.sampled_from(LETTERS), st.sampled_from(CENTRES), st.integers(0, 2), SEEDS)
+def test_regions_come_back_inside_their_crop_however_the_volume_lies(
+    source: Grid, axes: str, centres: Centres, along: int, seed: int
+) -> None:
+    """Depths in two balls are restored as scores: they cross zero at the balls' surfaces."""
+    random = np.random.default_rng(seed)
+    turned = source.turned(source.turn_to(axes))
+    box = cut_box(turned, random)
+    work = resampled_grid(box.inside, (1.5, 1.5, 1.5), centres)
+    centre, radius = ball_in(source, random)
+    radii = (radius, 0.5 * radius)
+    scores = np.stack([depth_mm(work, centre, each) for each in radii]).astype(np.float32)
+    found = restore_scores(
+        Scores(slabs_of(scores, along, 3), work, 2),
+        source,
+        lambda block: regions_to_labels(thresholded(block, [0.0, 0.0]), [2, 1]),
+        3,
+        CREW,
+    )
+    kept = np.zeros(turned.shape, bool)
+    kept[box.slices] = True
+    inside = source.turn_to(axes).back.apply(kept)
+    reached = resample_labels(Layers(np.ones(work.shape, np.uint8), work), source, CREW).array == 1
+    assert not found.array[~reached].any()
+    depths = [depth_mm(source, centre, each) for each in radii]
+    expected = np.where(depths[1] > 0, 1, np.where(depths[0] > 0, 2, 0))
+    sure = np.min(np.abs(depths), axis=0) > 2 * reach_mm(work)
+    at = sure & inside & reached
+    np.testing.assert_array_equal(found.array[at], expected[at])
+
+
+def test_slabs_that_break_off_are_refused() -> None:
+    grid = Grid((6, 4, 4), np.eye(4))
+    scores = np.zeros((2, 6, 4, 4), np.float32)
+    for broken in (
+        [Slab(0, 0, 3, scores[:, :3])],
+        [Slab(0, 0, 3, scores[:, :3]), Slab(0, 4, 6, scores[:, 4:])],
+    ):
+        with pytest.raises(RequestError, match="break off"):
+            restore_classes(Scores(iter(broken), grid, 2), grid, CREW)
