@@ -29,7 +29,7 @@ class BuildError(ModelError):
 
 
 class FetchError(BuildError):
-    """Something from a package index that could not be had or is not what was pinned."""
+    """Something published that could not be had or is not what was pinned."""
 
 
 class ArchitectureError(BuildError):

@@ -11,7 +11,15 @@ from models.building.architectures.loading import load_strictly
 from models.building.architectures.registry import (
     architecture_names,
     build_network,
+    needs_fixed_batch,
     published_keys,
 )
 
-__all__ = ["KeyMap", "architecture_names", "build_network", "load_strictly", "published_keys"]
+__all__ = [
+    "KeyMap",
+    "architecture_names",
+    "build_network",
+    "load_strictly",
+    "needs_fixed_batch",
+    "published_keys",
+]

@@ -18,7 +18,7 @@ from models.building.architectures.described import Architecture
 from models.building.architectures.keys import KeyMap
 from models.building.errors import ArchitectureError
 
-__all__ = ["architecture_names", "build_network", "published_keys"]
+__all__ = ["architecture_names", "build_network", "needs_fixed_batch", "published_keys"]
 
 _HERE: Final = "models.building.architectures"
 # Own networks: name -> module and the name in it.
@@ -44,6 +44,9 @@ _MONAI: Final = (
     "VNet",
 )
 _DYNAMIC: Final = ("PlainConvUNet", "ResidualEncoderUNet", "ResidualUNet")
+# Networks that reckon with the sizes of their tensors while they run: a traced graph of them is
+# right only when every size in it is a constant.
+_FIXED: Final = frozenset({"monai.networks.nets.SwinUNETR"})
 _MONAI_PREFIX: Final = "monai.networks.nets."
 _DYNAMIC_PREFIX: Final = "dynamic_network_architectures.architectures.unet."
 
@@ -86,6 +89,11 @@ def published_keys(name: str, arguments: Mapping[str, Any]) -> KeyMap:
         return KeyMap()
     described = _described(name)
     return described.keys(_checked(name, described, arguments))
+
+
+def needs_fixed_batch(name: str) -> bool:
+    """Return whether a network is saved for one number of patches alone."""
+    return name in _FIXED
 
 
 def _described(name: str) -> Architecture:

@@ -1,7 +1,7 @@
 """Files of a model from where they were published: one cache, an optional mirror, pinned hashes."""
 
 from models.building.sources.described import FolderSource, GitFileSource, PublishedFile, UrlSource
-from models.building.sources.fetching import Arrived, fetch_file, fetch_files
+from models.building.sources.fetching import Arrived, fetch_file, fetch_files, pin_file
 
 __all__ = [
     "Arrived",
@@ -11,4 +11,5 @@ __all__ = [
     "UrlSource",
     "fetch_file",
     "fetch_files",
+    "pin_file",
 ]

@@ -56,9 +56,9 @@ class GitFileSource(Part):
     licence: Annotated[str, Field(min_length=1)]
     files: Files
 
-    def address(self, file: PublishedFile) -> str:
+    def address(self, path: str) -> str:
         """Return where a file is to be had."""
-        return f"{_RAW}/{self.repository}/{self.commit}/{quote(file.path)}"
+        return f"{_RAW}/{self.repository}/{self.commit}/{quote(path)}"
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -84,9 +84,9 @@ class UrlSource(Part):
     licence: Annotated[str, Field(min_length=1)]
     files: Files
 
-    def address(self, file: PublishedFile) -> str:
+    def address(self, path: str) -> str:
         """Return where a file is to be had."""
-        return self.url + quote(file.path) if self.url.endswith("/") else self.url
+        return self.url + quote(path) if self.url.endswith("/") else self.url
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -111,4 +111,4 @@ class PublishedSource(Protocol):
     def name(self) -> str: ...
     @property
     def hosts(self) -> tuple[str, ...]: ...
-    def address(self, file: PublishedFile) -> str: ...
+    def address(self, path: str) -> str: ...

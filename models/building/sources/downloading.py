@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from models.building.errors import FetchError
 
-__all__ = ["download"]
+__all__ = ["download", "download_unpinned"]
 
 _ATTEMPTS: Final = 4
 _WAIT_S: Final = 0.5
@@ -63,6 +63,36 @@ def download(
             time.sleep(_WAIT_S * attempt)
         else:
             return
+
+
+def download_unpinned(url: str, hosts: Collection[str], limit: int, partly: Path) -> None:
+    """Fetch a file whose size and hash nobody has written down yet, whole and in one go.
+
+    Args:
+        url: where it is; https.
+        hosts: who may answer.
+        limit: more bytes than this are refused.
+        partly: where to.
+
+    Raises:
+        FetchError: as for `download`.
+    """
+    opener = urllib.request.build_opener(_Redirects(hosts))
+    _require_host(url, hosts)
+    request = urllib.request.Request(url)  # noqa: S310 - the scheme was looked at
+    try:
+        with _opened(opener, request) as answer, partly.open("wb") as out:
+            said = int(answer.headers.get("Content-Length") or 0)
+            there = 0
+            while there <= limit and said <= limit and (piece := answer.read(_PIECE)):
+                there += len(piece)
+                out.write(piece)
+    except (OSError, http.client.HTTPException) as error:
+        raise FetchError(f"{_said(error)}.") from error
+    if max(there, said) > limit:
+        raise FetchError(f"the server has more than the {limit} bytes that are allowed.")
+    if there < said:
+        raise FetchError(f"the connection ended after {there} of {said} bytes.")
 
 
 def _once(

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from pydantic import ValidationError
+
 from models.building.errors import FetchError
 from models.building.sources.described import (
     FolderSource,
@@ -23,10 +25,10 @@ from models.building.sources.described import (
     PublishedSource,
     UrlSource,
 )
-from models.building.sources.downloading import download
+from models.building.sources.downloading import download, download_unpinned
 from models.building.wheels import file_sha256
 
-__all__ = ["Arrived", "fetch_file", "fetch_files"]
+__all__ = ["Arrived", "fetch_file", "fetch_files", "pin_file"]
 
 # Called with a file's path in its source, the bytes that are there, and the bytes in all.
 Arrived = Callable[[str, int, int], None]
@@ -85,6 +87,39 @@ def fetch_file(
     return place
 
 
+def pin_file(
+    source: GitFileSource | UrlSource, path: str, cache: Path, *, limit: int
+) -> PublishedFile:
+    """Return a file with the bytes and hash that it has today, fetched into the cache.
+
+    For writing a manifest: from then on the file is this one or refused.
+
+    Args:
+        source: where it is published; its own list of files does not matter.
+        path: the file's path there.
+        cache: the folder of all fetched files.
+        limit: a larger file is refused.
+
+    Raises:
+        FetchError: it cannot be had.
+    """
+    unpinned = cache / "unpinned" / source.name / PurePosixPath(path).name
+    with _alone(unpinned):
+        try:
+            download_unpinned(source.address(path), source.hosts, limit, unpinned)
+            size, sha256 = unpinned.stat().st_size, file_sha256(unpinned)
+            file = PublishedFile(path=path, bytes=size, sha256=sha256)
+        except (FetchError, ValidationError) as error:
+            unpinned.unlink(missing_ok=True)
+            raise FetchError(
+                f"{source.name}: {path} cannot be fetched from {source.address(path)}: {error}"
+            ) from error
+        place = cache / "files" / sha256 / unpinned.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        unpinned.replace(place)
+    return file
+
+
 def _bring(
     source: Source, file: PublishedFile, place: Path, mirror: Path | None, arrived: Arrived
 ) -> None:
@@ -140,7 +175,7 @@ def _download(
     mirror: Path | None,
     arrived: Arrived,
 ) -> str:
-    address = source.address(file)
+    address = source.address(file.path)
     free = shutil.disk_usage(partly.parent).free
     if free < file.bytes:
         raise FetchError(

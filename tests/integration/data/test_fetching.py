@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -17,7 +18,15 @@ import pytest
 from pydicom.uid import UID
 
 from tests.builders import scans
-from tests.builders.scans import ScanError, ScanSource, fetch, is_there, listed_scans, unpack
+from tests.builders.scans import (
+    ScanError,
+    ScanSource,
+    fetch,
+    is_there,
+    listed_scans,
+    listed_weights,
+    unpack,
+)
 from tests.builders.series import sound_series
 
 COMMIT = "c" * 40
@@ -154,6 +163,33 @@ def test_a_scan_that_is_nowhere_is_none(
     monkeypatch.setenv("AXIAL_SHARED", str(tmp_path / "nowhere"))
     lines = [_line(name, content, name) for name, content in images.items()]
     assert unpack(_listed(tmp_path, "", "In", lines), tmp_path / "cache") is None
+
+
+def test_weights_come_from_the_shared_folder_as_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AXIAL_SHARED", str(tmp_path / "shared"))
+    file = tmp_path / "shared" / "data" / "x" / "sub" / "net.pt"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+    listed = _listed(tmp_path, "", ".", [_line("sub/net.pt", b"weights", "other/net.pt")])
+    weights = dataclasses.replace(listed, kind="weights")
+    folder = unpack(weights, tmp_path / "cache")
+    assert folder is not None
+    assert (folder / "sub" / "net.pt").read_bytes() == b"weights"
+    assert weights.url("base", "other/net.pt") == f"base/a/b/{COMMIT}/other/net.pt"
+    file.write_bytes(b"changed")
+    with pytest.raises(ScanError, match=r"sub/net\.pt"):
+        unpack(dataclasses.replace(weights, name="x"), tmp_path / "another")
+
+
+@pytest.mark.parametrize("name", listed_weights())
+def test_listed_weights_of_the_shared_folder_are_as_the_list_says(
+    name: str, tmp_path: Path
+) -> None:
+    if not (scans.shared_data() / name).is_dir():
+        pytest.skip("needs the published weights: make test-data")
+    assert unpack(listed_weights()[name], tmp_path) is not None
 
 
 def test_every_listed_scan_of_the_shared_folder_is_as_the_list_says(tmp_path: Path) -> None:

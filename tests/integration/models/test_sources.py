@@ -23,6 +23,7 @@ from models.building.sources import (
     downloading,
     fetch_file,
     fetch_files,
+    pin_file,
 )
 from tests.builders.certificates import Authority
 from tests.builders.scans import listed_weights, shared_data
@@ -233,6 +234,32 @@ def test_a_mirror_with_another_file_is_named(
         fetch_file(public.source(), FILE, tmp_path / "cache", mirror=tmp_path / "mirror")
 
 
+@pytest.mark.parametrize("says_length", [True, False])
+def test_a_file_without_a_hash_is_pinned_once(
+    public: Public, tmp_path: Path, says_length: bool
+) -> None:
+    public.says_length = says_length
+    assert pin_file(public.source(), FILE.path, tmp_path / "cache", limit=1 << 20) == FILE
+    assert fetch_file(public.source(), FILE, tmp_path / "cache").read_bytes() == CONTENT
+    assert len(public.asked) == 1
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+def test_a_file_larger_than_allowed_is_not_pinned(
+    public: Public, tmp_path: Path, says_length: bool
+) -> None:
+    public.says_length = says_length
+    with pytest.raises(FetchError, match="more than the 100000 bytes that are allowed"):
+        pin_file(public.source(), FILE.path, tmp_path / "cache", limit=100_000)
+    assert [one.name for one in (tmp_path / "cache").rglob("*") if one.is_file()] == [".lock"]
+
+
+def test_half_a_file_is_not_pinned(public: Public, tmp_path: Path) -> None:
+    public.breaks_after, public.broken = 100_000, 1
+    with pytest.raises(FetchError, match="ended after 100000 of 512000 bytes"):
+        pin_file(public.source(), FILE.path, tmp_path / "cache", limit=1 << 20)
+
+
 def test_a_folder_of_this_machine_is_a_source(tmp_path: Path) -> None:
     source = FolderSource(
         kind="folder", name="ours", folder=str(tmp_path), licence="our own", files=(FILE,)
@@ -266,7 +293,7 @@ def test_the_shared_data_are_a_mirror_of_repositories(tmp_path: Path) -> None:
     )
     found = fetch_files(source, tmp_path / "cache", mirror=shared_data())
     assert found["torchparams/hippodeep.pt"].name == "hippodeep.pt"
-    assert source.address(files[0]) == (
+    assert source.address(files[0].path) == (
         f"https://raw.githubusercontent.com/bthyreau/hippodeep_pytorch/{listed.commit}/"
         "torchparams/hippodeep.pt"
     )
