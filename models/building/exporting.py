@@ -32,8 +32,10 @@ def save_module(
     takes: tuple[int, ...],
     module_file: Path,
     batch: int | None = None,
-) -> None:
+) -> tuple[int, ...]:
     """Save a network with its head as TorchScript, for patches of one shape.
+
+    Returns the shape [1, k, *out] of the network's raw scores.
 
     Args:
         network: float32 [n, c, *patch] -> raw scores float32 [n, k, ...].
@@ -50,7 +52,7 @@ def save_module(
     headed: torch.nn.Module = Headed(_spelled_out(network), head).eval()
     try:
         with torch.inference_mode():
-            _require_scores(headed.get_submodule("network")(example), head, takes)
+            answers = _require_scores(headed.get_submodule("network")(example), head, takes)
         if batch is not None:
             headed = torch.export.export(headed, (example,)).module()
         with torch.inference_mode():
@@ -61,6 +63,7 @@ def save_module(
             "patch or the channels."
         ) from error
     torch.jit.save(module, str(module_file))  # pyright: ignore[reportPrivateImportUsage]
+    return answers
 
 
 def save_ir(module_file: Path, takes: tuple[int, ...], batch: int | None, xml_file: Path) -> None:
@@ -119,7 +122,8 @@ def _spelled_out(network: torch.nn.Module) -> torch.nn.Module:
     return network
 
 
-def _require_scores(scores: object, head: ScoringHead, takes: tuple[int, ...]) -> None:
+def _require_scores(scores: object, head: ScoringHead, takes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of a network's scores."""
     if not isinstance(scores, torch.Tensor):
         raise BuildError(
             f"The network answers a patch of {list(takes)} with a {type(scores).__name__}, not "
@@ -129,3 +133,4 @@ def _require_scores(scores: object, head: ScoringHead, takes: tuple[int, ...]) -
         raise BuildError(
             f"The network has {scores.shape[1]} classes, and the head {len(head.at)} thresholds."
         )
+    return tuple(scores.shape)

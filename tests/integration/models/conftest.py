@@ -16,10 +16,9 @@ from axial.v1 import inference_pb2 as pb
 from numpy.typing import NDArray
 
 from models.building import build_model, fetch_demo_head, repository_folder
-from models.building.foreground import save_foreground_module
+from models.building.fetching import fetch_source_file
+from models.building.network_modules import save_network
 from models.building.reference_volumes import ReferenceVolume, read_nifti
-from models.building.targets import head_of
-from models.building.wheels import extract, fetch_wheel
 from models.manifest import (
     TRITON_DATATYPES,
     BuildRecord,
@@ -28,6 +27,7 @@ from models.manifest import (
     triton_model_name,
     volume_tensor_name,
 )
+from models.manifest.plan.heads import head_of
 from models.runtime.source_volume import SourceVolume
 from tests.builders.triton import running_triton
 
@@ -128,13 +128,11 @@ def built(build_root: Path) -> BuildRecord:
 def catalogue_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The fine network with its threshold, as TorchScript."""
     manifest = load_manifest(CATALOGUE / "brain-extraction")
-    weights = manifest.networks["fine"].weights
-    source = manifest.sources[weights.source]
-    trained = extract(
-        fetch_wheel(source, CACHE), manifest.source_file(weights.source, weights.path), CACHE
-    )
+    network = manifest.networks["fine"]
+    weights = network.weights
+    trained = fetch_source_file(manifest, weights.source, weights.path, CACHE)
     file = tmp_path_factory.mktemp("module") / "fine.pt"
-    save_foreground_module(trained, head_of(manifest, "fine"), file)
+    save_network(network, head_of(manifest.plan, "fine"), trained, file)
     return file
 
 

@@ -75,8 +75,8 @@ def test_a_precision_that_the_manifest_does_not_allow_is_refused(tmp_path: Path)
 
 
 def reference(labels: np.ndarray) -> ParityReference:
-    head = ReferenceVolume(np.zeros((1, 1, 1), np.float32), np.eye(4))
-    return ParityReference(head, "0" * 64, labels)
+    head = ReferenceVolume(np.zeros((1, 1, 1), np.float32), np.eye(4), "0" * 64)
+    return ParityReference(head, labels)
 
 
 def test_parity_outside_its_bounds_fails_the_build() -> None:

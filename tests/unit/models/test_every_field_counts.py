@@ -18,11 +18,11 @@ from pydantic import ValidationError
 
 from models.building import wheels
 from models.building.errors import FetchError
-from models.building.targets import head_of
 from models.building.wheels import file_sha256
 from models.manifest import Manifest, ManifestError, ModelError, lint_manifest
 from models.manifest.base import Part
 from models.manifest.lint import problems_of
+from models.manifest.plan.heads import head_of
 from models.runtime.pipeline import Pipeline
 from models.runtime.source_volume import SourceVolume
 from tests.builders import mutations
@@ -186,7 +186,7 @@ def test_every_setting_of_a_step_is_read_by_the_check_the_build_or_the_run(
         monkeypatch.setattr(part, "__getattribute__", _noting(part, read))
     assert next(problems_of(manifest), None) is None
     for name in networks:
-        head_of(manifest, name)
+        assert head_of(manifest.plan, name).threshold is not None
     result = pipeline.run({"image": SourceVolume(_bright_box(), _AFFINE)})
     assert result.voxels[1] > 0
     assert wanted - read == set()

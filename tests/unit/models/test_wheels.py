@@ -134,5 +134,8 @@ def test_the_demonstrations_head_is_the_one_builds_are_accepted_on() -> None:
     manifest = load_manifest(CATALOGUE / "brain-extraction")
     case = manifest.acceptance.parity.case
     demo = reference_volumes.DEMO_HEAD
-    assert manifest.sources[case.source].sha256 == demo.sha256
-    assert manifest.source_file(case.source, case.path) == demo.files[0]
+    assert (case.source, case.path) == ("pydeface", demo.files[0].path)
+    source = manifest.sources["pydeface"]
+    assert isinstance(source, PypiWheel)
+    assert source.sha256 == demo.sha256
+    assert source.files == demo.files
