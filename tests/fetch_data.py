@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = [scan for scan in listed.values() if not options.names or scan.name in options.names]
     there = [scan for scan in wanted if is_there(scan)]
     try:
-        taken = [scan for scan in wanted if scan not in there and unpack(scan) is not None]
+        copied = [scan for scan in wanted if scan not in there and unpack(scan) is not None]
         missing = [scan for scan in wanted if not is_there(scan)]
         with Progress(
             TextColumn("{task.description}"),
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     console.print(
         f"{CACHE} has {len(wanted)} of {len(listed)} scans and weights: {len(there)} were there, "
-        f"{len(taken)} came from the shared folder, {len(missing)} from their public places.",
+        f"{len(copied)} came from the shared folder, {len(missing)} from their public places.",
         highlight=False,
         soft_wrap=True,
     )

@@ -15,7 +15,10 @@ __all__ = ["save_openvino_ir"]
 def save_openvino_ir(module_file: Path, shape: tuple[int, int, int], xml_file: Path) -> None:
     """Convert a module float32 [1, 1, x, y, z] -> uint8 to IR of fixed shape.
 
-    The precision of the arithmetic is chosen when the IR is compiled, so one IR serves all.
+    The precision of the arithmetic is chosen when the IR is compiled, so that one IR serves all.
+
+    Raises:
+        BuildError: the module cannot be converted.
     """
     module = torch.jit.load(str(module_file), map_location="cpu").eval()  # pyright: ignore[reportPrivateImportUsage]
     try:

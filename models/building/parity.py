@@ -36,7 +36,11 @@ class ParityReference:
 def segment_volume(
     manifest: Manifest, networks: Mapping[str, Network], head: ReferenceVolume
 ) -> NDArray[np.uint8]:
-    """Run the whole pipeline on a head; ParityError when it refuses or finds nothing."""
+    """Run the whole pipeline on a head.
+
+    Raises:
+        ParityError: the pipeline refuses the head, or finds nothing.
+    """
     volume = SourceVolume(head.pixels, head.affine_lps)
     result = Pipeline(manifest, networks).run({manifest.grid_role: volume})
     if result.labels is None or not result.labels.any():
@@ -68,7 +72,11 @@ def compare(
 
 
 def require_accepted(manifest: Manifest, parity: Parity) -> None:
-    """Raise ParityError when a comparison is outside the manifest's bound."""
+    """Check a comparison against the manifest's bound.
+
+    Raises:
+        ParityError: the comparison is outside the bound.
+    """
     if not parity.accepted:
         bound = manifest.acceptance.parity.bounds[parity.precision]
         raise ParityError(

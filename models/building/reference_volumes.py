@@ -55,7 +55,11 @@ def fetch_parity_case(manifest: Manifest, cache: Path) -> Path:
 
 
 def read_nifti(nifti: Path) -> ReferenceVolume:
-    """Read a 3D NIfTI file as a volume in LPS; FetchError when it is none."""
+    """Read a 3D NIfTI file as a volume in LPS.
+
+    Raises:
+        FetchError: the file holds no 3D volume.
+    """
     from nibabel.nifti1 import Nifti1Image
 
     image = Nifti1Image.from_filename(str(nifti))

@@ -13,7 +13,10 @@ __all__ = ["dice", "differing_voxels"]
 def dice(first: NDArray[Any], second: NDArray[Any]) -> float:
     """Return 2 |A and B| / (|A| + |B|) of two masks of one shape; foreground is not 0.
 
-    Two empty masks agree: 1.0. Raises ValueError for different shapes.
+    Two empty masks agree: 1.0.
+
+    Raises:
+        ValueError: the masks have different shapes.
     """
     one, other = _masks(first, second)
     total = int(np.count_nonzero(one)) + int(np.count_nonzero(other))

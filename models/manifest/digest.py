@@ -55,7 +55,7 @@ def content_digest(content: dict[str, Any], *, precision: str, target: str) -> s
 
 
 def decides_nothing(path: Sequence[str]) -> bool:
-    """Whether a field is left out of the digest, or lies in one that is.
+    """Whether a field is left out of the digest, or lies in a field that is.
 
     `path`: keys, and "*" for the places of lists.
     """

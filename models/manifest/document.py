@@ -34,7 +34,11 @@ class Document:
 
 
 def read_document(file: Path) -> Document:
-    """Read a YAML file; ManifestError when it is missing, not YAML, or has a key twice."""
+    """Read a YAML file.
+
+    Raises:
+        ManifestError: the file is missing, not UTF-8, not YAML, or has a key twice.
+    """
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -45,7 +49,15 @@ def read_document(file: Path) -> Document:
 
 
 def parse_document(text: str, file: Path | str) -> Document:
-    """Parse YAML that came from `file`; ManifestError when it is none, or has a key twice."""
+    """Parse YAML.
+
+    Args:
+        text: the YAML.
+        file: where the text came from, for messages.
+
+    Raises:
+        ManifestError: the text is empty, not YAML, or has a key twice.
+    """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)

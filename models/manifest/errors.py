@@ -19,8 +19,8 @@ class ModelError(Exception):
 class ManifestError(ModelError):
     """A manifest that cannot be used.
 
-    `file` (or what else it was read from), `line` (1-based, None when the file itself is the
-    trouble) and `field` (dotted path) say where; `remedy` says what to do.
+    `file` (or what else the manifest was read from), `line` (1-based, None when the file itself is
+    the trouble) and `field` (dotted path) say where; `remedy` says what to do.
     """
 
     def __init__(

@@ -31,7 +31,9 @@ class Problem:
 def lint_manifest(path: Path) -> Manifest:
     """Read one manifest, as `load_manifest`, that can be built and run here.
 
-    Raises ManifestError, which names file, line, field and remedy, for the first thing that cannot.
+    Raises:
+        ManifestError: names file, line, field and remedy of the first thing that cannot be built or
+            run.
     """
     manifest = load_manifest(path)
     for problem in problems_of(manifest):

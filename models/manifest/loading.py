@@ -32,7 +32,8 @@ def manifest_file(path: Path) -> Path:
 def load_manifest(path: Path) -> Manifest:
     """Read one manifest: a `model.yaml`, or the model's folder.
 
-    Raises ManifestError, which names file, line, field and remedy, for the first thing wrong.
+    Raises:
+        ManifestError: names file, line, field and remedy of the first thing wrong.
     """
     file = manifest_file(path)
     document = read_document(file)
@@ -51,7 +52,12 @@ def load_manifest(path: Path) -> Manifest:
 def load_manifest_text(text: str, name_of_source: str) -> Manifest:
     """Read a manifest that lies in no folder, e.g. in the study store.
 
-    Raises ManifestError, in which `name_of_source` stands for the file.
+    Args:
+        text: the manifest.
+        name_of_source: stands for the file in messages.
+
+    Raises:
+        ManifestError: names line, field and remedy of the first thing wrong.
     """
     return _validated(parse_document(text, name_of_source), name_of_source)
 
@@ -60,6 +66,9 @@ def load_catalogue(folder: Path) -> list[Manifest]:
     """Read the manifests of every model folder below `folder`, sorted by name.
 
     A folder without a `model.yaml` is an error rather than a model that silently is not there.
+
+    Raises:
+        ManifestError: there is no such folder, or a manifest in it is wrong.
     """
     if not folder.is_dir():
         raise ManifestError(folder, "is not a folder.", "Name the catalogue's folder.")
@@ -73,7 +82,16 @@ def load_catalogue(folder: Path) -> list[Manifest]:
 def manifest_digest(
     folder: Path, build_precision: Precision | str, target: Target | str = Target.CPU
 ) -> str:
-    """Return the digest of one build of the model in `folder`."""
+    """Return the digest of a build of the model in `folder`.
+
+    Args:
+        folder: the model's.
+        build_precision: of the build.
+        target: of the build.
+
+    Raises:
+        ManifestError: the manifest is wrong.
+    """
     return load_manifest(folder).digest_for(build_precision, target)
 
 

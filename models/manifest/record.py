@@ -62,7 +62,11 @@ class BuildRecord(Part):
 
 
 def load_build_record(model_folder: Path) -> BuildRecord:
-    """Read the record of a built Triton model; ModelError when there is none or it is broken."""
+    """Read the record of a built Triton model.
+
+    Raises:
+        ModelError: there is no record, or the record is broken.
+    """
     file = model_folder / BUILD_RECORD_FILE
     try:
         return BuildRecord.model_validate_json(file.read_text(encoding="utf-8"))

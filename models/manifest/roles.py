@@ -47,8 +47,8 @@ class Condition(Part):
     `words_do_not_match`, or `at_least` and/or `at_most`. Patterns are searched without regard to
     case; those of the two `words` forms in the text's words alone: whatever is no letter or digit
     is one blank there, so that ``\bt1`` finds "AX_T1" and not "REST1". `absent_ok` says whether a
-    series that lacks the attribute passes; unset it is true for the negative forms and false for
-    the others. `why` is shown to the reader of a fate, and so is `wants`, what the model wants in
+    series that lacks the attribute passes; unset, it passes the negative forms and fails the
+    others. `why` is shown to the reader of a fate, and so is `wants`, what the model wants in
     words, where a pattern would not be understood.
     """
 
@@ -158,12 +158,12 @@ class Limits(Part):
 
 
 class Accepts(Part):
-    """What a model takes beyond one regular box per series; each has to be declared.
+    """What a model accepts beyond one regular box per series; each has to be declared.
 
     Tilted and unevenly spaced slices are resampled onto a regular grid for the networks, and the
     labels return to every slice. `several_volumes` is about series that hold several volumes
     (time points, echoes) of which more than one passes the selector and none is preferred:
-    `refuse` them, or take the `first`.
+    `refuse` them, or choose the `first`.
     """
 
     gantry_tilt: bool = False

@@ -91,7 +91,7 @@ class Segment(Part):
 
     @property
     def site(self) -> Code:
-        """Where a finding in the segment lies: the region, or the structure that it is itself."""
+        """Where a finding in the segment lies: the region, or the structure that the segment is."""
         return self.region or self.type
 
     @model_validator(mode="after")
@@ -124,7 +124,7 @@ class VolumeMeasurement(Part):
 
 
 class ParityBound(Part):
-    """How far a built network may stray from the trained one, on the whole pipeline's mask."""
+    """How far a built network may stray from the trained network, on the pipeline's whole mask."""
 
     min_dice: Annotated[float, Field(gt=0.0, le=1.0)]
     max_differing_voxels: Annotated[int, Field(ge=0)]
@@ -139,7 +139,7 @@ class ParityCase(Part):
 
 
 class Parity(Part):
-    """The parity check of a build: on what, and per precision how far it may stray."""
+    """The parity check of a build: on what, and per precision how far the build may stray."""
 
     case: ParityCase
     bounds: dict[Annotated[Precision, Field(strict=False)], ParityBound]
@@ -220,7 +220,12 @@ class Manifest(Part):
         return self.digest_for(self.precision.cpu[0], Target.CPU)
 
     def digest_for(self, precision: Precision | str, target: Target | str = Target.CPU) -> str:
-        """Return the sha256 (hex) over everything that decides a result of one build."""
+        """Return the sha256 (hex) over everything that decides a result of a build.
+
+        Args:
+            precision: of the build.
+            target: of the build.
+        """
         return content_digest(
             self.model_dump(mode="json", by_alias=True),
             precision=Precision(precision).value,
@@ -228,7 +233,15 @@ class Manifest(Part):
         )
 
     def source_file(self, source: str, path: str) -> SourceFile:
-        """Return a file of a source; ValueError when the manifest does not list it."""
+        """Return a file of a source.
+
+        Args:
+            source: the source's name.
+            path: the file's path in the source.
+
+        Raises:
+            ValueError: the manifest does not list the source, or the file.
+        """
         if source not in self.sources:
             raise ValueError(f"there is no source {source}")
         for file in self.sources[source].files:
@@ -237,7 +250,11 @@ class Manifest(Part):
         raise ValueError(f"{path} is not among the files of source {source}")
 
     def segment(self, number: int) -> Segment:
-        """Return the segment with this number; KeyError when there is none."""
+        """Return the segment with this number.
+
+        Raises:
+            KeyError: there is none.
+        """
         for segment in self.segments:
             if segment.number == number:
                 return segment

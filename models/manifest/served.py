@@ -36,8 +36,9 @@ SERVED_SCHEMA: Final = "axial.served/v1"
 class ServedBuild:
     """A build that is to be served.
 
-    `folder` is its Triton model's, with record and manifest; `built_at` and `requested_at` (when it
-    was last said to be served) are ISO 8601 with offset, empty where the file does not say.
+    `folder` is the Triton model's, with record and manifest; `built_at` and `requested_at` (when
+    somebody last asked to serve the build) are ISO 8601 with offset, empty where the file does not
+    say.
     """
 
     model: str
@@ -56,7 +57,7 @@ class ServedBuild:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableServed:
-    """A file that names no build which could be served: which one, and why not."""
+    """A file that should name a served build and does not: which file, and why not."""
 
     file: Path
     problem: str

@@ -45,7 +45,7 @@ class Receiver:
 
     @property
     def is_our_listener(self) -> bool:
-        """Whether our own listener is called, as the settings describe it."""
+        """Whether the called system is our own listener, by the settings."""
         return not (self.host or self.port or self.called)
 
     def call(self) -> Call:

@@ -48,7 +48,7 @@ def __getattr__(name: str) -> Console:
 
 
 class CommandError(AxialError):
-    """Root of the command line's exceptions: one line that says what to do next."""
+    """Root of the command line's exceptions: a line that says what to do next."""
 
 
 def print_json(value: Any) -> None:

@@ -36,7 +36,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Argument:
-    """What is no option: one word or more."""
+    """A parameter that is no option: one word or more."""
 
     help: str
     metavar: str

@@ -27,8 +27,8 @@ def make_folder(folder: Path) -> None:
     """Makes the folder, and those above it that are missing, with their entries on disk.
 
     Raises:
-        FileNotFoundError: another process removed one of them meanwhile; call it again.
-        OSError: the disk refused, or something else has the name.
+        FileNotFoundError: another process removed one of the folders meanwhile; call again.
+        OSError: the disk refused, or something else has a folder's name.
     """
     missing: list[Path] = []
     while not folder.is_dir():

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 
 class AxialError(Exception):
-    """An error that says what it is about and whether trying again can help.
+    """An error that names its subject and says whether trying again can help.
 
     Args:
         message: names the thing, the value and the remedy; no patient data.
         retryable: whether the same call may succeed later.
-        retry_after_s: the shortest sensible wait before it, in seconds.
+        retry_after_s: the shortest sensible wait before the next try, in seconds.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ class ReasonText:
     Attributes:
         fate: the fate this reason belongs to.
         sentence: a format string over the values, in a radiographer's words.
-        remedy: what a person can do about it; empty where nothing needs doing.
+        remedy: what a person can do about the cause; empty where nothing needs doing.
     """
 
     fate: Fate
@@ -315,7 +315,8 @@ class Verdict:
     """A fate with its reason and the values that led to it.
 
     Raises:
-        KeyError: the reason is not in the list, or a value that its sentence needs is missing.
+        KeyError: the reason is not in `REASONS`, or a value that the reason's sentence needs is
+            missing.
     """
 
     reason: str
@@ -336,7 +337,7 @@ class Verdict:
 
     @property
     def remedy(self) -> str:
-        """What a person can do about it; empty where nothing needs doing."""
+        """What a person can do about the cause; empty where nothing needs doing."""
         return REASONS[self.reason].remedy.format_map(_in_words(self.values))
 
 
@@ -348,7 +349,7 @@ class ReadVerdict(Verdict):
     not know is shown as it is, and a value that was not written down as not said.
 
     Attributes:
-        read_fate: the fate that was written down with it, or that its bearer means by it.
+        read_fate: the fate that was written down with the reason, or that its bearer means.
     """
 
     read_fate: str = Fate.FAILED
@@ -358,7 +359,7 @@ class ReadVerdict(Verdict):
 
     @property
     def fate(self) -> Fate:
-        """The reason's fate; of a reason that is not known the one that was read."""
+        """The reason's fate; of a reason that is not known, the fate that was read."""
         known = REASONS.get(self.reason)
         if known is not None:
             return known.fate
@@ -376,7 +377,7 @@ class ReadVerdict(Verdict):
 
     @property
     def remedy(self) -> str:
-        """What a person can do about it, as far as this version knows it."""
+        """What a person can do about the cause, as far as this version knows the reason."""
         known = REASONS.get(self.reason)
         return "" if known is None else known.remedy.format_map(_Said(_in_words(self.values)))
 
@@ -394,9 +395,9 @@ def read_verdict(
     """A verdict that was written down, or that another service sent; never an error.
 
     Args:
-        reason: its code; one that this version does not know is kept.
-        values: what was kept with it.
-        fate: what was written down, or what its bearer means, where the code is not known.
+        reason: the verdict's code; a code that this version does not know is kept.
+        values: what was kept with the reason.
+        fate: what was written down, or what the bearer means, where the code is not known.
     """
     kept = dict(values) if isinstance(values, Mapping) else {}
     return ReadVerdict(reason or "internal_error", kept, fate)

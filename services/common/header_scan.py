@@ -90,7 +90,7 @@ class Scheme:
     series: frozenset[str]
 
     def as_json(self) -> dict[str, Any]:
-        """The form in which it is handed to another process."""
+        """The form in which the scheme is handed to another process."""
         return {
             "wanted": {str(tag): list(names) for tag, names in self.wanted.items()},
             "header": sorted(self.header),
@@ -176,10 +176,10 @@ FOREIGN_HEAD = 12
 
 
 def end_of_foreign_groups(data: bytes, *, little: bool) -> int:
-    """Where a data set begins behind what does not belong into one.
+    """Where a data set begins behind elements that do not belong into a data set.
 
     Some senders leave their own file meta information (group 0002) or command elements (group 0000)
-    at its beginning; what they say of the transfer syntax was not negotiated.
+    at the beginning; what those say of the transfer syntax was not negotiated.
 
     Args:
         data: the data set's first bytes.
@@ -193,10 +193,13 @@ def end_of_foreign_groups(data: bytes, *, little: bool) -> int:
 
 
 def foreign_element(head: bytes, *, little: bool) -> int:
-    """How long an element is that does not belong into a data set; 0 where it does, or ends there.
+    """The length of an element that does not belong into a data set.
 
     Args:
-        head: its first `FOREIGN_HEAD` bytes.
+        head: the element's first `FOREIGN_HEAD` bytes.
+
+    Returns:
+        The length in bytes; 0 where the element belongs into a data set, or the bytes end.
     """
     if len(head) < FOREIGN_HEAD:
         return 0
@@ -267,13 +270,13 @@ class _Walk:
             if stop > end:
                 raise TruncatedError("An element is longer than the data set.")
             if name is not None:
-                self._take(name, vr, data[start:stop])
+                self._note_value(name, vr, data[start:stop])
             if tag == _CHARACTER_SET:
                 self._note_character_set(data[start:stop])
             at = stop
         raise _NoPixelsError("The bytes end before the pixels.")
 
-    def _take(self, name: tuple[str, str], vr: bytes, raw: bytes) -> None:
+    def _note_value(self, name: tuple[str, str], vr: bytes, raw: bytes) -> None:
         keyword, known_vr = name
         kind = vr.decode("ascii") if vr and vr != b"UN" else known_vr
         if kind == _SIGN_BY_PIXELS:
@@ -350,9 +353,9 @@ class _Walk:
 
 
 def kept_value(keyword: str, vr: str, raw: bytes, *, little: bool) -> AttributeValue:
-    """A vendor's element as it is kept; None where it says nothing, or is too odd to say anything.
+    """A vendor's element as kept; None where the element is empty, or too odd to say anything.
 
-    A comment is free text, and kept only where it is a vendor's b-value and nothing else.
+    A comment is free text, and kept only where the comment is a vendor's b-value and nothing else.
     """
     if len(raw) > _LONGEST_VENDOR_VALUE:
         return None

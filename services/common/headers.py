@@ -208,8 +208,8 @@ def read_registration(file: BinaryIO | bytes) -> Registration:
     """Reads what registration keeps from a DICOM file (Part 10), without its pixels.
 
     Raises:
-        HeaderError: not DICOM, or one of the four identifying UIDs is missing.
-        OSError: it cannot be read at all.
+        HeaderError: the file is not DICOM, or one of the four identifying UIDs is missing.
+        OSError: the file cannot be read at all.
     """
     try:
         # What lies beyond a head's bound is not needed here: no pixel is read.

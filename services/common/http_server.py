@@ -35,14 +35,14 @@ class HttpServer:
 def serving_http(
     config: uvicorn.Config, name: str, *, finish_within_s: float
 ) -> Generator[HttpServer]:
-    """Serves until it is left.
+    """Serves an application over HTTP until the context is left.
 
     Args:
         name: the thread's.
-        finish_within_s: how long requests under way may go on after it is left.
+        finish_within_s: how long requests under way may go on after the context is left.
 
     Raises:
-        AxialError: the port is taken, or does not open.
+        AxialError: the port is in use, or does not open.
     """
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name=name, daemon=True)

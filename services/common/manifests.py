@@ -40,8 +40,8 @@ class StoredManifests:
             digest: of the build, 64 hexadecimal digits.
 
         Raises:
-            ManifestMissing: none was ever put under it.
-            ModelError: what lies there is no manifest that this version reads.
+            ManifestMissing: no manifest was ever put under the digest.
+            ModelError: what lies under the digest is no manifest that this version reads.
             StoreError: the store does not answer.
         """
         with self._lock:
@@ -65,16 +65,16 @@ class StoredManifests:
         return manifest
 
     def put(self, digest: str, text: str) -> None:
-        """Keeps a build's manifest; one that is there already stays as it is.
+        """Keeps a build's manifest; a manifest that is there already stays as it is.
 
-        What differs between two of one digest (a description) decides nothing.
+        What differs between two manifests of one digest (a description) decides nothing.
 
         Args:
             digest: of the build.
             text: the manifest as it was built (YAML).
 
         Raises:
-            StoreError: the store does not take it.
+            StoreError: the store refuses the manifest.
         """
         key = manifest_key(digest)
         if not self._store.exists(key):

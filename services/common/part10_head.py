@@ -43,7 +43,7 @@ class Part10Head:
 
 
 def read_head(data: bytes, *, complete: bool = False) -> Part10Head | None:
-    """Reads the head of a file from its first bytes; None when more of them are needed.
+    """Reads the head of a file from its first bytes; None when more bytes are needed.
 
     The meta information ends where its group length says, if an element ends there; real files
     lack it or have it wrong, and then it ends with the last element of its group.

@@ -23,9 +23,9 @@ from services.common.telemetry.audit import AuditEvent, audit
 from services.common.trust import DOMAIN, Credentials, host_name
 
 _OPTIONS = (("grpc.so_reuseport", 0),)
-# Calls taken at once, for each that is served at once: the others wait for a thread. One more is
-# refused as RESOURCE_EXHAUSTED, which every caller takes for "ask again".
-_TAKEN_FOR_EACH_SERVED = 8
+# Calls accepted at once, for each that is served at once: the others wait for a thread. One more is
+# refused as RESOURCE_EXHAUSTED, which every caller reads as "ask again".
+_ACCEPTED_FOR_EACH_SERVED = 8
 # A peer that was restarted is found again quickly; the default backs off to two minutes.
 RECONNECT_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -48,18 +48,18 @@ def serve_rpc(
     workers: int = 8,
     grace_s: float = 5.0,
 ) -> Generator[int]:
-    """Serves until the context is left; yields the bound port.
+    """Serves gRPC until the context is left; yields the bound port.
 
     Args:
-        address: host:port; port 0 takes a free one.
+        address: host:port; port 0 binds a free port.
         register: adds the servicers.
         credentials: who this server is; a caller must show a certificate of the same authority,
-            and may call what `services.common.callers` lists for it.
+            and may call what `services.common.callers` lists for the caller.
         workers: calls served at once.
         grace_s: how long running calls may take to end.
 
     Raises:
-        RpcError: the address is taken.
+        RpcError: the address is in use.
         TrustError: a file of the credentials is missing.
     """
     key, certificate, authority = credentials.read()
@@ -68,7 +68,7 @@ def serve_rpc(
         pool,
         interceptors=[_Doorkeeper()],
         options=_OPTIONS,
-        maximum_concurrent_rpcs=workers * _TAKEN_FOR_EACH_SERVED,
+        maximum_concurrent_rpcs=workers * _ACCEPTED_FOR_EACH_SERVED,
     )
     register(server)
     secured = grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=True)
@@ -87,12 +87,13 @@ def serve_rpc(
 
 
 def open_channel(address: str, credentials: Credentials, callee: str) -> grpc.Channel:
-    """A channel that reconnects within a second; close it or use it as a context manager.
+    """A channel that reconnects within a second; close the channel or use it as a context manager.
 
     Args:
         address: host:port; what answers there need not be up.
         credentials: who calls.
-        callee: the component that must answer there; another one's certificate is not believed.
+        callee: the component that must answer there; another component's certificate is not
+            believed.
 
     Raises:
         TrustError: a file of the credentials is missing.
@@ -105,14 +106,14 @@ def channel_credentials(credentials: Credentials) -> grpc.ChannelCredentials:
     """A component's credentials as gRPC wants them.
 
     Raises:
-        TrustError: a file of them is missing.
+        TrustError: a file of the credentials is missing.
     """
     key, certificate, authority = credentials.read()
     return grpc.ssl_channel_credentials(authority, key, certificate)
 
 
 def channel_options(callee: str) -> list[tuple[str, Any]]:
-    """What every channel of ours has: it reconnects soon, and it knows whom it wants to reach."""
+    """The options of every channel: it reconnects soon, and believes only the callee."""
     return [("grpc.ssl_target_name_override", host_name(callee)), *RECONNECT_OPTIONS]
 
 
@@ -134,7 +135,7 @@ def current_metadata() -> tuple[tuple[str, str], ...]:
 
 
 def traceparent_of(context: grpc.ServicerContext) -> str:
-    """The caller's trace context; empty when it sent none."""
+    """The caller's trace context; empty when the caller sent none."""
     for key, value in context.invocation_metadata() or ():
         if key == _TRACEPARENT:
             return value if isinstance(value, str) else value.decode("ascii")
@@ -145,8 +146,8 @@ def traceparent_of(context: grpc.ServicerContext) -> str:
 def rpc_errors(context: grpc.ServicerContext) -> Generator[None]:
     """Turns what is raised inside into a status.
 
-    An `AxialError` is told with its message; of anything else only the kind, because texts of
-    libraries may quote a data set.
+    An `AxialError` reaches the caller with its message; of any other exception only the kind,
+    because texts of libraries may quote a data set.
     """
     try:
         yield

@@ -57,7 +57,14 @@ class ServiceContext:
         return credentials_of(self.settings, self.name)
 
     def channel_to(self, component: str) -> grpc.Channel:
-        """A channel to another service; close it. Raises as `credentials`."""
+        """A channel to another service, for the caller to close.
+
+        Args:
+            component: listener, orchestrator or reporting.
+
+        Raises:
+            TrustError: this service's certificate or key is missing.
+        """
         addresses = {
             "listener": self.settings.listener.intake_address,
             "orchestrator": self.settings.orchestrator.address,
@@ -70,7 +77,7 @@ class Component(Protocol):
     """A running service."""
 
     def problems(self) -> list[str]:
-        """What keeps it from being ready, in sentences; empty when it is ready."""
+        """What keeps the service from being ready, in sentences; empty when it is ready."""
         ...
 
     def dead(self) -> str | None:

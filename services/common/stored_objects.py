@@ -94,9 +94,9 @@ def read_head(file: Path, syntax: str, bound: Bound) -> Dataset:
         syntax: the transfer syntax under which it was registered.
 
     Raises:
-        StoredObjectError: it cannot be read, its head is longer than a head may be, or no pixels
-            follow it.
-        OSError: the disk does not give it.
+        StoredObjectError: the object cannot be read, its head is longer than a head may be, or no
+            pixels follow the head.
+        OSError: the disk does not give the object.
     """
     return _read(file, syntax, bound, pixels=False)
 
@@ -104,11 +104,11 @@ def read_head(file: Path, syntax: str, bound: Bound) -> Dataset:
 def read_object(file: Path, syntax: str, bound: Bound) -> Dataset:
     """A whole object, for a decoder.
 
-    A deflated one has the transfer syntax that it has once it is inflated.
+    A deflated object has the transfer syntax that it has once it is inflated.
 
     Raises:
-        StoredObjectError: it cannot be read, or holds more than its matrix takes.
-        OSError: the disk does not give it.
+        StoredObjectError: the object cannot be read, or holds more than its matrix needs.
+        OSError: the disk does not give the object.
     """
     return _read(file, syntax, bound, pixels=True)
 
@@ -120,8 +120,8 @@ class Shown:
     Attributes:
         stream: a Part 10 file of the transfer syntax; its data set begins at `begin`.
         transfer_syntax_uid: as stored.
-        shift: what makes a place in the file of one in the stream; None where there is no such
-            place, because the object is deflated.
+        shift: added to a place in the stream, gives the place in the file; None where there is no
+            such place, because the object is deflated.
     """
 
     stream: BinaryIO
@@ -135,11 +135,11 @@ def shown(
     """Shows an open file to a library; the file has to stay open meanwhile.
 
     Args:
-        syntax: the registered transfer syntax; None takes that of the file's own head.
+        syntax: the registered transfer syntax; None: that of the file's own head.
         pixels: whether more than the head is wanted.
 
     Raises:
-        StoredObjectError: it is no Part 10 file, or holds more than `bound` allows.
+        StoredObjectError: the file is no Part 10 file, or holds more than `bound` allows.
     """
     start, own_syntax = _file_head(file)
     syntax = syntax or own_syntax
@@ -165,8 +165,8 @@ def read_until(file: Path, last: BaseTag, tags: Sequence[BaseTag]) -> Dataset:
     """The elements with these tags, values still as bytes, of a file that is read as far as `last`.
 
     Raises:
-        StoredObjectError: it cannot be read, or ends before it has come so far.
-        OSError: the disk does not give it.
+        StoredObjectError: the file cannot be read, or ends before `last`.
+        OSError: the disk does not give the file.
     """
     passed = False
 

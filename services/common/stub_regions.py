@@ -28,7 +28,7 @@ _STUB = "triton_python_backend_stub"
 # Between making a region and starting the process that it is for, Triton takes milliseconds.
 _SURELY_STARTED_S = 5.0
 # So long after it was found, no request that the dead process left unanswered holds memory in it.
-_SETTLED_S = 15.0
+_UNANSWERED_FOR_S = 15.0
 # Name -> when it was first found dead.
 _found: dict[str, float] = {}
 # At its beginning lies what the two processes signal each other with, and threads of the server
@@ -59,8 +59,9 @@ def free_left_regions() -> int:
 def close_to_others() -> None:
     """Takes every other user's right to read from the regions of this user's models.
 
-    The backend makes them readable for all, whatever the process's umask is. Before a volume goes
-    into one, this is called; who opened it in the milliseconds after it was made keeps it open.
+    The backend makes regions readable for all, whatever the process's umask is. To be called before
+    a volume goes into a region; who opened the region in the milliseconds after it was made keeps
+    it open.
     """
     for region in _FOLDER.glob(_NAMES):
         with suppress(OSError):  # gone meanwhile, or another user's
@@ -93,7 +94,7 @@ def _left(of_servers: set[str], of_stubs: set[str]) -> Iterable[Path]:
         with suppress(OSError):
             if _is_old(region):
                 found_at = _found.setdefault(name, time.monotonic())
-                if time.monotonic() - found_at >= _SETTLED_S:
+                if time.monotonic() - found_at >= _UNANSWERED_FOR_S:
                     yield region
 
 

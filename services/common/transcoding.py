@@ -30,7 +30,7 @@ def data_set_in(file: Path | bytes, transfer_syntax_uid: str) -> bytes:
     """The data set of a file, written in one of the `ALTERNATIVES` of its transfer syntax.
 
     Raises:
-        Exception: what the library raises of a data set that it cannot read or write.
+        Exception: whatever the library raises where it cannot read or write the data set.
     """
     # What sends files as they are does without the library.
     import pydicom

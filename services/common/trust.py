@@ -105,7 +105,7 @@ def credentials_of(settings: Settings, component: str) -> Credentials:
 def renew_certificates(settings: Settings) -> None:
     """Makes a new authority and new certificates; those of an earlier start are worth nothing.
 
-    Does nothing where a folder is configured: whoever filled it renews it.
+    Does nothing where a folder is configured: whoever filled the folder renews the files.
 
     Raises:
         TrustError: the folder cannot be written.

@@ -33,7 +33,7 @@ class Command:
         field: the command field, e.g. C_STORE_RQ.
         has_data_set: whether a data set follows.
         sop_class_uid, sop_instance_uid: of the affected SOP instance; empty when absent.
-        move_originator: the AE title on whose behalf it is sent, when it is a sub-operation.
+        move_originator: the AE title on whose behalf a sub-operation is sent; else empty.
     """
 
     field: int
@@ -48,7 +48,7 @@ def parse_command(data: bytes) -> Command:
     """Reads a command set.
 
     Raises:
-        MalformedCommandError: its lengths contradict each other, or its field is missing.
+        MalformedCommandError: the lengths contradict each other, or the command field is missing.
     """
     values = _elements(data)
     field = values.get(0x0100, b"")
@@ -91,9 +91,9 @@ class Response:
 
     Attributes:
         field: the command field with its RESPONSE bit, e.g. C_STORE_RQ | RESPONSE.
-        message_id: of the request that it answers; None when it does not say.
-        status: None when it has none.
-        comment: (0000,0902), as it was sent.
+        message_id: of the answered request; None when the response does not say.
+        status: None when the response has none.
+        comment: (0000,0902), as sent.
     """
 
     field: int

@@ -54,4 +54,4 @@ class Violated(AssociationError):
 
 
 class SourceError(DimseError):
-    """The data set that is sent cannot be read, or is shorter than it was."""
+    """The data set to send cannot be read, or is shorter than it was."""

@@ -40,7 +40,7 @@ class FoundInstance:
 
     Attributes:
         study_uid: empty when the data set does not say.
-        data_set_at, data_bytes: where its data set begins in the file, and how long it is.
+        data_set_at, data_bytes: where the data set begins in the file, and its length.
     """
 
     file: Path
@@ -55,7 +55,7 @@ class FoundInstance:
         """The file, where its data set begins.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         stream = self.file.open("rb", buffering=0)
         stream.seek(self.data_set_at)
@@ -105,7 +105,7 @@ def find_instances(folder: Path) -> list[FoundInstance]:
 
 
 class UnsendableError(Exception):
-    """A DICOM file lacks what a C-STORE needs: the message names it."""
+    """A DICOM file lacks what a C-STORE needs: the message says what."""
 
 
 class _DirectoryError(Exception):
@@ -113,12 +113,12 @@ class _DirectoryError(Exception):
 
 
 def look_at(file: Path) -> FoundInstance:
-    """What it takes to send a file.
+    """What has to be known of a file to send it.
 
     Raises:
-        HeadError: it has no head of a DICOM file.
-        UnsendableError: it is DICOM and cannot be sent.
-        OSError: it cannot be read.
+        HeadError: the file has no head of a DICOM file.
+        UnsendableError: the file is DICOM and cannot be sent.
+        OSError: the file cannot be read.
     """
     with file.open("rb", buffering=0) as stream:
         size = stream.seek(0, 2)

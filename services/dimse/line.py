@@ -26,7 +26,7 @@ class Call:
         tls: None for a plain connection.
         connect_timeout_s: for the connection, the handshake and the answer to the request
             together; for the release too.
-        answer_timeout_s: for each operation's answer, and for each 64 KiB to be taken.
+        answer_timeout_s: for each operation's answer, and for each 64 KiB to be accepted.
     """
 
     host: str
@@ -39,7 +39,7 @@ class Call:
 
 
 class Line:
-    """The connection to who is called. `cut` is for any thread, all else for one."""
+    """The connection to the called system. `cut` is for any thread, all else for a single one."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -47,15 +47,19 @@ class Line:
         self._cut = False
 
     def connect(self, call: Call, deadline: float) -> socket.socket:
-        """Connects to the first address of the host that takes it, over TLS where that is asked.
+        """Connects to the first address of the host that answers, over TLS where the call asks.
 
-        Each address has its share of the time: one that nobody answers at leaves some for the next.
+        Each address has its share of the time: a silent address leaves some for the next.
 
         Args:
+            call: names the host, and the TLS files.
             deadline: monotonic time.
 
+        Returns:
+            The connection.
+
         Raises:
-            NotReached: none takes it in time.
+            NotReached: no address answers in time.
         """
         try:
             found = socket.getaddrinfo(call.host, call.port, type=socket.SOCK_STREAM)

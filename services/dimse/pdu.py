@@ -31,7 +31,7 @@ class MalformedPduError(Exception):
     """A peer sent what is no PDU.
 
     Attributes:
-        reason: the reason of the A-ABORT that answers it (PS3.8 table 9-26).
+        reason: of the A-ABORT that answers such a PDU (PS3.8 table 9-26).
     """
 
     def __init__(self, message: str, reason: int = 6) -> None:
@@ -184,7 +184,7 @@ def data_values(body: memoryview) -> list[tuple[int, int, memoryview]]:
     """The presentation data values of a P-DATA-TF (PS3.8 9.3.5): context id, control, fragment.
 
     Raises:
-        MalformedPduError: one ends before its head, or contradicts its length.
+        MalformedPduError: a value ends before its head, or contradicts its length.
     """
     found: list[tuple[int, int, memoryview]] = []
     at, end = 0, len(body)
@@ -204,7 +204,7 @@ def items(data: bytes) -> list[tuple[int, bytes]]:
     """Items (PS3.8 9.3.2), one after the other: type and value.
 
     Raises:
-        MalformedPduError: their lengths contradict what holds them.
+        MalformedPduError: the items' lengths contradict the length of what holds them.
     """
     found: list[tuple[int, bytes]] = []
     at = 0
@@ -264,7 +264,7 @@ def item(kind: int, value: bytes) -> bytes:
 
 
 def uid_text(value: bytes) -> str:
-    """A UID as it stands in an item, without what pads it."""
+    """A UID from an item, without padding."""
     return value.decode("ascii", "replace").rstrip("\0 ")
 
 

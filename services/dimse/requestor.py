@@ -66,7 +66,8 @@ class StoreRequest:
     """An instance to store.
 
     Attributes:
-        context_id: an accepted presentation context of its SOP class and its transfer syntax.
+        context_id: an accepted presentation context of the instance's SOP class and transfer
+            syntax.
         data: the data set's bytes in that transfer syntax, `data_bytes` of them.
     """
 
@@ -78,10 +79,10 @@ class StoreRequest:
 
 
 class Association:
-    """An association; a context manager that asks for it and releases it. For one thread.
+    """An association; a context manager that requests and releases it. For a single thread.
 
     Args:
-        proposed: its presentation contexts, at most `pdu.MOST_CONTEXTS`.
+        proposed: the presentation contexts, at most `pdu.MOST_CONTEXTS`.
 
     Attributes:
         answer: what the acceptor said to the request.
@@ -169,13 +170,16 @@ class Association:
         """C-STORE (PS3.7 9.1.1): sends an instance and waits for the answer, which has a status.
 
         Args:
-            on_progress: called after each piece of a megabyte was taken.
-            meanwhile: called when all of it was taken, before the answer is waited for: the
+            request: the instance.
+            on_progress: called after each megabyte that was sent.
+            meanwhile: called when the whole instance was sent, before the answer is waited for: the
                 acceptor writes then, and the next instance may be read (`read_ahead`).
 
         Raises:
-            AssociationError: there was no answer; whether the acceptor has it is not known.
-            SourceError: its bytes cannot be read; where some had been sent the association ends.
+            AssociationError: there was no answer; whether the acceptor has the instance is not
+                known.
+            SourceError: the instance's bytes cannot be read; where some had been sent the
+                association ends.
         """
         with self._operation() as message_id:
             command = commands.store_request(
@@ -187,10 +191,10 @@ class Association:
             return self._answer(commands.C_STORE_RQ, message_id)
 
     def read_ahead(self, request: StoreRequest) -> None:
-        """Reads the first megabyte of an instance that is to be stored next.
+        """Reads the first megabyte of the instance that is to be stored next.
 
         Raises:
-            SourceError: its bytes cannot be read.
+            SourceError: the instance's bytes cannot be read.
         """
         piece = self._spare_piece[: min(request.data_bytes, len(self._spare_piece))]
         _fill(request.data, piece)
@@ -232,9 +236,9 @@ class Association:
         except MalformedPduError as error:
             self._abort(error.reason)
             raise _violated(error) from error
-        self._take_answer()
+        self._apply_answer()
 
-    def _take_answer(self) -> None:
+    def _apply_answer(self) -> None:
         for answered in self.answer.contexts:
             context = self._proposed.get(answered.context_id)
             if context is None:

@@ -42,10 +42,10 @@ class SendReport:
     """What became of the files.
 
     Attributes:
-        failed: file and problem of those that were not taken.
-        remarks: file and warning of those that were taken with one.
+        failed: file and problem of those that were not stored.
+        remarks: file and warning of those that were stored with a warning.
         statuses: how often each status was answered.
-        associations: how many were open at once.
+        associations: how many associations were open at once.
         seconds: from the first request to the last response.
         last_response_at: `time.time` when the last file was answered or given up.
     """
@@ -73,8 +73,12 @@ def plan(
 ) -> list[Batch]:
     """Cuts the instances into batches that 128 presentation contexts are enough for.
 
-    Each SOP class and transfer syntax that occurs is a context of its own, so that the choice for
-    one hides no other; so is each alternative of it.
+    Each SOP class and transfer syntax that occurs is a context of its own, and so is each of its
+    alternatives: the choice in one context hides no other.
+
+    Args:
+        instances: to be sent.
+        alternatives: of transfer syntaxes: transfer syntax -> those that may be sent instead.
     """
     known = alternatives or {}
     batches: list[tuple[dict[tuple[str, str], None], list[FoundInstance]]] = []

@@ -106,7 +106,7 @@ class TlsFiles:
     profile: str = "bcp195"
 
     def as_json(self) -> dict[str, Any]:
-        """The form in which it goes to the receiving processes."""
+        """The form in which the files' paths go to the receiving processes."""
         return asdict(self)
 
     @property
@@ -123,10 +123,10 @@ class ClientTlsFiles:
     Attributes:
         trusted_certificates: of those who may sign the other system's.
         certificate: ours, with its chain; None where the other system asks for none.
-        key: its private key; None when it stands in the certificate's file.
-        revocation_list: lists of all of those; None leaves revocation unchecked.
+        key: the certificate's private key; None when the key stands in the certificate's file.
+        revocation_list: of all trusted certificates; None leaves revocation unchecked.
         profile: a key of `PROFILES`.
-        check_host_name: whether its certificate must name the host that is called.
+        check_host_name: whether the other system's certificate must name the host that is called.
     """
 
     trusted_certificates: str
@@ -142,8 +142,8 @@ class PeerCertificate:
     """The verified certificate at the other end of a TLS connection.
 
     Attributes:
-        common_name: of its subject; None when there is none.
-        sha256: its fingerprint, 64 lower-case hexadecimal digits.
+        common_name: of the subject; None when there is none.
+        sha256: the fingerprint, 64 lower-case hexadecimal digits.
     """
 
     common_name: str | None
@@ -151,7 +151,7 @@ class PeerCertificate:
 
 
 class TlsContexts:
-    """The context of the present: made anew when one of the files has changed.
+    """TLS contexts for accepting: the present one is made anew when a file has changed.
 
     May be used from many threads.
 
@@ -159,7 +159,7 @@ class TlsContexts:
         report: called when files that changed were read.
 
     Raises:
-        TlsError: the files cannot be used; later, that is reported and the old ones stay.
+        TlsError: the files cannot be used. Later, that is reported and the old files stay in use.
     """
 
     def __init__(self, files: TlsFiles, report: Report = lambda _problem: None) -> None:

@@ -27,7 +27,7 @@ Buffer = bytes | memoryview
 
 
 class ConnectionLostError(Exception):
-    """The peer closed the connection, or it broke."""
+    """The peer closed the connection, or the connection broke."""
 
 
 class SilentPeerError(Exception):
@@ -35,7 +35,7 @@ class SilentPeerError(Exception):
 
 
 class Wire:
-    """One connection. Not for several threads."""
+    """A connection on which PDUs are read and sent. Not for several threads."""
 
     def __init__(self, connection: socket.socket, max_pdu_bytes: int) -> None:
         self._connection = connection
@@ -68,11 +68,11 @@ class Wire:
         """The next PDU: its type and its body.
 
         Args:
-            deadline: monotonic time until which it must be whole; None leaves it to the patience.
+            deadline: monotonic time until which the PDU must be whole; None: the patience decides.
 
         Raises:
-            ConnectionLostError, SilentPeerError: there will be none.
-            MalformedPduError: it is longer than any that we take.
+            ConnectionLostError, SilentPeerError: no PDU will come.
+            MalformedPduError: the PDU is longer than any that is accepted.
         """
         if self._end - self._start < PDU_HEAD.size:
             self._fill(PDU_HEAD.size, deadline)
@@ -87,10 +87,10 @@ class Wire:
         return kind, self._view[body : self._start]
 
     def send(self, data: bytes) -> None:
-        """Sends all of it.
+        """Sends all of the bytes.
 
         Raises:
-            ConnectionLostError: the peer does not take it.
+            ConnectionLostError: the peer does not accept them.
         """
         try:
             self._connection.sendall(data)
@@ -100,11 +100,11 @@ class Wire:
     def send_parts(self, parts: Sequence[Buffer]) -> None:
         """Sends buffers one after the other, in one call where the connection can.
 
-        Within the patience, some of it must be taken, at least `_LEAST_PROGRESS` of what is left.
+        Within the patience, the peer must accept at least `_LEAST_PROGRESS` of what is left.
 
         Raises:
             ConnectionLostError: the peer is gone.
-            SilentPeerError: it takes nothing, or next to nothing.
+            SilentPeerError: the peer accepts nothing, or next to nothing.
         """
         try:
             if self._secure:

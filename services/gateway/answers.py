@@ -51,7 +51,7 @@ class Problem(_Answer):
 
 
 class SeriesFate(_Answer):
-    """How one series ended for one model."""
+    """How a series ended for a model."""
 
     series_uid: str
     series_number: str | None

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Engine, func, or_, select
 from sqlalchemy.orm import Session
 
 from services.common.database import ConflictRow, SeriesRow
+from services.common.database.conflicts import about
 from services.common.fates import Verdict
 from services.common.lifecycle import ConflictState
 from services.gateway import answers
@@ -46,7 +47,7 @@ def conflict_page(engine: Engine, uid: str, state: str) -> list[answers.Conflict
     with Session(engine.execution_options(axial_readonly=True)) as session:
         chosen: list[ColumnElement[bool]] = []
         if uid:
-            chosen.append(_about(uid))
+            chosen.append(about(uid))
         if state:
             chosen.append(ConflictRow.state == state)
         return _grouped(session, chosen)
@@ -134,16 +135,6 @@ def _fate(
         images_removed_because=None,
         incomplete="",
         conflicts=[],
-    )
-
-
-def _about(uid: str) -> ColumnElement[bool]:
-    return or_(
-        ConflictRow.study_uid == uid,
-        ConflictRow.kept_study_uid == uid,
-        ConflictRow.series_uid == uid,
-        ConflictRow.kept_series_uid == uid,
-        ConflictRow.sop_instance_uid == uid,
     )
 
 

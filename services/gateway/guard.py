@@ -46,7 +46,7 @@ class Guard:
     """Decides on every request of an application before the application sees it.
 
     Args:
-        app: what it guards.
+        app: the guarded application.
         routes: the application's routes.
         settings: names, origins and tokens.
         now: the clock.

@@ -10,7 +10,7 @@ from services.gateway import answers
 
 
 def deployments(engine: Engine) -> list[answers.Deployment]:
-    """Every build that is or was served, by model, the one that was asked for last first."""
+    """Every build that is or was served, by model, the build that was asked for last first."""
     with Session(engine.execution_options(axial_readonly=True)) as session:
         rows = session.scalars(
             select(DeploymentRow).order_by(

@@ -21,7 +21,7 @@ class Gateway:
         self._server = server
 
     def dead(self) -> str | None:
-        """A sentence when the server's thread has ended; None while it lives."""
+        """A sentence when the server's thread has ended; None while the thread lives."""
         return None if self._server.alive() else "The HTTP server has ended."
 
     def problems(self) -> list[str]:
@@ -34,7 +34,7 @@ def open_gateway(context: ServiceContext) -> Generator[Gateway]:
     """Serves until the context is left.
 
     Raises:
-        AxialError: the port is taken.
+        AxialError: the port is in use.
     """
     settings = context.settings.gateway
     config = uvicorn.Config(

@@ -15,7 +15,7 @@ _STAYS = (DeliveryState.DEAD, DeliveryState.HELD)
 
 
 def undelivered(session: Session, job_uids: Collection[str]) -> Mapping[str, list[str]]:
-    """By job, a sentence for each dead or held delivery; jobs without one are not in it."""
+    """By job, a sentence for each dead or held delivery; without the other jobs."""
     rows = session.execute(
         select(
             DeliveryRow.job_uid,

@@ -85,7 +85,7 @@ def study_page(engine: Engine, offset: int, limit: int) -> answers.StudyPage:
 
 
 def study_detail(engine: Engine, study_uid: str) -> answers.StudyDetail | None:
-    """A study with everything that became of it; None when it is not known."""
+    """A study with everything that became of it; None when the study is not known."""
     with read_only(engine) as session:
         study = session.get(StudyRow, study_uid)
         if study is None:

@@ -52,7 +52,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class FrameHeader(InstanceHeader):
-    """One plane of an object that holds many.
+    """One plane of an object that holds many planes.
 
     `attributes` are those of the instance, overlaid with the frame's own under the keywords that
     a classic image has for them. `pixel_offset` and `pixel_length` are the frame's where its
@@ -60,7 +60,7 @@ class FrameHeader(InstanceHeader):
 
     Attributes:
         frame: the frame's number, or the tile's, from 1.
-        tile: where it lies in a mosaic; None for a frame.
+        tile: where the plane lies in a mosaic; None for a frame.
     """
 
     frame: int = 1
@@ -68,7 +68,7 @@ class FrameHeader(InstanceHeader):
 
 
 class UnplacedFrames(Exception):
-    """The planes of an object cannot be told; its text says why, in words for a refusal."""
+    """The planes of an object cannot be told apart; the message says why, for a refusal."""
 
 
 def frame_of(header: InstanceHeader) -> int | None:
@@ -90,7 +90,7 @@ def whole_attributes(header: InstanceHeader) -> Mapping[str, AttributeValue]:
 def tiling_of(header: InstanceHeader) -> str | None:
     """The value of ImageType by which a vendor says that the image tiles many slices.
 
-    None where it does not, or where the image was opened already.
+    None where the image has no such value, or was opened already.
     """
     value = header.attributes.get("ImageType")
     kinds = value if isinstance(value, list) else [value or ""]

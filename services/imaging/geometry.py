@@ -103,11 +103,15 @@ _IMAGE_CHECKS = (check_frame_of_reference, check_orientations, check_matrix, che
 def examine_series(
     headers: Sequence[InstanceHeader], limits: GeometryLimits
 ) -> SeriesGeometry | Refusal:
-    """Proves that a series is one regular grid that the model accepts, or says why it is not.
+    """Proves that a series is one regular grid that the model accepts, or says why not.
 
     Works on headers alone, so that a series can be judged without opening a file. The order of
-    the headers does not matter. The order of the questions does: the first that fails is the
-    reason, so that a person reads the most telling one.
+    the headers does not matter. The order of the checks does: the first that fails is the reason,
+    so that a person reads the most telling reason.
+
+    Args:
+        headers: of the planes of the series.
+        limits: what the model accepts.
 
     Raises:
         ImagingError: there are no headers.
@@ -171,7 +175,7 @@ def _check_grid(geometry: SeriesGeometry, stack: Stack) -> Refusal | None:
 
 def check_limits(geometry: SeriesGeometry, limits: GeometryLimits) -> Refusal | None:
     """Reasons ``too_few_slices``, ``too_many_slices``, ``spacing_out_of_range`` and
-    ``extent_too_small``: a sound volume, but not one for this model.
+    ``extent_too_small``: a sound volume, but none for this model.
     """
     slices = len(geometry.planes)
     if slices < limits.min_slices:

@@ -95,9 +95,9 @@ def check_modality_lut(headers: Sequence[InstanceHeader]) -> Refusal | None:
 def check_reversed_rows(headers: Sequence[InstanceHeader]) -> Refusal | None:
     """Reason ``reversed_rows``: volumes of GE's pepolar sequence that are stored upside down.
 
-    Its name is in (0019,109C); (0019,10B3) tells which volumes were acquired with the other
-    polarity, whose rows run against ImageOrientationPatient: 1 all, 2 and 3 every second one (as
-    dcm2niix found, which turns them).
+    The sequence's name is in (0019,109C); (0019,10B3) tells which volumes were acquired with the
+    other polarity, whose rows run against ImageOrientationPatient: 1 all, 2 and 3 every second
+    volume (as dcm2niix found, which turns them).
     """
     reversed_ones = [
         header
@@ -120,7 +120,7 @@ def check_transfer_syntax(headers: Sequence[InstanceHeader]) -> Refusal | None:
 
 
 def place_images(headers: Sequence[InstanceHeader]) -> list[PlacedImage] | Refusal:
-    """Every image with its place, or ``missing_geometry`` for the first that does not tell it."""
+    """Every image with its place, or ``missing_geometry`` for the first image without one."""
     placed: list[PlacedImage] = []
     for header in headers:
         image = _place(header)

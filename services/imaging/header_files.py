@@ -36,8 +36,8 @@ def read_headers(files: Sequence[Path]) -> list[InstanceHeader]:
     """The kept header of every file, in the files' order.
 
     Raises:
-        HeaderError: one is no DICOM object.
-        OSError: one cannot be read.
+        HeaderError: a file is no DICOM object.
+        OSError: a file cannot be read.
     """
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "axial-headers") as threads:
         return list(threads.map(_read_header, files))

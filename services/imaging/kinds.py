@@ -30,9 +30,10 @@ class SeriesImages:
 def images_of(headers: Sequence[InstanceHeader]) -> SeriesImages:
     """The images among the objects of a series.
 
-    An image is what has pixels. An object without them that is of the same class as one with them
-    is a damaged image, and stays; others (raw data, say) have no place among slices. A minority
-    that calls itself a localizer, or a picture of a screen, is left out and told of.
+    An image is an object with pixels. An object without pixels that is of the same class as an
+    image is a damaged image, and stays; others (raw data, say) have no place among slices. A
+    minority that calls itself a localizer, or a picture of a screen, is left out, and `left_out`
+    says so.
     """
     classes = {header.sop_class_uid for header in headers if header.is_image}
     images = [

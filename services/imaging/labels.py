@@ -60,16 +60,18 @@ def read_labels(
     """The labels under `key`: uint8 [k, j, i] on the source grid.
 
     Args:
-        shape: of the source grid. No more is decompressed than labels of this shape take.
-        digest: SHA-256 of the stored object; empty where it is not known.
+        store: holds the labels.
+        key: of the labels.
+        shape: of the source grid. No more is decompressed than labels of this shape need.
+        digest: SHA-256 of the stored object; empty where none is known.
 
     Returns:
         The labels; `geometry_mismatch` where they have another shape.
 
     Raises:
         StoreError: there is no such key.
-        ImagingError: the file holds something else, or is not the one with this digest: an
-            attempt may find that one, when it was being written again.
+        ImagingError: the object holds something else, or has another digest; retryable then: it
+            may have been in the middle of being written again.
     """
     stored = store.read(key)
     if digest and sha256_hex(stored) != digest:
@@ -99,7 +101,7 @@ def read_labels(
 def assert_same_grid(
     source_corners: NDArray[np.float64], other_corners: NDArray[np.float64]
 ) -> Refusal | None:
-    """Whether two grids are the same places in the patient; None when they are.
+    """Checks that two grids are the same places in the patient.
 
     Coordinates are compared, not shapes: two grids of one shape may lie anywhere.
 

@@ -73,8 +73,8 @@ def read_volume(
     """Reads the planes of a series in slice order, on the regular grid that a network needs.
 
     Each slice has its own slope and intercept (PS3.3 C.11.1; in PET they differ). MONOCHROME1 is
-    passed as stored values with rescale like MONOCHROME2: it says how to show values, not what
-    they are. What an image declares to be padding is marked in the volume and is no value.
+    passed as stored values with rescale like MONOCHROME2: it says how to show values, not what the
+    values are. What an image declares to be padding is marked in the volume and is no value.
     Tilted and unevenly spaced planes are resampled (`regular_grid`).
 
     Args:

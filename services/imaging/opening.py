@@ -47,7 +47,7 @@ def open_stored_images(
 def open_images(
     headers: Sequence[InstanceHeader], locate: Locate
 ) -> tuple[InstanceHeader, ...] | Refusal:
-    """Every plane of a series; opens a file only where one instance holds many planes.
+    """Every plane of a series; opens a file only where an instance holds many planes.
 
     Args:
         headers: the kept headers of a series.

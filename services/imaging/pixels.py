@@ -32,7 +32,7 @@ _log = get_logger("imaging")
 
 
 class PixelsError(Exception):
-    """One image's pixels cannot be read; the message is the refusal's `problem`."""
+    """The pixels of an image cannot be read; the message is the refusal's `problem`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,10 @@ class Pixels:
 
 
 def pixels_of(header: InstanceHeader) -> Pixels:
-    """What the header says of its pixels.
+    """What the header of an image says of its pixels.
 
     Raises:
-        PixelsError: it makes no sense.
+        PixelsError: the header contradicts itself.
     """
     allocated = _whole(header, "BitsAllocated", 16)
     stored = _whole(header, "BitsStored", allocated)
@@ -138,7 +138,7 @@ def native_offset(header: InstanceHeader, pixels: Pixels) -> int:
     """Where the stored values of a native little endian matrix begin in their file.
 
     Raises:
-        PixelsError: there are too few of them for the matrix.
+        PixelsError: there are too few values for the matrix.
     """
     if header.pixel_offset is None:
         raise PixelsError("it has no pixel data")
@@ -155,14 +155,17 @@ def read_native(
     """Reads the stored values at the kept offset.
 
     Args:
+        file: the image's.
+        header: of the image.
+        pixels: of the header.
         into: of `pixels.dtype`, [rows, columns], C-contiguous.
 
     Returns:
-        bool [rows, columns], where they are padding; None where none is.
+        bool [rows, columns], where the values are padding; None where no value is.
 
     Raises:
-        PixelsError: there are too few of them.
-        OSError: the disk does not give them.
+        PixelsError: there are too few values.
+        OSError: the disk does not give the values.
     """
     offset, wanted = native_offset(header, pixels), pixels.nbytes
     view = into.reshape(-1).view(np.uint8).data
@@ -182,11 +185,15 @@ def read_native(
 
 
 def open_dataset(file: Path, header: InstanceHeader) -> Dataset:
-    """The whole object of a plane, for `decode`; no more of it than its matrix can take.
+    """The whole object of a plane, for `decode`; no more of the object than its matrix can hold.
+
+    Args:
+        file: the object's.
+        header: of the plane.
 
     Raises:
-        PixelsError: it is no sound DICOM object, or holds more than its header tells.
-        OSError: the disk does not give it.
+        PixelsError: the file is no sound DICOM object, or holds more than its header tells.
+        OSError: the disk does not give the file.
     """
     try:
         return read_object(file, header.transfer_syntax_uid, bound_of(whole_attributes(header)))
@@ -200,10 +207,12 @@ def decode(
     """The stored values of one frame, decompressed: [rows, columns]; and where they are padding.
 
     Args:
+        dataset: of `open_dataset`.
         frame: from 1.
+        pixels: of the header.
 
     Raises:
-        PixelsError: they cannot be decoded, or decode to something else.
+        PixelsError: the values cannot be decoded, or decode to something else.
     """
     syntax = str(dataset.file_meta.get("TransferSyntaxUID"))
     if "PixelData" not in dataset:

@@ -60,7 +60,7 @@ def regular_grid(geometry: SeriesGeometry) -> RegularGrid:
 
 
 def grid_voxels(geometry: SeriesGeometry) -> float:
-    """How many voxels `regular_grid` has, to a fraction of a plane, counted without making it."""
+    """The number of voxels of `regular_grid`, to a fraction of a plane; the grid is not made."""
     _, places = _places(geometry)
     least = np.array([1, geometry.rows, geometry.columns])
     return math.prod((np.ptp(places, axis=0) + least).tolist())
@@ -69,12 +69,13 @@ def grid_voxels(geometry: SeriesGeometry) -> float:
 def regular_volume(volume: Volume, geometry: SeriesGeometry) -> Volume:
     """The volume of tilted or unevenly spaced slices, resampled onto `regular_grid`.
 
-    Outside of the slices, the grid has the lowest value that was measured; what has a part of
-    a voxel that was not measured (padding) was not measured either. Costs one pass over the slices
-    and one over the grid.
+    Outside of the slices, the grid has the lowest value that was measured; a voxel of the grid that
+    has a part of a voxel that was not measured (padding) was not measured either. Costs one pass
+    over the slices and one over the grid.
 
     Args:
         volume: as read: plane k is slice k of `geometry`.
+        geometry: of the slices.
 
     Returns:
         float32 values; without instances, because its planes are no images.

@@ -24,9 +24,9 @@ def read_series(files: Sequence[Path], limits: GeometryLimits | None = None) -> 
         limits: what is accepted; by default every regular grid.
 
     Raises:
-        ImagingError: there is no file, or they are of several series.
-        HeaderError: one is no DICOM object.
-        OSError: one cannot be read.
+        ImagingError: there is no file, or the files are of several series.
+        HeaderError: a file is no DICOM object.
+        OSError: a file cannot be read.
     """
     headers = read_headers(files)
     if len({header.series_uid for header in headers}) != 1:

@@ -39,7 +39,8 @@ class SourceVolume:
             their number as NumberOfInstances. What differs within it, or is absent, is not here,
             whatever the series' other images say.
         positions: how many the series has; a volume with fewer images is not whole.
-        varying: of what differs within it, all values; None for images that lack it.
+        varying: of attributes that differ within the volume, all values; None for images that
+            lack the attribute.
     """
 
     images: tuple[InstanceHeader, ...]
@@ -60,7 +61,7 @@ class SplitSeries:
     """The volumes of a series, in the order of their image numbers.
 
     Attributes:
-        told_by: the attributes that tell them apart, in words; empty for a single volume.
+        told_by: the attributes that tell the volumes apart, in words; empty for a single volume.
     """
 
     volumes: tuple[SourceVolume, ...]
@@ -70,8 +71,8 @@ class SplitSeries:
 def split_volumes(images: Sequence[InstanceHeader]) -> SplitSeries:
     """Tells the volumes of a series apart.
 
-    A series that cannot be split, because something about it is wrong or because nothing tells
-    its volumes apart, stays in one piece: the gate then says what is wrong.
+    A series that cannot be split, because the series is faulty or because nothing tells its
+    volumes apart, stays in one piece: the gate then says what is wrong.
 
     Args:
         images: headers of single planes, as `open_images` gives them.

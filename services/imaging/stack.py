@@ -80,7 +80,7 @@ class Stack:
 
 
 def build_stack(images: Sequence[PlacedImage]) -> Stack:
-    """Orders parallel images; equal positions are ordered by UID, so that the order is one."""
+    """Orders parallel images; equal positions are ordered by UID, so that the order is total."""
     row = _unit(mean_direction([image.row_cosines for image in images]))
     column = _unit(mean_direction([image.column_cosines for image in images]))
     normal = _unit(np.cross(row, column))
@@ -180,8 +180,9 @@ def check_pixel_spacing(images: Sequence[PlacedImage]) -> Refusal | None:
 def check_positions(stack: Stack) -> Refusal | None:
     """Reasons ``several_volumes``, ``incomplete_volume`` and ``duplicate_position``.
 
-    Several volumes: most positions occur more than once. Of a second one that lost half of its
-    slices or more, those that are left lie side by side. Otherwise it is a slice too many.
+    Several volumes: most positions occur more than once. Incomplete volume: of a second volume that
+    lost half of its slices or more, those that are left lie side by side. Otherwise a slice is
+    there once too often.
     """
     places = places_of(stack)
     repeated = [place for place in places if len(place) > 1]
@@ -233,7 +234,7 @@ def tilt_deg(stack: Stack) -> float:
 
 
 def check_straightness(stack: Stack) -> Refusal | None:
-    """Reason ``shifted_planes``: within their planes the images do not follow one line."""
+    """Reason ``shifted_planes``: within their planes the images do not follow a straight line."""
     along = (stack.distances - stack.distances[0]) / float(stack.step @ stack.normal)
     from_line = stack.positions - (stack.images[0].position + along[:, None] * stack.step)
     shifts = np.linalg.norm(from_line, axis=1)
@@ -253,7 +254,7 @@ def check_spacing(stack: Stack) -> Refusal | None:
     """Reasons ``missing_slice`` and ``uneven_spacing``.
 
     The regular spacing is the (lower) median gap. Slices are missing where every irregular gap
-    is a whole multiple of it; anything else is uneven.
+    is a whole multiple of the regular spacing; anything else is uneven.
     """
     gaps, regular, multiples = _gaps(stack)
     tolerance = max(GAP_ROUNDING_MM, SPACING_TOLERANCE * regular)
@@ -273,7 +274,7 @@ def holds_two_ranges(stack: Stack) -> bool:
     """Whether the wide gaps are equal and side by side at one end, two of them at least.
 
     So a head is scanned in two ranges: close slices at the base, wide ones above. Slices that were
-    lost leave gaps anywhere. Only asked where every gap is a whole multiple of the regular one.
+    lost leave gaps anywhere. For stacks in which every gap is a whole multiple of the regular gap.
     """
     _, _, multiples = _gaps(stack)
     wide = np.flatnonzero(multiples > 1)

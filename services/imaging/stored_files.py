@@ -15,8 +15,8 @@ def stored_files(store: StudyStore, headers: Sequence[InstanceHeader]) -> Genera
     """Finds the files of `headers` while the context is open.
 
     Raises:
-        ObjectMissing: one of them is not in the store (see `missing_instance`).
-        StoreError: one cannot be read.
+        ObjectMissing: a file is not in the store (see `missing_instance`).
+        StoreError: a file cannot be read.
     """
     keys = {header.sop_instance_uid: key_of(header) for header in headers}
     with store.local(list(keys.values())) as files:

@@ -49,7 +49,7 @@ Places = Sequence[Sequence[PlacedImage]]
 
 
 def telling_attributes(places: Places) -> tuple[str, ...]:
-    """The attribute, or the two, by whose values the volumes are told apart; empty without any.
+    """The one or two attributes by whose values the volumes are told apart; empty without any.
 
     Args:
         places: the images at each position.
@@ -63,7 +63,7 @@ def telling_attributes(places: Places) -> tuple[str, ...]:
 
 
 def disagreement(images: Sequence[PlacedImage]) -> tuple[str, int] | None:
-    """In which attribute images cannot be of one volume, and how many kinds there are of it.
+    """The attribute by which images cannot be of one volume, and its number of kinds of values.
 
     Images that lack the attribute agree with all others. None where images agree.
     """

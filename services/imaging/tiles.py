@@ -20,7 +20,7 @@ def numbers_of(header: InstanceHeader, keyword: str, count: int) -> tuple[float,
     """The attribute's numbers.
 
     Raises:
-        UnplacedFrames: they are not `count` finite ones.
+        UnplacedFrames: there are not `count` numbers, or not all are finite.
     """
     numbers = header.numbers(keyword)
     if numbers is None or len(numbers) != count or not all(map(math.isfinite, numbers)):

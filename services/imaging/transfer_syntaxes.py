@@ -23,7 +23,7 @@ def readable_transfer_syntaxes() -> frozenset[str]:
 
 
 def transfer_syntax_name(uid: str) -> str:
-    """Its name in PS3.6 table A-1; the UID itself when it is not registered there."""
+    """A transfer syntax's name in PS3.6 table A-1; the UID where the table lacks the syntax."""
     return UID(uid).name
 
 

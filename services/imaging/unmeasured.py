@@ -28,7 +28,7 @@ def segments_at_unmeasured(
         padding: bool [k, j, i] on the same grid; None where everything was measured.
 
     Raises:
-        ImagingError: they are not on one grid.
+        ImagingError: labels and padding are not on one grid.
     """
     if padding is None:
         return ()

@@ -50,7 +50,7 @@ class Volume:
             or uint16 as stored, which `rescale` makes real-world values of.
         affine: float64 4x4; maps (i, j, k, 1) to the voxel's centre in LPS millimetres.
         instances: the SOP instance UID of each plane k; empty when planes are no images.
-        rescale: of stored voxels; float32 ones are values already.
+        rescale: of stored voxels; float32 voxels are values already.
         padding: bool [k, j, i], where nothing was measured (PS3.3 C.7.5.1.1.2); None where
             everything was. Values are NaN there; stored voxels are as stored.
 
@@ -84,7 +84,7 @@ class Volume:
     def values(self) -> NDArray[np.float32]:
         """float32 [k, j, i]: real-world values, NaN where nothing was measured.
 
-        The array itself where it holds them.
+        The array itself where it holds values.
         """
         if self.array.dtype == np.float32:
             return self.array.view(np.float32)

@@ -61,7 +61,8 @@ class Listener:
     """The running listener.
 
     Attributes:
-        port: of the DICOM door; secure_port: of the one with TLS; intake_port: of the gRPC door.
+        port: of the DICOM door; secure_port: of the DICOM door with TLS; intake_port: of the gRPC
+            door.
     """
 
     port: int
@@ -81,7 +82,7 @@ class Listener:
 
     @property
     def stow_port(self) -> int | None:
-        """The port of the STOW-RS door; None when it is not opened."""
+        """The port of the STOW-RS door; None when the door is not opened."""
         return None if self._stow is None else self._stow.port
 
     def dead(self) -> str | None:
@@ -114,7 +115,7 @@ class Listener:
         return [sentence for sentence in found if sentence is not None]
 
     def wait_until_registered(self, timeout_s: float) -> bool:
-        """Waits until all that was acknowledged is registered; False when it is not in time."""
+        """Waits until all that was acknowledged is registered; False on timeout."""
         return _all_registered(self._receivers, self._registrar, timeout_s)
 
     def remarks(self) -> list[str]:
@@ -127,9 +128,9 @@ class Listener:
 def open_listener(context: ServiceContext) -> Generator[Listener]:
     """Runs the listener until the context is left.
 
-    It is left from the outside in: no new association, those under way finish, what they brought
-    is registered, then freezing and announcing stop. What is not registered, frozen or announced
-    by then is taken up at the next start.
+    The context is left from the outside in: no new association, those under way finish, what they
+    brought is registered, then freezing and announcing stop. The next start goes on with what is
+    not registered, frozen or announced by then.
     """
     settings = context.settings
     with ExitStack() as resources:
@@ -203,7 +204,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         stow = resources.enter_context(
             open_stow_door(
                 settings,
-                partial(_take_from_stow, registrar, under_way),
+                partial(_offer_from_stow, registrar, under_way),
                 is_conflict=known_otherwise,
                 finish_within_s=settings.grace_period_s * _SHARE_FOR_ASSOCIATIONS,
             )
@@ -286,15 +287,15 @@ def _wanting(
     )
 
 
-def _take_from_stow(registrar: Registrar, under_way: SeriesUnderWay, message: Told) -> None:
+def _offer_from_stow(registrar: Registrar, under_way: SeriesUnderWay, message: Told) -> None:
     if isinstance(message, Stored):
-        _take_stored(registrar, under_way, message)
+        _offer_stored(registrar, under_way, message)
     elif isinstance(message, RequestEnded):
         orderly = message.orderly
         under_way.closed(message.association, Ending.WHOLE if orderly else Ending.BROKEN)
 
 
-def _take_stored(registrar: Registrar, under_way: SeriesUnderWay, stored: Stored) -> None:
+def _offer_stored(registrar: Registrar, under_way: SeriesUnderWay, stored: Stored) -> None:
     under_way.stored(stored.association, stored.study_uid, stored.series_uid)
     registrar.offer(Offered.from_message(stored))
 
@@ -322,7 +323,7 @@ def _receivers(
 
     receivers = Receivers(
         settings,
-        partial(_take_stored, registrar, under_way),
+        partial(_offer_stored, registrar, under_way),
         on_event,
         on_lost,
         finish_within_s=settings.grace_period_s * _SHARE_FOR_ASSOCIATIONS,

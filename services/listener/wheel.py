@@ -87,13 +87,13 @@ class Wheel(Generic[K]):
         self._thread.join()
 
     def arm(self, key: K, after_s: float) -> None:
-        """Has `key` acted on after that time; moves its deadline if it has one."""
+        """Has `key` acted on after that time; moves the key's deadline if there is one."""
         with self._changed:
             self._deadlines.arm(key, time.monotonic() + after_s)
             self._changed.notify()
 
     def arm_idle(self, key: K, after_s: float) -> bool:
-        """As `arm`, of a key that has no deadline; False for one that has, and keeps it."""
+        """As `arm`, of a key without a deadline; False for a key with one, whose deadline stays."""
         with self._changed:
             if key in self._deadlines:
                 return False
@@ -105,7 +105,7 @@ class Wheel(Generic[K]):
         return self._thread.is_alive()
 
     def stopping(self) -> bool:
-        """Whether it is being left: an action of several steps ends after the one under way."""
+        """Whether the context is being left: an action of several steps ends after this step."""
         return self._stopped
 
     def _turn(self) -> None:

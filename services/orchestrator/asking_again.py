@@ -18,13 +18,16 @@ def jobs_to_retry(engine: Engine, study_uid: str, served: Collection[str]) -> li
     """Puts the failed jobs of a study's newest revision back to their start.
 
     Jobs that are under way are returned too: an earlier call may have been cut off between
-    this and putting them on the queue. Jobs whose build is served no more are left: their
+    this and putting the jobs on the queue. Jobs whose build is served no more are left: their
     revision is selected anew (`revision_to_retry`).
 
     Args:
         engine: the database.
         study_uid: the study.
         served: the digests of the builds that studies are given to.
+
+    Returns:
+        Of each job its UID and its attempt.
     """
     with Session(engine) as session, session.begin():
         lock_study(session, study_uid)
@@ -57,12 +60,15 @@ def jobs_to_retry(engine: Engine, study_uid: str, served: Collection[str]) -> li
 def raise_attempt(engine: Engine, job_uid: str, spent: int) -> int | None:
     """A new attempt at a job that is under way and that no workflow works on any more.
 
-    It goes on from its state. None when the job has ended, or has a newer attempt already.
+    The job goes on from its state.
 
     Args:
         engine: the database.
         job_uid: the job.
         spent: the attempt whose workflow was seen to have ended.
+
+    Returns:
+        The new attempt; None when the job has ended, or has a newer attempt already.
     """
     with Session(engine) as session, session.begin():
         job = session.get_one(JobRow, job_uid, with_for_update=True)
@@ -74,7 +80,7 @@ def raise_attempt(engine: Engine, job_uid: str, spent: int) -> int | None:
 
 
 def undecided_revision(engine: Engine, study_uid: str) -> int | None:
-    """The study's newest revision when it has neither fates nor jobs; else None."""
+    """The study's newest revision when that has neither fates nor jobs; else None."""
     with Session(engine.execution_options(axial_readonly=True)) as session:
         newest = _newest_revision(session, study_uid)
         fates = session.scalar(
@@ -89,9 +95,10 @@ def undecided_revision(engine: Engine, study_uid: str) -> int | None:
 
 
 def revision_to_retry(engine: Engine, study_uid: str, served: Collection[str]) -> int | None:
-    """The study's newest revision when it has to be selected anew; else None.
+    """The study's newest revision when that has to be selected anew; else None.
 
-    So it is when a model's selection in it failed, or a job failed whose build is served no more.
+    A revision has to be selected anew when a model's selection in it failed, or a job failed whose
+    build is served no more.
 
     Args:
         engine: the database.

@@ -37,8 +37,9 @@ class Deployment:
     """A build of a model on a target.
 
     Attributes:
-        share: percent of the studies that it is given, of those that serve the model.
-        problem: why it does not serve, as a sentence; None where nothing is known to be wrong.
+        share: percent of the studies that the build is given, of the builds that serve the model.
+        problem: why the build does not serve, as a sentence; None where nothing is known to be
+            wrong.
     """
 
     model: str
@@ -71,15 +72,16 @@ def read_deployments(engine: Engine, target: str) -> tuple[Deployment, ...]:
 def register(
     engine: Engine, target: str, wanted: Sequence[ServedBuild], untold: Container[str] = ()
 ) -> None:
-    """Makes known what the builder wants served; what it wants no more is drained.
+    """Registers the builds that the builder wants served; drains those that it wants no more.
 
-    A build that failed, or was retired, is loaded again when it was asked for again since.
+    A build that failed, or was retired, is loaded again when the builder asked for it again since.
 
     Args:
         engine: the database.
         target: of the builds.
         wanted: one build for each model.
-        untold: models of which is not known for now what is wanted; they stay as they are.
+        untold: models whose wanted build is not known for now; their deployments stay as they
+            are.
     """
     with Session(engine) as session, session.begin():
         rows = _rows(session, target)
@@ -125,7 +127,7 @@ def needs_registering(
 
 
 def note_answer(engine: Engine, deployment: Deployment) -> None:
-    """A build has answered: it is given studies from now on, and the one before no more."""
+    """A build has answered: the build is given studies from now on, the earlier build no more."""
     if deployment.state is _S.SERVING and deployment.problem is None:
         return
     with Session(engine) as session, session.begin():
@@ -145,7 +147,7 @@ def note_trouble(engine: Engine, deployment: Deployment, problem: str, *, failed
         engine: the database.
         deployment: the build.
         problem: why, as a sentence.
-        failed: whether it cannot be loaded, as opposed to not being reached.
+        failed: whether the build cannot be loaded, as opposed to not being reached.
     """
     if deployment.problem == problem and deployment.state is not _S.FAILED:
         return
@@ -183,7 +185,7 @@ def given_to(study_uid: str, deployments: Iterable[Deployment]) -> dict[str, Dep
     """Which build of each model a study is given to: model -> deployment.
 
     Of builds that serve a model together each gets its share of the studies; the same study always
-    goes to the same one. Where none serves, the one that was asked for last.
+    goes to the same build. Where no build serves, to the build that was asked for last.
     """
     by_model: dict[str, list[Deployment]] = {}
     for each in deployments:

@@ -8,6 +8,7 @@ and puts its unfinished workflows back on their queue, whose limits keep holding
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
 from dbos import DBOS
 from sqlalchemy import Engine, delete, or_, select, update
@@ -18,6 +19,7 @@ from services.common.database import ExecutorRow, utc_now
 from services.common.settings import OrchestratorSettings
 from services.common.telemetry import get_logger, metrics
 from services.orchestrator.periodic import PeriodicThread
+from services.orchestrator.work_queue import WorkQueue
 
 _log = get_logger("orchestrator")
 
@@ -31,8 +33,8 @@ def beat(engine: Engine, executor_id: str) -> None:
 def claim_dead(engine: Engine, executor_id: str, timeout_s: float) -> list[str]:
     """Claims every worker that has been silent for `timeout_s`; each is claimed once.
 
-    A worker whose claimer died in turn is claimed again; one that we claimed is returned until it
-    is forgotten. The workers' clocks must agree to well within the timeout.
+    A worker whose claimer died in turn is claimed again; a worker that this one claimed is returned
+    until it is forgotten. The workers' clocks must agree to well within the timeout.
     """
     deadline = utc_now() - dt.timedelta(seconds=timeout_s)
     if not _any_silent(engine, executor_id, deadline):
@@ -72,7 +74,7 @@ def claim_dead(engine: Engine, executor_id: str, timeout_s: float) -> list[str]:
 
 
 def forget(engine: Engine, executor_ids: list[str]) -> None:
-    """Takes adopted workers off the list; one that comes back enters itself again."""
+    """Removes adopted workers from the table; a worker that comes back enters itself again."""
     with Session(engine) as session, session.begin():
         session.execute(delete(ExecutorRow).where(ExecutorRow.executor_id.in_(executor_ids)))
 
@@ -87,16 +89,32 @@ def _any_silent(engine: Engine, executor_id: str, deadline: dt.datetime) -> bool
         return silent is not None
 
 
-class Heartbeat(PeriodicThread):
-    """This worker's heartbeat and its watch over the other workers."""
+def is_alone(engine: Engine, executor_id: str) -> bool:
+    """Whether no other worker, living or dead, is on the list."""
+    with Session(engine.execution_options(axial_readonly=True)) as session:
+        other = select(ExecutorRow.executor_id).where(ExecutorRow.executor_id != executor_id)
+        return session.scalar(other.limit(1)) is None
 
-    def __init__(self, engine: Engine, settings: OrchestratorSettings) -> None:
+
+class Heartbeat(PeriodicThread):
+    """This worker's heartbeat and its watch over the other workers.
+
+    Args:
+        engine: the database.
+        settings: name this worker, and say how often it beats and who counts as silent.
+        queues: are told whether another worker may put work in, and rung after an adoption.
+    """
+
+    def __init__(
+        self, engine: Engine, settings: OrchestratorSettings, queues: Sequence[WorkQueue]
+    ) -> None:
         every_s = settings.heartbeat_interval_s
         # Where all workers start at once, each has written its first beat before one looks for
         # the silent ones.
         super().__init__("heartbeat", every_s, first_after_s=every_s, failed="heartbeat_failed")
         self._engine = engine
         self._settings = settings
+        self._queues = queues
 
     def _begin(self) -> None:
         beat(self._engine, self._settings.executor_id)
@@ -104,6 +122,9 @@ class Heartbeat(PeriodicThread):
     def _round(self) -> None:
         beat(self._engine, self._settings.executor_id)
         self._adopt()
+        alone = is_alone(self._engine, self._settings.executor_id)
+        for queue in self._queues:
+            queue.know_alone(alone)
 
     def _adopt(self) -> None:
         timeout_s = self._settings.heartbeat_timeout_s
@@ -115,5 +136,7 @@ class Heartbeat(PeriodicThread):
         # out of its limits; this is what DBOS's own conductor calls.
         handles = DBOS._recover_pending_workflows(dead)  # pyright: ignore[reportPrivateUsage]
         forget(self._engine, dead)
+        for queue in self._queues:
+            queue.ring()
         metrics.EXECUTORS_ADOPTED.inc(len(dead))
         _log.warning("executors_adopted", executors=len(dead), workflows=len(handles))

@@ -21,11 +21,11 @@ NO_JOB = ""
 
 
 def write_fate(session: Session, key: FateKey, verdict: Verdict, job_uid: str = NO_JOB) -> None:
-    """Writes a fate; it replaces the one of the same job.
+    """Writes a fate; an earlier fate of the same job is replaced.
 
     Args:
         session: of the caller's transaction.
-        key: whose fate it is.
+        key: whose fate this is.
         verdict: the fate.
         job_uid: the job that read the series; NO_JOB when none did. A fate without a job gives way
             to those of jobs.
@@ -48,7 +48,7 @@ def write_fate_where_none_is(session: Session, key: FateKey, verdict: Verdict) -
 
 
 def remove_fates(session: Session, key: FateKey, job_uid: str) -> None:
-    """Takes a job's fate back: the revision is decided anew."""
+    """Removes a job's fates: the revision is decided anew."""
     session.execute(delete(FateRow).where(*_is(key), FateRow.job_uid == job_uid))
 
 
@@ -62,7 +62,7 @@ def carried(verdict: Verdict, earlier_revision: int) -> Verdict:
 
 
 def storable(verdict: Verdict) -> dict[str, Value]:
-    """The values as JSON takes them: an open end of a range is a word, not an infinity."""
+    """The values as JSON can hold them: an open end of a range is a word, not an infinity."""
     return {
         name: "no limit" if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in verdict.values.items()

@@ -1,18 +1,14 @@
 """The inference client: a job's volumes to a model in Triton, and its outputs back.
 
-The only place that speaks Triton's protocol. On one machine volumes go through system shared
-memory (one copy into the region, no serialisation); across machines in the gRPC message.
+On one machine volumes go through system shared memory (one copy into the region, no
+serialisation); across machines in the gRPC message. `reviving` loads a model that died again.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-import threading
-import time
-from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -22,50 +18,18 @@ import numpy.typing as npt
 import tritonclient.grpc as triton
 import tritonclient.utils.shared_memory as shared_memory
 from axial.v1 import inference_pb2
-from tritonclient.grpc import InferenceServerClientPlugin
 from tritonclient.utils import InferenceServerException
 
-from models.manifest import (
-    ANSWER_TENSOR,
-    LABELS_TENSOR,
-    REQUEST_TENSOR,
-    grpc_control_header,
-    volume_tensor_name,
-)
-from services.common.rpc import channel_credentials, channel_options
+from models.manifest import ANSWER_TENSOR, LABELS_TENSOR
 from services.common.settings import TritonSettings
-from services.common.stub_regions import close_to_others, free_left_regions
-from services.common.telemetry import get_logger
-from services.common.telemetry.metrics import MODELS_REVIVED
+from services.common.stub_regions import close_to_others
 from services.common.trust import Credentials
 from services.orchestrator.errors import InferenceFailed, ModelDied, ModelUnavailable
 from services.orchestrator.regions import CONTROL_DEADLINE_S, Regions
+from services.orchestrator.reviving import ModelReviver
 from services.orchestrator.sent_volumes import SentVolume
-from services.orchestrator.triton_answers import (
-    explained,
-    first_line,
-    is_past_deadline,
-    status_of,
-)
-
-_log = get_logger("orchestrator")
-
-# A server that was restarted is found again within a second, as our own services are. Giving any
-# argument replaces the library's own, so those are repeated.
-_KEEPALIVE = triton.KeepAliveOptions()
-CHANNEL_OPTIONS = [
-    ("grpc.max_send_message_length", 2**31 - 1),
-    ("grpc.max_receive_message_length", 2**31 - 1),
-    ("grpc.keepalive_time_ms", _KEEPALIVE.keepalive_time_ms),
-    ("grpc.keepalive_timeout_ms", _KEEPALIVE.keepalive_timeout_ms),
-    ("grpc.keepalive_permit_without_calls", _KEEPALIVE.keepalive_permit_without_calls),
-    ("grpc.http2.max_pings_without_data", _KEEPALIVE.http2_max_pings_without_data),
-    *channel_options("triton"),
-]
-# A model that is not at work declines a question within milliseconds.
-ANSWERS_WITHIN_S = 5.0
-# After a model died, so long is looked for the memory that it left.
-_SWEPT_FOR_S = 60.0
+from services.orchestrator.triton_answers import explained, first_line, is_past_deadline, status_of
+from services.orchestrator.triton_connection import ask, connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +62,6 @@ class Inference:
     answer: inference_pb2.InferenceAnswer
 
 
-class ControlKey(InferenceServerClientPlugin):
-    """Adds the key that Triton wants to every call of a client."""
-
-    def __init__(self, key: str) -> None:
-        self._header = {grpc_control_header(): key}
-
-    def __call__(self, request: Any) -> None:
-        request.headers = {**(request.headers or {}), **self._header}
-
-
 class InferenceClient:
     """A connection to Triton; a context manager."""
 
@@ -122,23 +76,12 @@ class InferenceClient:
             TrustError: a file of the credentials is missing.
         """
         self._settings = settings
-        self._client = triton.InferenceServerClient(
-            settings.grpc_address,
-            creds=channel_credentials(credentials),
-            channel_args=CHANNEL_OPTIONS,
-        )
-        if settings.control_key is not None:
-            self._client.register_plugin(ControlKey(settings.control_key.get_secret_value()))
+        self._client = connect(settings, credentials)
         self._regions = Regions(self._client, owner)
-        # Written by whoever works with a model or asks it, under the lock.
-        self._lock = threading.Lock()
-        self._under_way: Counter[str] = Counter()
-        self._troubles: dict[str, str] = {}
-        self._reviving = threading.Lock()
-        self._sweep_until = 0.0
+        self._reviver = ModelReviver(self._client, settings)
 
     def __enter__(self) -> InferenceClient:
-        self._regions.take_up()
+        self._regions.remove_left()
         return self
 
     def __exit__(
@@ -150,7 +93,7 @@ class InferenceClient:
         self._client.close()
 
     def problem(self) -> str | None:
-        """What keeps the inference server from answering; None when it does."""
+        """What keeps the inference server from answering, as a sentence; None when it answers."""
         try:
             live = self._client.is_server_live(client_timeout=1.0)
         except InferenceServerException as error:
@@ -158,47 +101,16 @@ class InferenceClient:
         return None if live else f"Triton at {self._settings.grpc_address} is not live."
 
     def ensure_loaded(self, model: str) -> None:
-        """Loads the model when it is not ready (explicit model control).
-
-        Raises:
-            ModelUnavailable: Triton does not answer, or cannot load it.
-        """
-        try:
-            if not self._client.is_model_ready(model, client_timeout=5.0):
-                self._client.load_model(model, client_timeout=self._settings.load_deadline_s)
-        except InferenceServerException as error:
-            raise ModelUnavailable(f"{status_of(error)}: {first_line(error)}") from error
+        """See `ModelReviver.ensure_loaded`."""
+        self._reviver.ensure_loaded(model)
 
     def troubles(self) -> Mapping[str, str]:
-        """Models that were found not to answer and do not answer yet, each with a sentence."""
-        with self._lock:
-            return dict(self._troubles)
+        """See `ModelReviver.troubles`."""
+        return self._reviver.troubles()
 
     def look_after(self, model: str, roles: Sequence[str]) -> str | None:
-        """Asks a model for an answer, and loads it when it gives none because it has died.
-
-        A model that works, for us or for another worker, is not disturbed.
-
-        Args:
-            model: its name in Triton.
-            roles: its inputs.
-
-        Returns:
-            What keeps it from working, as a sentence; None when it works.
-
-        Raises:
-            ModelUnavailable: Triton does not answer, or cannot load it.
-        """
-        self._sweep()
-        if self._is_under_way(model):
-            return self.troubles().get(model)
-        self.ensure_loaded(model)
-        answers = self._answers(model, roles)
-        if answers is False:
-            self._revive(model, roles)
-        elif answers:
-            self._say(model, None)
-        return self.troubles().get(model)
+        """See `ModelReviver.look_after`."""
+        return self._reviver.look_after(model, roles)
 
     def infer(
         self,
@@ -210,27 +122,27 @@ class InferenceClient:
 
         Args:
             model: the build's name in Triton.
-            request: says of each volume how it is sent, and the role on whose grid outputs lie.
+            request: says how each volume is sent, and the role on whose grid outputs lie.
             volumes: role -> what is sent.
 
         Raises:
             ModelUnavailable: Triton or the model does not answer; the same call may succeed.
             InferenceFailed: the model broke off on this input.
         """
-        self.ensure_loaded(model)
+        self._reviver.ensure_loaded(model)
         try:
-            with self._at_work(model):
+            with self._reviver.at_work(model):
                 answer = self._infer(model, request, volumes)
         except InferenceServerException as error:
             reason = explained(error)
             if isinstance(reason, ModelDied) or is_past_deadline(error):
-                self._revive(model, tuple(volumes))
+                self._reviver.revive(model, tuple(volumes))
             raise reason from error
-        self._say(model, None)
+        self._reviver.clear_trouble(model)
         return answer
 
     def unload(self, model: str) -> None:
-        """Has a model unloaded; one that is not loaded is left alone.
+        """Has a model unloaded; a model that is not loaded is left alone.
 
         Raises:
             ModelUnavailable: Triton does not answer.
@@ -239,89 +151,7 @@ class InferenceClient:
             self._client.unload_model(model, client_timeout=CONTROL_DEADLINE_S)
         except InferenceServerException as error:
             raise ModelUnavailable(f"{status_of(error)}: {first_line(error)}") from error
-        with self._lock:
-            self._troubles.pop(model, None)
-
-    def _answers(self, model: str, roles: Sequence[str]) -> bool | None:
-        """Whether a model answers: True, False when it has died, None when it may be at work.
-
-        Raises:
-            ModelUnavailable: Triton does not answer, or the model is not loaded.
-        """
-        inputs: list[triton.InferInput] = []
-        for role in roles:
-            tensor = triton.InferInput(volume_tensor_name(role, "float32"), [1, 1, 1], "FP32")
-            tensor.set_data_from_numpy(np.zeros((1, 1, 1), np.float32))
-            inputs.append(tensor)
-        # Of no build: declined at once, by a model that lives.
-        question = inference_pb2.InferenceRequest(job_uid="", model_digest="")
-        outputs = [triton.InferRequestedOutput(LABELS_TENSOR)]
-        try:
-            self._call(model, question, inputs, outputs, ANSWERS_WITHIN_S)
-        except InferenceServerException as error:
-            reason = explained(error)
-            if isinstance(reason, ModelDied):
-                return False
-            if isinstance(reason, ModelUnavailable):
-                raise reason from error
-            # Another answer is an answer; a late one may come of a job that another worker has.
-            return None if is_past_deadline(error) else True
-        return True
-
-    def _revive(self, model: str, roles: Sequence[str]) -> None:
-        """Unloads and loads a model that has died, or hangs; what others revived is left alone.
-
-        Triton waits for ever for the process that is gone; the new one does not wait for that.
-        """
-        with self._reviving:
-            try:
-                if self._answers(model, roles):
-                    self._say(model, None)
-                    return
-                self._say(model, f"Model {model} does not answer; it is being loaded again.")
-                _log.warning("model_died", model=model)
-                self._client.unload_model(model, client_timeout=CONTROL_DEADLINE_S)
-                self._client.load_model(model, client_timeout=self._settings.load_deadline_s)
-                if self._answers(model, roles) is False:
-                    self._say(model, f"Model {model} was loaded again and died again.")
-                    return
-            except InferenceServerException as error:
-                self._say(model, f"Model {model} cannot be loaded again: {first_line(error)}.")
-                return
-            except ModelUnavailable as error:
-                self._say(model, f"Model {model} does not answer: {error}.")
-                return
-            self._say(model, None)
-            MODELS_REVIVED.labels(model).inc()
-            _log.warning("model_revived", model=model)
-            self._sweep_until = time.monotonic() + _SWEPT_FOR_S
-            self._sweep()
-
-    def _sweep(self) -> None:
-        """Frees what dead models left, once it is old enough to be told from what is being made."""
-        if self._settings.transport == "shared_memory" and time.monotonic() < self._sweep_until:
-            free_left_regions()
-
-    def _say(self, model: str, trouble: str | None) -> None:
-        with self._lock:
-            if trouble is None:
-                self._troubles.pop(model, None)
-            else:
-                self._troubles[model] = trouble
-
-    @contextmanager
-    def _at_work(self, model: str) -> Generator[None]:
-        with self._lock:
-            self._under_way[model] += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._under_way[model] -= 1
-
-    def _is_under_way(self, model: str) -> bool:
-        with self._lock:
-            return self._under_way[model] > 0
+        self._reviver.clear_trouble(model)
 
     def _infer(
         self,
@@ -335,14 +165,14 @@ class InferenceClient:
         if self._settings.transport == "shared_memory":
             sizes = {LABELS_TENSOR: math.prod(shape)}
             with self._regions.shared(volumes, sizes) as (inputs, outputs, regions):
-                result = self._call(model, request, inputs, outputs, deadline_s)
+                result = ask(self._client, model, request, inputs, outputs, deadline_s)
                 if _output_shape(result, LABELS_TENSOR) != shape:
                     raise _wrong_shape(_output_shape(result, LABELS_TENSOR), shape)
                 region = regions[LABELS_TENSOR]
                 labels = np.array(shared_memory.get_contents_as_numpy(region, np.uint8, shape))
         else:
             outputs = [triton.InferRequestedOutput(LABELS_TENSOR)]
-            result = self._call(model, request, _inline(volumes), outputs, deadline_s)
+            result = ask(self._client, model, request, _inline(volumes), outputs, deadline_s)
             labels = _output(result, LABELS_TENSOR)
         if labels.shape != shape or labels.dtype != np.uint8:
             raise _wrong_shape(labels.shape, shape)
@@ -352,25 +182,6 @@ class InferenceClient:
         if answer.model_digest != request.model_digest:
             raise InferenceFailed("The answer is of another build of the model than was asked.")
         return Inference(_outputs(request, answer, labels), answer)
-
-    def _call(
-        self,
-        model: str,
-        request: inference_pb2.InferenceRequest,
-        inputs: list[triton.InferInput],
-        outputs: list[triton.InferRequestedOutput],
-        deadline_s: float,
-    ) -> Any:
-        message = np.frombuffer(request.SerializeToString(), np.uint8)
-        header = triton.InferInput(REQUEST_TENSOR, list(message.shape), "UINT8")
-        header.set_data_from_numpy(message)
-        return self._client.infer(
-            model,
-            [header, *inputs],
-            outputs=[*outputs, triton.InferRequestedOutput(ANSWER_TENSOR)],
-            client_timeout=deadline_s,
-            request_id=request.job_uid,
-        )
 
 
 def request_for(

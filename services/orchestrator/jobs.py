@@ -63,7 +63,7 @@ class JobOutput:
 
     Attributes:
         kind: layers, map or values.
-        grid_role: the role on whose slices it lies; empty of values.
+        grid_role: the role on whose slices the output lies; empty of values.
         digest: SHA-256 of the stored object.
         numbers: of values by the quantity's name; of maps slope and intercept; of layers
             ``touching_unmeasured``, segment numbers.
@@ -79,7 +79,7 @@ class JobOutput:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A number about a segment or a lesion of a job; None where it is not known."""
+    """A number about a segment or a lesion of a job; its value is None where it is not known."""
 
     output: str
     segment_number: int
@@ -99,7 +99,7 @@ class Job:
     """A job as its stages read it.
 
     Attributes:
-        model_digest: the build that it is pinned to.
+        model_digest: the build that the job is pinned to.
         grid_role: the role on whose slices the outputs lie.
         inputs: role -> what is read in it, in the order of the manifest.
         traceparent: of the revision's trace.
@@ -120,7 +120,7 @@ class Job:
     created_at: dt.datetime
 
     def series_uids(self) -> tuple[str, ...]:
-        """The series that it reads, each once."""
+        """The series that the job reads, each once."""
         return tuple(dict.fromkeys(each.series_uid for each in self.inputs.values()))
 
 
@@ -142,8 +142,8 @@ def begin_job(engine: Engine, uid: str) -> int:
         return job.starts
 
 
-def take_start_back(engine: Engine, uid: str) -> None:
-    """Undoes `begin_job`: the worker was stopped, it did not die."""
+def undo_start(engine: Engine, uid: str) -> None:
+    """Undoes `begin_job`: the worker was stopped and did not die."""
     with Session(engine) as session, session.begin():
         job = session.get_one(JobRow, uid, with_for_update=True)
         job.starts = max(0, job.starts - 1)
@@ -172,7 +172,7 @@ def advance_job(
     Args:
         engine: the database.
         uid: the job.
-        state: where it goes.
+        state: the job's next state.
         times: of the stage that was done.
         outputs: what the model made; replaces what an earlier try made.
         measurements: what was measured; replaces what an earlier try found.

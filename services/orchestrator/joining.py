@@ -26,9 +26,9 @@ class Candidate(Generic[_T]):
     Attributes:
         series_uid: the series.
         volume: which of the series' volumes, from 1.
-        frame_of_reference_uid: PS3.3 C.7.4.1; empty when it has none.
-        acquired_at: date and time (DA, TM) as text that compares; None when it does not say.
-        item: what the caller keeps about it.
+        frame_of_reference_uid: PS3.3 C.7.4.1; empty when the series has none.
+        acquired_at: date and time (DA, TM) as text that compares; None when the series has none.
+        item: what the caller keeps about the candidate.
     """
 
     series_uid: str
@@ -45,7 +45,7 @@ class RoleCandidates(Generic[_T]):
     Attributes:
         role: its name.
         candidates: best first; the order is total.
-        every: whether each of them is read, instead of the best.
+        every: whether each candidate is read, instead of the best.
     """
 
     role: str
@@ -59,11 +59,11 @@ GoTogether = Callable[[str, Candidate[_T], str, Candidate[_T]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Joint(Generic[_T]):
-    """The outcome.
+    """The outcome of `join`.
 
     Attributes:
         assignments: role -> candidate, for one job each; in the order of the candidates.
-        lacking: the role for which nothing was left; None when there are assignments.
+        lacking: the role for which no candidate was left; None when there are assignments.
     """
 
     assignments: tuple[Mapping[str, Candidate[_T]], ...]
@@ -94,7 +94,7 @@ def same_frame_of_reference(
 def in_time_order(*roles: str) -> GoTogether[_T]:
     """A rule: what fills an earlier role of these was acquired before what fills a later one.
 
-    Candidates that do not say when they were acquired do not go together with any.
+    Candidates without a time of acquisition do not go together with any other.
     """
     place = {role: number for number, role in enumerate(roles)}
 

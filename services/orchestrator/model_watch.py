@@ -46,7 +46,7 @@ _MANIFEST = "1/manifest.yaml"
 
 
 class ModelWatch(PeriodicThread):
-    """Asks the models, and takes up what the builder wants served.
+    """Asks the models, and registers what the builder wants served.
 
     Args:
         engine: the database.
@@ -93,7 +93,7 @@ class ModelWatch(PeriodicThread):
         return [*(troubles if len(troubles) < len(self._found) else []), *self._unreadable]
 
     def register(self) -> bool:
-        """Takes up what the builder wants served; returns whether anything changed."""
+        """Registers what the builder wants served; returns whether anything changed."""
         target = self._settings.target
         wanted: list[ServedBuild] = []
         unreadable: dict[str, str] = {}
@@ -113,7 +113,7 @@ class ModelWatch(PeriodicThread):
         return True
 
     def look(self) -> None:
-        """Asks every model once, and loads again what does not answer."""
+        """Asks every model once, and loads the models again that do not answer."""
         target = self._settings.target
         found: dict[str, str | None] = {}
         for each in _counting(read_deployments(self._engine, target)):

@@ -17,7 +17,7 @@ from services.orchestrator.errors import OrchestratorError
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A build that a study is given to, with the manifest that it was built from."""
+    """A build that a study is given to, with the manifest of the build."""
 
     manifest: Manifest
     digest: str
@@ -44,7 +44,7 @@ class Unavailable:
 def offers_for(
     engine: Engine, settings: Settings, manifests: StoredManifests, study_uid: str
 ) -> list[Offer | Unavailable]:
-    """What there is for a study, by the models' names.
+    """The builds that a study is given to, by the models' names.
 
     Served builds count, not what the catalogue says today: a manifest that was edited since, or
     is broken, changes nothing until it is built.

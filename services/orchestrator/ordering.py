@@ -21,7 +21,7 @@ _LAST = (1 << 31) - 1
 
 
 def place_in_queue(priority: str, came_at: dt.datetime, lead_s: float) -> int:
-    """The place of a job in the queue; the lowest starts first, equal ones in their order.
+    """The place of a job in the queue; the lowest starts first, equal places in their order.
 
     Args:
         priority: the study's: high, normal or low.
@@ -34,5 +34,5 @@ def place_in_queue(priority: str, came_at: dt.datetime, lead_s: float) -> int:
 
 
 def urgency(priority: str) -> int:
-    """A priority as a request says it: 1 high, 2 normal, 3 low; one that is not known is normal."""
+    """A priority as a number of the request: 1 high, 2 normal or not known, 3 low."""
     return 1 + _BEHIND.get(priority, _NORMAL)

@@ -16,7 +16,7 @@ _STOP_S = 5.0
 
 
 class PeriodicThread(ABC):
-    """A thread that does a round of work every few seconds; a context manager that owns it.
+    """A thread that does a round of work every few seconds; a context manager that owns the thread.
 
     A round that fails is logged and does not end the thread: a database or a disk may be away
     for a while.

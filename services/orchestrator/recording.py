@@ -53,16 +53,16 @@ def record_selection(
     """Writes the jobs and fates of a revision's selection.
 
     A job of an earlier revision with the same build and the same inputs stands for this revision
-    too; every other job of an earlier revision is superseded, unless it could not be told whether
-    its inputs are still the same. Where a newer revision is already frozen, nothing is run: that
-    one covers all that this one holds. A job of this revision keeps the build that it was given,
-    whatever is served now; only one that failed is judged anew.
+    too; every other job of an earlier revision is superseded, unless nobody can say whether its
+    inputs are still the same. Where a newer revision is already frozen, nothing is run: the newer
+    revision covers all that this one holds. A job of this revision keeps the build that it was
+    given, whatever is served now; only a job that failed is judged anew.
 
     Args:
         engine: the database.
         revision: the revision.
-        selections: what each model chose, with the digest of the build that is to work on it.
-        times: of the stages up to here; written for each job that has to be worked on.
+        selections: what each model chose, with the digest of the build that is to work.
+        times: of the stages up to here; written for each job that is to be run.
     """
     with Session(engine) as session, session.begin():
         lock_study(session, revision.study_uid)

@@ -41,8 +41,8 @@ class Regions:
 
     Args:
         client: the library's client of Triton.
-        owner: name under which they are made, so that what a dead process of this name left can
-            be removed.
+        owner: name under which the regions are made, so that what a dead process of this name
+            left can be removed.
     """
 
     def __init__(self, client: Any, owner: str) -> None:
@@ -51,8 +51,8 @@ class Regions:
         # Names that Triton would not let go of: of requests that outlived their deadline.
         self._still_registered: set[str] = set()
 
-    def take_up(self) -> None:
-        """Removes what an earlier process of this name left."""
+    def remove_left(self) -> None:
+        """Removes the regions that an earlier process of this name left."""
         left_over = list(_REGION_FOLDER.glob(f"{self._names()}*"))
         # While Triton holds a registration the memory stays taken, also of a file that is gone.
         self._still_registered |= {file.name for file in left_over} | self._registered()
@@ -66,15 +66,15 @@ class Regions:
     ) -> Generator[tuple[list[triton.InferInput], list[triton.InferRequestedOutput], Shared]]:
         """A request's memory: its inputs, its outputs, and the regions that outputs come in.
 
-        Volumes are written into it once; all of it is gone when the context is left.
+        Volumes are written into that memory once; all of it is freed when the context is left.
 
         Args:
             volumes: role -> what is sent.
-            output_bytes: output tensor -> how much it may take.
+            output_bytes: output tensor -> its bytes at most.
 
         Raises:
-            ModelUnavailable: there is no room for it.
-            InferenceServerException: Triton does not take it.
+            ModelUnavailable: there is no room for the regions.
+            InferenceServerException: Triton refuses a region.
         """
         self._release_refused()
         name = f"{self._names()}{uuid.uuid4().hex[:8]}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from types import TracebackType
 
 import grpc
@@ -46,39 +48,49 @@ class ReportingClient:
     def make_results(
         self, request: reporting_pb2.MakeResultsRequest
     ) -> reporting_pb2.MakeResultsResponse:
-        """Has a job's results made. See `_explained` for what it raises."""
-        try:
+        """Has a job's results made.
+
+        Raises:
+            ReportingUnavailable: the service does not answer; the same call may succeed.
+            ReportingFailed: the service answered that it cannot make them.
+        """
+        with self._explaining():
             return self._stub.MakeResults(
                 request, timeout=MAKE_DEADLINE_S, metadata=current_metadata()
             )
-        except grpc.RpcError as error:
-            raise self._explained(error) from error
 
     def release(self, job_uid: str) -> int:
-        """Puts a job's results on the delivery queues; returns the number of deliveries."""
+        """Puts a job's results on the delivery queues; returns the number of deliveries.
+
+        Raises:
+            ReportingUnavailable, ReportingFailed: as `make_results`.
+        """
         request = reporting_pb2.ReleaseResultsRequest(job_uid=job_uid)
-        try:
+        with self._explaining():
             return self._stub.ReleaseResults(
                 request, timeout=RELEASE_DEADLINE_S, metadata=current_metadata()
             ).deliveries
-        except grpc.RpcError as error:
-            raise self._explained(error) from error
 
     def withdraw(self, job_uids: list[str]) -> int:
-        """Takes superseded results off the queues; returns how many had not left yet."""
+        """Removes superseded results from the queues; returns how many had not left yet.
+
+        Raises:
+            ReportingUnavailable, ReportingFailed: as `make_results`.
+        """
         request = reporting_pb2.WithdrawResultsRequest(job_uids=job_uids)
-        try:
+        with self._explaining():
             return self._stub.WithdrawResults(
                 request, timeout=RELEASE_DEADLINE_S, metadata=current_metadata()
             ).withdrawn
-        except grpc.RpcError as error:
-            raise self._explained(error) from error
 
-    def _explained(self, error: grpc.RpcError) -> ReportingUnavailable | ReportingFailed:
-        """Raises:
-        ReportingUnavailable: it does not answer; the same call may succeed.
-        ReportingFailed: it answered that it cannot.
-        """
-        code = error.code()
-        text = f"reporting at {self._address}: {code.name}: {error.details()}"
-        return ReportingUnavailable(text) if code in _TRANSIENT else ReportingFailed(text)
+    @contextmanager
+    def _explaining(self) -> Generator[None]:
+        """Raises errors of a call as ours."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            code = error.code()
+            text = f"reporting at {self._address}: {code.name}: {error.details()}"
+            if code in _TRANSIENT:
+                raise ReportingUnavailable(text) from error
+            raise ReportingFailed(text) from error

@@ -49,7 +49,7 @@ def make_request(
 
 
 def measured(message: reporting_pb2.Measurement) -> Measured:
-    """A measurement as it is kept."""
+    """A measurement as the database keeps it."""
     return Measured(
         output=message.output,
         segment_number=message.segment_number,
@@ -66,7 +66,7 @@ def measured(message: reporting_pb2.Measurement) -> Measured:
 
 
 def with_searched(output: JobOutput, response: reporting_pb2.MakeResultsResponse) -> JobOutput:
-    """An output with what was looked for in it: segment number -> voxels that were found."""
+    """An output with its `found_voxels`: number of each searched segment -> voxels found."""
     if output.kind != "layers":
         return output
     if not response.searched:
@@ -82,7 +82,7 @@ def with_searched(output: JobOutput, response: reporting_pb2.MakeResultsResponse
 
 
 def found_anything(outputs: Sequence[JobOutput]) -> bool:
-    """Whether a job has more to tell than that it looked and found nothing."""
+    """Whether a job has more to report than that no segment was found."""
     return any(
         output.kind != "layers" or any(output.numbers.get("found_voxels", {}).values())
         for output in outputs

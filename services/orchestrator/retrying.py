@@ -22,26 +22,26 @@ LONGEST_WAIT_S = 10.0
 
 
 class Stopping(BaseException):
-    """The process is stopping: the workflow stays pending and is taken up again.
+    """The process is stopping: the workflow stays pending, and the next start resumes it.
 
-    No `Exception`, so that nothing on the way takes it for a failure of the job.
+    No `Exception`, so that no handler on the way mistakes it for a failure of the job.
     """
 
 
 def with_retries(
     call: Callable[[], _T], *, attempts: int | None, stopping: threading.Event, what: str
 ) -> _T:
-    """Calls until it succeeds, at most `attempts` times; only retryable errors are tried again.
+    """Repeats a call until it succeeds, at most `attempts` times, after retryable errors only.
 
     Args:
         call: what is tried.
         attempts: None tries without end, for what must be written down before work may end.
         stopping: ends the waiting.
-        what: its name in the log.
+        what: the call's name in the log.
 
     Raises:
         AxialError: the last error, when it is not retryable or the attempts are used up.
-        Stopping: the process was told to stop while waiting.
+        Stopping: the process was asked to stop while waiting.
     """
     for attempt in itertools.count(1):
         if stopping.is_set():

@@ -32,7 +32,8 @@ class SeriesOfRevision:
         headers: the kept headers of its instances, in no order.
         data_digests: SOP instance UID -> SHA-256 of the data set.
         made_by_axial: the series is a result of ours that came back.
-        doubled_uids: SOP instance UIDs under which several of its images came: it lacks some.
+        doubled_uids: SOP instance UIDs under which several images of the series came, so that the
+            series lacks some.
     """
 
     series_uid: str
@@ -49,7 +50,7 @@ class Revision:
 
     Attributes:
         traceparent: the root of the revision's trace.
-        incomplete: what was known to be missing when it was frozen (services.common.incomplete).
+        incomplete: what was known to be missing at the freezing (services.common.incomplete).
     """
 
     study_uid: str
@@ -79,7 +80,7 @@ def read_revision(engine: Engine, study_uid: str, number: int) -> Revision:
 
 
 def read_incomplete(engine: Engine, study_uid: str, number: int) -> Mapping[str, Any] | None:
-    """What was known to be missing of a revision when it was frozen; None when nothing was.
+    """What was known to be missing of a revision at its freezing; None when nothing was.
 
     Raises:
         OrchestratorError: there is no such revision.

@@ -38,7 +38,7 @@ class Selection:
     """The volumes chosen for the roles of one job.
 
     Attributes:
-        inputs: role -> what is read in it, in the order of the manifest.
+        inputs: role -> the volume read in it, in the order of the manifest.
     """
 
     inputs: Mapping[str, Chosen]
@@ -56,7 +56,8 @@ class ModelSelection:
         model_name: the model.
         manifest: of the build that is to work; None where there is none, and no selections.
         selections: one job's inputs each.
-        verdicts: series UID -> why it is no input; together with the selections, every series.
+        verdicts: series UID -> why the series is no input; together with the selections, every
+            series.
     """
 
     model_name: str
@@ -93,10 +94,10 @@ def select_series(
     selections = tuple(_selection(manifest, each) for each in joint.assignments)
     for chosen in (one for selection in selections for one in selection.inputs.values()):
         verdicts.pop(chosen.series.series_uid, None)
-    taken = {uid for selection in selections for uid in selection.series_uids()}
+    selected = {uid for selection in selections for uid in selection.series_uids()}
     for role, found in ordered.items():
         for left in found:
-            if left.series.series_uid not in taken:
+            if left.series.series_uid not in selected:
                 verdicts[left.series.series_uid] = _left(manifest, role, left, selections, joint)
     return ModelSelection(manifest.identity.name, manifest, selections, verdicts)
 
@@ -120,7 +121,7 @@ def selection_digest(selection: Selection) -> str:
 
 
 def digest_of(inputs: Mapping[str, tuple[str, Places]], digests: Digests) -> str:
-    """The same of a selection as it is written down.
+    """`selection_digest` of a selection as the database keeps it.
 
     A mapping: in which order the roles are given decides nothing.
 

@@ -27,7 +27,7 @@ class SentVolume:
         stored_as: int16 or uint16 as stored, with slope and intercept; float32 values where the
             source has no one meaning of stored values, or where some voxels were not measured:
             only values can say so (NaN).
-        frame_of_reference_uid: of the series; empty where it is not known.
+        frame_of_reference_uid: of the series; empty where none is known.
     """
 
     role: str
@@ -57,7 +57,7 @@ class SentVolume:
 
     @property
     def nbytes(self) -> int:
-        """What the tensor takes."""
+        """The size of the tensor in bytes."""
         return self.volume.array.size * self.dtype.itemsize
 
     def write(self, out: NDArray[Any]) -> None:
@@ -90,7 +90,13 @@ class SentVolume:
 
 
 def sent(role: str, volume: Volume, frame_of_reference_uid: str = "") -> SentVolume:
-    """The volume as it crosses: in the type that takes the fewest bytes and says all."""
+    """The volume as sent: in the type of the fewest bytes that still says all.
+
+    Args:
+        role: that the volume fills.
+        volume: the volume.
+        frame_of_reference_uid: of the series; empty where none is known.
+    """
     stored_as: VolumeDtype = "float32"
     if volume.padding is None and volume.array.dtype == np.int16:
         stored_as = "int16"

@@ -9,7 +9,8 @@ from importlib.metadata import version
 
 import grpc
 from axial.v1 import orchestrator_pb2, orchestrator_pb2_grpc
-from dbos import DBOS, DBOSConfig
+from dbos import DBOS, DBOSConfig, _workflow_commands
+from dbos._dbos import _get_dbos_instance  # pyright: ignore[reportPrivateUsage]
 from sqlalchemy import Engine
 
 from services.common.database import database_problems
@@ -25,6 +26,8 @@ from services.orchestrator.reporting_client import ReportingClient
 from services.orchestrator.stage_context import StageContext
 from services.orchestrator.work_queue import JOBS, REVISIONS, WorkQueue
 from services.orchestrator.workflow import Workflows
+
+_DBOS_LOOKS_EVERY_S = 30.0
 
 
 class Orchestrator:
@@ -94,7 +97,9 @@ def open_orchestrator(context: ServiceContext) -> Generator[Orchestrator]:
         for queue in (revisions, jobs):
             queue.open()
             resources.callback(queue.close)
-        heartbeat = resources.enter_context(Heartbeat(context.engine, settings.orchestrator))
+        heartbeat = resources.enter_context(
+            Heartbeat(context.engine, settings.orchestrator, (revisions, jobs))
+        )
         resources.enter_context(
             serve_rpc(
                 settings.orchestrator.address,
@@ -156,9 +161,14 @@ def _configure_dbos(context: ServiceContext) -> None:
         "application_version": f"steps-1-of-{version('axial').split('.')[0]}",
         "log_level": "WARNING",
         # We send no notifications between workflows; the default looks for them every second.
-        "notification_listener_polling_interval_sec": 30.0,
+        "notification_listener_polling_interval_sec": _DBOS_LOOKS_EVERY_S,
     }
     DBOS(config=config)
+    # Nothing of ours is delayed, has a workflow deadline or goes through DBOS's own queue; it looks
+    # for all three each second by default, at half a percent of a core.
+    _workflow_commands._BACKGROUND_JOBS_INTERVAL_SEC = _DBOS_LOOKS_EVERY_S  # pyright: ignore[reportPrivateUsage]
+    internal = _get_dbos_instance()._registry.get_internal_queue()  # pyright: ignore[reportPrivateUsage]
+    internal._polling_interval_sec = _DBOS_LOOKS_EVERY_S  # pyright: ignore[reportPrivateUsage]
     for name in ("dbos", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

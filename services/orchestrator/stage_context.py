@@ -48,7 +48,7 @@ def opened_once(context: StageContext, attempts: int) -> OpenImages:
 
     Args:
         context: has the store.
-        attempts: how often the store is asked for a series while it says that waiting may help.
+        attempts: how often the store is asked for a series whose error is retryable.
     """
     opened: dict[str, Sequence[InstanceHeader] | Verdict] = {}
 

@@ -32,13 +32,13 @@ class StageTimes:
 
     @contextmanager
     def timed(self, stage: str) -> Generator[None]:
-        """Times a part; one that broke off is not written down."""
+        """Times a part; a part that broke off is not written down."""
         started, begun = utc_now(), time.monotonic()
         yield
         self._times.append(StageTime(stage, started, time.monotonic() - begun))
 
     def add(self, stage: str, seconds: float) -> None:
-        """Takes up a time that another process measured and that ended now."""
+        """Adds a time that another process measured and that ended now."""
         self._times.append(StageTime(stage, utc_now(), seconds))
 
     def all(self) -> tuple[StageTime, ...]:

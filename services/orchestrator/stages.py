@@ -88,7 +88,7 @@ def _select(
 def infer_stage(context: StageContext, job_uid: str) -> bool:
     """Stages *load* and *infer*: the outputs lie in the store; False when the job has ended.
 
-    The model is loaded before the pixels are read: while it is away, nothing is decoded in vain.
+    The model is loaded before the pixels are read: without a model, nothing is decoded in vain.
     """
     job = jobs.read_job(context.engine, job_uid)
     if job.state != JobState.SELECTED:
@@ -114,7 +114,7 @@ def infer_stage(context: StageContext, job_uid: str) -> bool:
         )
         with times.timed("infer"):
             result = context.inference.infer(triton_name, request, volumes)
-        _take_times(times, result.answer)
+        _add_times(times, result.answer)
         if result.answer.HasField("refusal"):
             refused = _refusal(job, result.answer.refusal)
             return _ended(context, job_uid, refused, times)
@@ -258,7 +258,7 @@ def _store(
     return JobOutput(output.name, output.kind, output.grid_role, key, digest, numbers)
 
 
-def _take_times(times: StageTimes, answer: inference_pb2.InferenceAnswer) -> None:
+def _add_times(times: StageTimes, answer: inference_pb2.InferenceAnswer) -> None:
     for number, network in enumerate(answer.networks, start=1):
         times.add(f"infer.network:{number}:{network.network}", network.seconds)
     for part in answer.stages:

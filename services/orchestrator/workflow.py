@@ -38,7 +38,7 @@ from services.orchestrator.errors import (
 )
 from services.orchestrator.offering import model_folders
 from services.orchestrator.ordering import place_in_queue
-from services.orchestrator.recording import record_failure_of_revision
+from services.orchestrator.recording import RecordedSelection, record_failure_of_revision
 from services.orchestrator.retrying import Stopping, with_retries
 from services.orchestrator.revision import read_revision
 from services.orchestrator.stage_context import StageContext
@@ -119,9 +119,11 @@ class Workflows(DBOSConfiguredInstance):
 
     @DBOS.step()
     def _select(self, study_uid: str, number: int) -> tuple[list[tuple[str, int]], list[str]]:
-        recorded = self._persist(
-            lambda: select_stage(self._context, study_uid, number), DATABASE_ATTEMPTS, "select"
-        )
+        def select() -> RecordedSelection:
+            with self._revisions.slot():
+                return select_stage(self._context, study_uid, number)
+
+        recorded = self._persist(select, DATABASE_ATTEMPTS, "select")
         return list(recorded.to_run), list(recorded.superseded)
 
     @DBOS.step()
@@ -132,15 +134,20 @@ class Workflows(DBOSConfiguredInstance):
         if starts > MAX_STARTS:
             raise OrchestratorError(f"The worker died {starts - 1} times while working on it.")
         attempts = self._context.settings.orchestrator.infer_attempts
+
+        def infer() -> bool:
+            with self._jobs.slot():
+                return infer_stage(self._context, job_uid)
+
         try:
-            return self._persist(lambda: infer_stage(self._context, job_uid), attempts, "infer")
+            return self._persist(infer, attempts, "infer")
         except Stopping:
-            self._take_start_back(job_uid)
+            self._undo_start(job_uid)
             raise
 
-    def _take_start_back(self, job_uid: str) -> None:
+    def _undo_start(self, job_uid: str) -> None:
         try:
-            jobs.take_start_back(self._context.engine, job_uid)
+            jobs.undo_start(self._context.engine, job_uid)
         except SQLAlchemyError as error:
             # A process that stops waits for no database: the job has one start less to go.
             _log.warning("start_not_taken_back", job=hashed(job_uid), kind=type(error).__name__)

@@ -16,8 +16,8 @@ class Layers:
     Attributes:
         store_key: of a gzip of a .npy, uint8 [k, j, i]: segment numbers.
         name: the output's name in the manifest; empty where the caller names none.
-        grid_role: the role on whose slices it lies.
-        digest: SHA-256 of the stored object; empty where it is not known.
+        grid_role: the role on whose slices the output lies.
+        digest: SHA-256 of the stored object; empty where none is known.
         touching_unmeasured: numbers of segments that reach voxels that were not measured.
     """
 
@@ -37,7 +37,7 @@ class Job:
         sop_instance_uids: its instances in slice order: element k is plane k of the labels.
         frames: of the same length, the number of each plane's frame (or mosaic tile) in its
             instance, from 1, and 0 where the instance is one plane; empty when all are.
-        layers: the labels, and what is known of them.
+        layers: the labels, and what is known of the labels.
         analysis_started: timezone-aware; becomes ContentDate and ContentTime.
         supersedes_job_uid: the job whose results these replace; empty when there is none.
         incomplete: what is known to be missing of the study, at most 64 characters.

@@ -36,7 +36,7 @@ class Occasion:
 
 
 def orders_for(kinds: Kinds, analysis: Analysis, occasion: Occasion) -> list[tuple[Kind, Order]]:
-    """What is written, in this order: each kind after those that it needs, the plain form first."""
+    """What is written, in order: each kind after the kinds that it needs, the plain form first."""
     orders: list[tuple[Kind, Order]] = []
     for kind in kinds:
         if not kind.makes(analysis):
@@ -58,10 +58,10 @@ def forms_wanted(
     destinations: Iterable[AnyDestination],
     earlier: EarlierResults | None = None,
 ) -> tuple[Form, ...]:
-    """The forms of a kind to make: the plain one, and every other that a destination may get.
+    """The forms of a kind to make: the plain form, and every other that a destination may get.
 
-    While an earlier result is still on its way to a destination, both forms are made: the one that
-    names it, and the one that does not.
+    While an earlier result is still on its way to a destination, both forms are made: the form that
+    names the earlier result, and the form that does not.
     """
     forms = {kind.names.form_name(PLAIN): PLAIN}
     for destination in destinations:

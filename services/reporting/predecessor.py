@@ -25,7 +25,7 @@ class Earlier:
     """An earlier result that a destination has, or may have.
 
     Attributes:
-        certain: the destination has acknowledged it; else it is on its way there now.
+        certain: the destination has acknowledged the result; else it is on its way there now.
     """
 
     sop_instance_uid: str
@@ -47,7 +47,7 @@ class Earlier:
 def earlier_results(
     connection: Connection, superseded_job_uid: str, kind: str
 ) -> Mapping[str, tuple[Earlier, ...]]:
-    """The results of a kind that a new one may replace, by destination, the nearest first.
+    """The results of a kind that a new result may replace, by destination, the nearest first.
 
     The results of the superseded job, then of the job that it was to replace itself, and so on: for
     each destination as far as the first that it certainly has.

@@ -52,8 +52,8 @@ class Result:
     """An object made by a job.
 
     Attributes:
-        kind: its kind's name.
-        form: its form's name for that kind; empty for the plain one.
+        kind: the kind's name.
+        form: the form's name for that kind; empty for the plain form.
     """
 
     sop_instance_uid: str
@@ -70,11 +70,11 @@ class Made:
     """What became of a job's labels.
 
     Attributes:
-        results: registered; empty when they are withheld.
+        results: those registered; empty when the results are withheld.
         counts: of every segment that was looked for; none when the labels were not read.
         withholding: why nothing was registered.
         seconds: by stage.
-        remarks: what a reader has to be told, by the segment's number in the manifest.
+        remarks: sentences that a reader has to see, by the segment's number in the manifest.
     """
 
     results: tuple[Result, ...]

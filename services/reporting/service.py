@@ -33,7 +33,7 @@ _log = get_logger("reporting")
 
 
 class ReportingService(reporting_pb2_grpc.ReportingServicer):
-    """Answers the calls; every one may be repeated."""
+    """Answers the calls; every call may be repeated."""
 
     def __init__(
         self, manifests: StoredManifests, maker: ResultMaker, deliveries: Deliveries
@@ -96,7 +96,7 @@ class ReportingService(reporting_pb2_grpc.ReportingServicer):
 
 
 class Reporting:
-    """The running service, as its health endpoint asks for it."""
+    """The running service, as the health endpoint sees it."""
 
     def __init__(self, settings: Settings, deliveries: Deliveries, engine: Engine) -> None:
         self._settings = settings
@@ -109,7 +109,7 @@ class Reporting:
         return stopped[0] if stopped else None
 
     def problems(self) -> list[str]:
-        """What keeps it from being ready."""
+        """What keeps reporting from being ready, in sentences; empty when it is ready."""
         problems = self._deliveries.problems() + database_problems(self._engine)
         if self._settings.reporting.check_with_dciodvfy and not dciodvfy_path().exists():
             problems.append("dciodvfy is not installed; no result can be checked.")

@@ -33,7 +33,7 @@ _ASSOCIATIONS = (1, 4, 8)
 _REPEATS = 5
 _VS_FLOOR, _VS_STORESCP, _VS_ORTHANC, _VS_NODELAY = 0.75, 0.9, 3.0, 0.9
 _CPU_S_PER_GB, _RSS_MB = 2.5, 60.0
-_SETTLED_WITHIN_S = 60.0
+_IN_STORE_WITHIN_S = 60.0
 # Peers that are only reported.
 _ANY = 0.0
 
@@ -61,7 +61,7 @@ def rows() -> list[Row]:
                     rates.setdefault((server.name, associations, True), []).append(rate)
                 rate = _send(ours, files.next(), associations, nodelay=False)
                 rates.setdefault((ours.name, associations, False), []).append(rate)
-                _await_settled(ours, files)
+                _await_in_store(ours, files)
                 for server in servers:
                     server.forget()
         rss = [_peak_mb(process) for process in ours.receivers()]
@@ -136,7 +136,7 @@ def _cpu_of(
     def around(run: Callable[[], float]) -> float:
         before = sum(_cpu_s(process) for process in ours.processes())
         rate = run()
-        _await_settled(ours, files)
+        _await_in_store(ours, files)
         after = sum(_cpu_s(process) for process in ours.processes())
         found.append((after - before) / (_INSTANCES * files.size / 1e9))
         return rate
@@ -144,9 +144,9 @@ def _cpu_of(
     return around
 
 
-def _await_settled(ours: Ours, files: CtSets) -> None:
-    deadline = time.monotonic() + _SETTLED_WITHIN_S
-    while not ours.settled(files.sets * _INSTANCES):
+def _await_in_store(ours: Ours, files: CtSets) -> None:
+    deadline = time.monotonic() + _IN_STORE_WITHIN_S
+    while not ours.has_in_store(files.sets * _INSTANCES):
         if time.monotonic() > deadline:
             raise RuntimeError("What was acknowledged does not reach the store.")
         time.sleep(0.05)

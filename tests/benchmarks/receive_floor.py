@@ -28,7 +28,7 @@ def serve(folder: str) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         number += 1
         threading.Thread(
-            target=_take, args=(connection, f"{folder}/{os.getpid()}-{number}"), daemon=True
+            target=_receive, args=(connection, f"{folder}/{os.getpid()}-{number}"), daemon=True
         ).start()
 
 
@@ -43,7 +43,7 @@ def send(port: int, count: int, size: int) -> None:
                 raise ConnectionError("The floor did not answer.")
 
 
-def _take(connection: socket.socket, name: str) -> None:
+def _receive(connection: socket.socket, name: str) -> None:
     buffer = memoryview(bytearray(_BUFFER))
     number = 0
     while len(head := connection.recv(_LENGTH.size, socket.MSG_WAITALL)) == _LENGTH.size:

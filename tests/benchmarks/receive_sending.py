@@ -62,7 +62,7 @@ def rows() -> list[Row]:
                 send()
                 seconds[name].append(time.perf_counter() - begun)
                 wait_until(
-                    lambda: server.settled(sets.sets * _INSTANCES), 60, "all is in the store"
+                    lambda: server.has_in_store(sets.sets * _INSTANCES), 60, "all is in the store"
                 )
                 server.forget()
         median = {name: statistics.median(values) for name, values in seconds.items()}

@@ -178,7 +178,7 @@ class Ours(Server):
         except OSError:
             return False
 
-    def settled(self, instances: int) -> bool:
+    def has_in_store(self, instances: int) -> bool:
         return len(list((self.folder / "data" / "store").rglob("*.dcm"))) >= instances
 
     def receivers(self) -> list[psutil.Process]:

@@ -54,7 +54,7 @@ class Caller:
             )
         )
 
-    def take(self) -> tuple[commands.Command, int, bytes]:
+    def read_request(self) -> tuple[commands.Command, int, bytes]:
         """Reads a request whole: its command, its context's id, and its data set."""
         command, data = b"", bytearray()
         parsed: commands.Command | None = None
@@ -81,14 +81,14 @@ class Caller:
 
     def store_all(self, status: int = 0x0000) -> list[bytes]:
         """Answers every request until the association is released; their data sets."""
-        taken: list[bytes] = []
+        received: list[bytes] = []
         while True:
             try:
-                command, context_id, data = self.take()
+                command, context_id, data = self.read_request()
             except AssertionError:
                 self.send(pdu.release_response())
-                return taken
-            taken.append(data)
+                return received
+            received.append(data)
             self.answer(command, context_id, status)
 
     def reset(self) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
+from services.common.database import InstanceRow
 from services.common.headers import scheme
 from services.common.store import StudyStore
 from services.dimse.commands import C_STORE_RQ, Command
@@ -60,6 +61,12 @@ def offer(file: Path, **changes: Any) -> OfferedInstance:
         "data": content[start:],
     }
     return OfferedInstance(**{**given, **changes})
+
+
+def registered(engine: Engine) -> set[str]:
+    """The SOP instance UIDs that are registered."""
+    with engine.connect() as connection:
+        return set(connection.execute(select(InstanceRow.sop_instance_uid)).scalars())
 
 
 def _present() -> dt.datetime:

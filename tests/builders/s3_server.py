@@ -116,7 +116,7 @@ class S3Server:
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 break
-            if self._has_bucket() and self._takes_objects():
+            if self._has_bucket() and self._accepts_objects():
                 return
             time.sleep(0.1)
         log = (self._folder / "log").read_text(encoding="utf-8", errors="replace")
@@ -134,7 +134,7 @@ class S3Server:
         except OSError:
             return False
 
-    def _takes_objects(self) -> bool:
+    def _accepts_objects(self) -> bool:
         # Its volumes are there some seconds after its doors.
         client = S3Store(
             BUCKET,

@@ -1,7 +1,7 @@
 """Many associations at once, from several processes; run as a module it is one of them.
 
 ``python -m tests.builders.senders_at_once PORT FILE FIRST ASSOCIATIONS INSTANCES`` sends copies of
-a file under UIDs of their own and prints what the longest wait was and what was not taken.
+a file under UIDs of their own and prints what the longest wait was and what was not stored.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class SentAtOnce:
 
     Attributes:
         longest_s: from the last byte of an instance to its answer.
-        taken: instances that were answered with success; problems: what else happened.
+        stored: instances that were answered with success; problems: what else happened.
     """
 
     longest_s: float
-    taken: int
+    stored: int
     problems: tuple[str, ...]
 
 
@@ -74,7 +74,7 @@ def send_at_once(
             process.wait()
     return SentAtOnce(
         max(one["longest_s"] for one in said),
-        sum(one["taken"] for one in said),
+        sum(one["stored"] for one in said),
         tuple(problem for one in said for problem in one["problems"]),
     )
 
@@ -88,7 +88,7 @@ def _main(port: int, file: Path, first: int, associations: int, instances: int) 
     ready = threading.Barrier(associations + 1)
     go = threading.Event()
     lock = threading.Lock()
-    longest, taken, problems = [0.0], [0], list[str]()
+    longest, stored, problems = [0.0], [0], list[str]()
 
     def serve(association_number: int) -> None:
         call = Call("127.0.0.1", port, _CALLED, f"S{association_number}", connect_timeout_s=60.0)
@@ -109,7 +109,7 @@ def _main(port: int, file: Path, first: int, associations: int, instances: int) 
                     with lock:
                         longest[0] = max(longest[0], wait_s)
                         if response.status == 0:
-                            taken[0] += 1
+                            stored[0] += 1
                         else:
                             problems.append(f"{response.status} {response.comment}")
         except AssociationError as error:
@@ -132,7 +132,7 @@ def _main(port: int, file: Path, first: int, associations: int, instances: int) 
     go.set()
     for thread in threads:
         thread.join()
-    said = {"longest_s": longest[0], "taken": taken[0], "problems": problems[:20]}
+    said = {"longest_s": longest[0], "stored": stored[0], "problems": problems[:20]}
     sys.stdout.write(json.dumps(said) + "\n")
 
 

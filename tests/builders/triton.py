@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 from models.building import TritonDoor, tritonserver_command
 from services.common.rpc import channel_credentials
 from services.common.settings import TritonSettings
-from services.orchestrator.inference import CHANNEL_OPTIONS, ControlKey
+from services.orchestrator.triton_connection import CHANNEL_OPTIONS, ControlKey
 from tests.builders.network import free_port
 from tests.builders.trust import credentials
 

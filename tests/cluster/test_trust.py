@@ -142,7 +142,7 @@ def test_the_chart_makes_one_authority_and_a_certificate_for_each(helm: Path) ->
             )
 
 
-def test_what_the_chart_makes_is_taken_by_the_services(helm: Path, tmp_path: Path) -> None:
+def test_what_the_chart_makes_is_accepted_by_the_services(helm: Path, tmp_path: Path) -> None:
     """A call with the chart's own certificates, as the pods make it."""
     from tests.integration.common.test_trust import calls_with
 

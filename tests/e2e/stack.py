@@ -56,7 +56,7 @@ class StackUnderTest:
         call = Call(listener.host, listener.port, listener.ae_title, SENDER)
         return send_instances(find_instances(folder), call)
 
-    def send_until_taken(self, folder: Path) -> None:
+    def send_until_accepted(self, folder: Path) -> None:
         """Sends as a PACS does: what was not acknowledged is sent again."""
         deadline = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:

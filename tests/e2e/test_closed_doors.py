@@ -104,7 +104,7 @@ def test_a_web_page_reads_and_changes_nothing(stack: StackUnderTest) -> None:
 def test_another_user_reads_no_patient_data(stack: StackUnderTest, tmp_path: Path) -> None:
     """Neither from the data directory nor from the memory that goes to Triton."""
     write_head(tmp_path / "study", "closed")
-    stack.send_until_taken(tmp_path / "study")
+    stack.send_until_accepted(tmp_path / "study")
     stack.wait_until_done(study_uid("closed"))
     program = """
 import json, os, sys

@@ -20,11 +20,11 @@ def test_the_right_patient_after_a_mix_up_supersedes_the_wrong_ones_result(
 ) -> None:
     uid = study_uid("mix-up")
     files = write_head(tmp_path, "mix-up")
-    stack.send_until_taken(tmp_path)
+    stack.send_until_accepted(tmp_path)
     stack.wait_until_done(uid)
     for file in files:
         edit(file, PatientName="Recht^Ist", PatientID="RECHT-1")
-    stack.send_until_taken(tmp_path)
+    stack.send_until_accepted(tmp_path)
     study = stack.wait(uid, lambda s: s["conflicts"] == len(files), "tell of the conflicts")
     assert study["revision"] == 1
     (fate,) = study["fate"]
@@ -48,11 +48,11 @@ def test_a_copy_under_another_study_is_listed_and_says_why_nothing_came_of_it(
 ) -> None:
     uid, copy = study_uid("original"), derived_uid("e2e", "copy")
     files = write_head(tmp_path, "original")
-    stack.send_until_taken(tmp_path)
+    stack.send_until_accepted(tmp_path)
     stack.wait_until_done(uid)
     for file in files:
         edit(file, StudyInstanceUID=copy, SeriesInstanceUID=derived_uid("e2e", "copy", "t1"))
-    stack.send_until_taken(tmp_path)
+    stack.send_until_accepted(tmp_path)
     study = stack.wait(copy, lambda s: s["conflicts"] == len(files), "be known")
     assert (study["state"], _reasons(study)) == ("done", ["known_elsewhere"])
     assert uid in study["fate"][0]["sentence"]
@@ -65,7 +65,7 @@ def test_two_slices_under_one_uid_have_their_series_refused_by_name(
     files = write_head(tmp_path, "doubled")
     edit(files[-1], SOPInstanceUID=derived_uid("e2e", "doubled", "one"))
     edit(files[-2], SOPInstanceUID=derived_uid("e2e", "doubled", "one"))
-    stack.send_until_taken(tmp_path)
+    stack.send_until_accepted(tmp_path)
     study = stack.wait_until_done(uid)
     assert _reasons(study) == ["conflicting_images"]
     assert not stack.in_pacs(uid, SEG)
@@ -77,7 +77,7 @@ def test_a_study_whose_files_were_lost_goes_on_when_it_is_sent_again(
     uid = study_uid("lost")
     files = write_head(tmp_path, "lost")
     stack.crash_at("orchestrator.select.done")
-    stack.send_until_taken(tmp_path)
+    stack.send_until_accepted(tmp_path)
     store = stack.settings.data_dir / "store" / "studies" / uid
     stack.wait(uid, lambda s: s["revision"] == 1, "be frozen")
     stack.wait_for_crash()
@@ -86,7 +86,7 @@ def test_a_study_whose_files_were_lost_goes_on_when_it_is_sent_again(
         file.unlink()
     study = stack.wait_until_done(uid)
     assert _reasons(study) == ["source_missing"], study
-    stack.send_until_taken(tmp_path)
+    stack.send_until_accepted(tmp_path)
     study = stack.wait_until_done(uid, revision=2)
     assert _reasons(study) == ["segmented"]
     assert len(sorted(store.rglob("*.dcm"))) == len(files)

@@ -56,7 +56,7 @@ def test_killed_process_costs_no_result(
     name = f"kill {point} {victim}"
     write_head(tmp_path, name)
     stack.crash_at(point, victim)
-    stack.send_until_taken(tmp_path)
+    stack.send_until_accepted(tmp_path)
     study = stack.wait_until_done(study_uid(name))
     assert stack.crashed(), f"{point} was never passed"
     assert [fate["reason"] for fate in study["fate"]] == ["segmented"]
@@ -73,9 +73,9 @@ def test_late_series_finds_the_job_that_its_dead_recorder_never_queued(
     # Dead between recording the job and queueing it, and kept dead while a series arrives.
     with stack.held_back("orchestrator"):
         stack.crash_at("orchestrator.select.done")
-        stack.send_until_taken(tmp_path / "first")
+        stack.send_until_accepted(tmp_path / "first")
         stack.wait_for_crash()
-        stack.send_until_taken(tmp_path / "late")
+        stack.send_until_accepted(tmp_path / "late")
         stack.wait(study_uid(name), lambda s: s["revision"] == 2, "freeze its second revision")
     study = stack.wait_until_done(study_uid(name), revision=2)
     reasons = sorted(fate["reason"] for fate in study["fate"])
@@ -94,10 +94,10 @@ def test_worker_killed_while_superseding_leaves_one_current_result(
     early.mkdir()
     for file in files[:-6]:
         shutil.copy(file, early)
-    stack.send_until_taken(early)
+    stack.send_until_accepted(early)
     stack.wait_until_done(study_uid(name))
     stack.crash_at(point)
-    stack.send_until_taken(tmp_path / "all")
+    stack.send_until_accepted(tmp_path / "all")
     study = stack.wait_until_done(study_uid(name), revision=2)
     assert stack.crashed()
     states = sorted((job["revision"], job["state"]) for job in study["jobs"])
@@ -109,7 +109,7 @@ def test_worker_killed_while_superseding_leaves_one_current_result(
 
 def test_killed_gateway_comes_back(stack: StackUnderTest, tmp_path: Path) -> None:
     write_head(tmp_path, "kill gateway")
-    stack.send_until_taken(tmp_path)
+    stack.send_until_accepted(tmp_path)
     os.kill(stack.pid("gateway"), signal.SIGKILL)
     study = stack.wait_until_done(study_uid("kill gateway"))
     assert [fate["reason"] for fate in study["fate"]] == ["segmented"]
@@ -122,7 +122,7 @@ def test_killed_model_costs_no_result(stack: StackUnderTest, tmp_path: Path) -> 
     for model in psutil.Process(stack.pid("triton")).children(recursive=True):
         if any("triton_python_backend_stub" in word for word in model.cmdline()):
             model.kill()
-    stack.send_until_taken(tmp_path)
+    stack.send_until_accepted(tmp_path)
     study = stack.wait_until_done(study_uid(name))
     assert [fate["reason"] for fate in study["fate"]] == ["segmented"]
     assert len(stack.in_pacs(study_uid(name), SEG)) == 1

@@ -40,7 +40,7 @@ def _arrived(stack: StackUnderTest, uid: str) -> None:
 def test_study_goes_the_whole_way_through_s3(s3_stack: StackUnderTest, tmp_path: Path) -> None:
     uid = study_uid("s3-whole")
     files = write_head(tmp_path, "s3-whole")
-    s3_stack.send_until_taken(tmp_path)
+    s3_stack.send_until_accepted(tmp_path)
     _arrived(s3_stack, uid)
     store = open_store(s3_stack.settings)
     assert len(list(store.list(f"studies/{uid}"))) == len(files)
@@ -59,7 +59,7 @@ def test_server_that_is_away_delays_a_study_and_loses_nothing(
     uid = study_uid("s3-away")
     write_head(tmp_path, "s3-away")
     server.stop()
-    s3_stack.send_until_taken(tmp_path)
+    s3_stack.send_until_accepted(tmp_path)
     s3_stack.wait(uid, lambda study: study["revision"] == 1, "be frozen")
     study = s3_stack.study(uid)
     assert study is not None
@@ -75,9 +75,9 @@ def test_listener_killed_while_the_server_is_away_ships_when_both_are_back(
     write_head(tmp_path, "s3-killed")
     server.stop()
     s3_stack.crash_at("listener.instance.registered")
-    s3_stack.send_until_taken(tmp_path)
+    s3_stack.send_until_accepted(tmp_path)
     s3_stack.wait_for_crash()
     assert running_state(s3_stack.settings) is not None
     server.start()
-    s3_stack.send_until_taken(tmp_path)
+    s3_stack.send_until_accepted(tmp_path)
     _arrived(s3_stack, uid)

@@ -23,7 +23,7 @@ from services.listener.door.messages import Told
 from services.listener.door.part10 import META_BYTES, TornFileError, read_meta
 from services.listener.door.spool import Spool
 from services.listener.door.store import Facilities
-from tests.fuzz.spool_in_memory import spool_in_memory, take_out
+from tests.fuzz.spool_in_memory import empty_spool, spool_in_memory
 
 SYNTAXES = (
     IMPLICIT_LITTLE,
@@ -131,7 +131,7 @@ class Door:
         if peer.is_alive():
             raise DoorFailure("The connection was not closed.")
         _check_pdus(bytes(answer))
-        self.stored = take_out(self._spool, self._told)
+        self.stored = empty_spool(self._spool, self._told)
         return bytes(answer)
 
 

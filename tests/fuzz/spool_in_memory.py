@@ -24,7 +24,7 @@ def spool_in_memory() -> Generator[Spool]:
         shutil.rmtree(folder)
 
 
-def take_out(spool: Spool, told: Iterable[Told]) -> set[str]:
+def empty_spool(spool: Spool, told: Iterable[Told]) -> set[str]:
     """Empties the spool and returns the paths of what was told of.
 
     Raises:

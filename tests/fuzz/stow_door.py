@@ -28,7 +28,7 @@ from services.listener.stow.multipart import (
 from services.listener.stow.request import StowRequest
 from services.listener.stow.response import JSON_TYPE, XML_TYPE, negotiate, render, status_of
 from tests.fuzz.dicom_door import CT, SYNTAXES
-from tests.fuzz.spool_in_memory import spool_in_memory, take_out
+from tests.fuzz.spool_in_memory import empty_spool, spool_in_memory
 
 BOUNDARY = "b"
 PARSER, REQUEST, TEXTS = range(3)
@@ -98,7 +98,7 @@ class StowUnderTest:
         json.loads(render(outcomes, JSON_TYPE, "http://pacs.example"))
         ElementTree.fromstring(render(outcomes, XML_TYPE))
         status_of(outcomes)
-        return len(take_out(self._spool, self._told))
+        return len(empty_spool(self._spool, self._told))
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 @dataclass(frozen=True, slots=True)
 class BuildOutcome:
-    """A build that is there, and whether this run made it and has it served from now on."""
+    """A build that is there; whether this run made the build, and has the build served."""
 
     record: BuildRecord
     made: bool
@@ -206,7 +206,7 @@ def prune(
 def build_one(
     settings: Settings, name: str, target: str, precision: str | None, *, quiet: bool
 ) -> BuildOutcome:
-    """Builds one model and says what is done while it is done."""
+    """Builds a model and prints each step as it begins."""
     begun = time.monotonic()
     steps: set[str] = set()
 

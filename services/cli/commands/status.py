@@ -39,7 +39,7 @@ def status(
 
 
 def show_study(study: dict[str, Any]) -> None:
-    """Prints a study as the gateway describes it."""
+    """Prints a study as the gateway describes the study."""
     console.print(
         f"Study {study['study_uid']}: {coloured(study['state'])}, revision {study['revision']}, "
         f"{study['series']} series, {study['instances']} instances",

@@ -19,7 +19,7 @@ START_DEADLINE_S = 130.0
 
 
 class DetachedStack:
-    """``axial up`` as a process that outlives its starter only when it is told to."""
+    """``axial up`` as a process; outlives its starter only where that is asked for."""
 
     def __init__(
         self,
@@ -47,10 +47,10 @@ class DetachedStack:
         return self._settings.data_dir / "logs" / "up.log"
 
     def start(self) -> float:
-        """Starts the stack and waits until it is ready; returns the seconds it took.
+        """Starts the stack and waits until it is ready; returns how long that lasted, in seconds.
 
         Raises:
-            CommandError: it ended; the message has its last words.
+            CommandError: the stack ended; the message has its last words.
         """
         argv = [sys.executable, "-m", "services.cli", "--config", str(self._file), "up"]
         if self._pacs is not None:
@@ -79,7 +79,7 @@ class DetachedStack:
             time.sleep(READY_POLL_S)
 
     def stop(self) -> None:
-        """Stops the stack and waits until it is gone; kills it when it does not go."""
+        """Stops the stack and waits until it is gone; kills the stack when it does not go."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.send_signal(signal.SIGTERM)

@@ -21,16 +21,16 @@ def local_settings(
         folder: where everything is kept.
         catalogue: the models' manifests.
         repository: the built models.
-        any_ports: take any free ports; else the defaults, each replaced only where it is taken.
+        any_ports: use any free ports; else the defaults, each replaced only where it is in use.
         changes: overrides per group, e.g. ``listener={"quiet_period_s": 1.0}``.
     """
-    taken: set[int] = set()
+    given: set[int] = set()
 
     def port(preferred: int) -> int:
         chosen = free_port() if any_ports or not _is_free(preferred) else preferred
-        while chosen in taken:
+        while chosen in given:
             chosen = free_port()
-        taken.add(chosen)
+        given.add(chosen)
         return chosen
 
     def address(preferred: str) -> str:

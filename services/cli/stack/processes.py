@@ -32,12 +32,13 @@ class ManagedProcess:
     """A process of the stack.
 
     Attributes:
-        ready_urls: all answer 200 once it is ready; none: it is ready when its port listens.
-        ready_port: a TCP port that listens once it is ready, for processes without HTTP.
+        ready_urls: all answer 200 once the process is ready; none: it is ready when its port
+            listens.
+        ready_port: a TCP port that listens once the process is ready, where there is no HTTP.
         environment: the whole environment, or None for the supervisor's own.
         stop_order: processes with a lower number are stopped first.
         guard: closes what the process makes to others; called again and again while it starts.
-        tidy: tidies up what one that was killed left; called before each start and at the end.
+        tidy: tidies up what a killed process left; called before each start and at the end.
     """
 
     name: str

@@ -17,8 +17,8 @@ class StackState:
 
     Attributes:
         supervisor_pid: the process to signal.
-        started_at: its start, in seconds since the epoch: tells it from a later process that
-            was given the same number.
+        started_at: the supervisor's start, in seconds since the epoch: tells the supervisor from a
+            later process that was given the same number.
         pids: process name -> pid.
         ready: every process answered.
     """

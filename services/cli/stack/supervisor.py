@@ -42,7 +42,7 @@ class _Running:
 
 
 class Supervisor:
-    """Runs processes until it is told to stop.
+    """Runs processes until somebody asks it to stop.
 
     It waits on signals, not on a clock: a dead child is noticed at once and costs nothing while
     all is well. Children get SIGTERM when the supervisor itself dies.
@@ -57,10 +57,11 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
     def start(self, on_ready: Callable[[str, float], None]) -> float:
-        """Starts every process and waits until all are ready; returns the seconds it took.
+        """Starts every process and waits until all are ready; returns how long that lasted, in
+        seconds.
 
         Raises:
-            CommandError: one ended or did not become ready; all are stopped then.
+            CommandError: a process ended or did not become ready; all are stopped then.
         """
         begun = time.monotonic()
         for process in self._processes.values():

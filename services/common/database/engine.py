@@ -12,7 +12,7 @@ from services.common.errors import AxialError
 
 
 class DatabaseError(AxialError):
-    """The database's URL is of no kind that Axial knows."""
+    """The database's URL is of no kind that Axial knows, or its schema is newer than the code."""
 
 
 def open_database(url: str) -> Engine:
@@ -22,8 +22,11 @@ def open_database(url: str) -> Engine:
     timeout, and ``BEGIN IMMEDIATE`` so that a writer waits at its start instead of failing in its
     middle. PostgreSQL: its defaults; dead connections are noticed before use.
 
+    Args:
+        url: of the database, as SQLAlchemy reads it.
+
     Raises:
-        DatabaseError: neither SQLite nor PostgreSQL.
+        DatabaseError: the URL names neither SQLite nor PostgreSQL.
     """
     parsed = make_url(url)
     backend = parsed.get_backend_name()

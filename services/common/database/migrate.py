@@ -33,11 +33,11 @@ def migrate(engine: Engine) -> None:
     """Creates or upgrades the tables. Safe to call from several processes at once.
 
     Args:
-        engine: the database; one that a newer version migrated is left as it is.
+        engine: the database; a database that a newer version migrated is left as it is.
 
     Raises:
         DatabaseError: the database is newer than this code, and says that this code must not
-            use it.
+            use the database.
     """
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))

@@ -55,7 +55,7 @@ class GatewaySettings(Group):
 
     @property
     def on_loopback(self) -> bool:
-        """Whether nobody but this machine reaches it."""
+        """Whether nobody but this machine reaches the gateway."""
         return is_loopback(self.host)
 
 
@@ -76,15 +76,15 @@ def new_token() -> tuple[str, str]:
 
 
 def bearer_of(authorization: str) -> str | None:
-    """The token of an Authorization header (RFC 6750 2.1); None when it carries none."""
+    """The token of an Authorization header (RFC 6750 2.1); None when the header has none."""
     scheme, _, given = authorization.partition(" ")
     return given.strip() or None if scheme.lower() == "bearer" else None
 
 
 def find_token(given: str, tokens: Iterable[AccessToken]) -> AccessToken | None:
-    """The token whose hash this is the text of, expired or not.
+    """The token of that text, expired or not; known by the text's hash.
 
-    All are compared, in a time that tells nothing about any of them.
+    The hashes of all tokens are compared, in a time that reveals nothing about any of them.
     """
     digest = hashlib.sha256(given.encode()).hexdigest()
     same = [token for token in tokens if hmac.compare_digest(token.sha256, digest)]

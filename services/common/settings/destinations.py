@@ -85,10 +85,10 @@ class CStoreDestination(AnyDestination):
 
 
 def transport_of(value: object) -> str:
-    """The tag of a destination among the transports; without one it is C-STORE.
+    """The tag of a destination among the transports; C-STORE where the destination has no tag.
 
     The discriminator of `Destination`, once that is a union: settings that were written when there
-    was one transport name none.
+    was one transport have no tag.
 
     Args:
         value: a destination, or its settings as they were read.

@@ -30,7 +30,7 @@ _MASK = "********"
 
 
 class SecretUrl(Secret[str]):
-    """A URL in which a password may stand: shown without it."""
+    """A URL in which a password may stand, and that is shown without the password."""
 
     def _display(self) -> str:
         return without_password(self.get_secret_value())

@@ -66,7 +66,7 @@ class Cache:
             yield folders
 
     def trim(self) -> None:
-        """Removes the least recently used groups until the rest fits the bound.
+        """Removes the least recently used groups until the cache fits its bound.
 
         Cost: one look at every copy.
         """

@@ -14,7 +14,7 @@ from services.common.errors import AxialError
 
 
 class StoreError(AxialError):
-    """The study store cannot do what was asked of it."""
+    """The study store cannot do what was asked."""
 
 
 class ObjectMissing(StoreError):

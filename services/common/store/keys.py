@@ -14,7 +14,7 @@ def instance_key(study_uid: str, series_uid: str, sop_instance_uid: str) -> str:
     """The key of a received instance.
 
     Raises:
-        StoreError: one of them is no UID and must not become a path.
+        StoreError: one of the three is no UID and must not become a path.
     """
     for uid in (study_uid, series_uid, sop_instance_uid):
         if not is_uid(uid):
@@ -45,7 +45,7 @@ def manifest_key(digest: str) -> str:
         digest: of the build, 64 hexadecimal digits.
 
     Raises:
-        StoreError: it is no digest and must not become a path.
+        StoreError: the text is no digest and must not become a path.
     """
     if _DIGEST.fullmatch(digest) is None:
         raise StoreError(f"'{digest[:70]}' is no digest of a build (64 hexadecimal digits).")
@@ -66,7 +66,8 @@ def segments(key: str) -> list[str]:
     """The parts of a key.
 
     Raises:
-        StoreError: it is no key: as a path it would leave the store, or name a file of ours.
+        StoreError: the text is no key: as a path it would leave the store, or name a file of
+            the store's own.
     """
     parts = key.split("/")
     if not key or any(part.startswith(".") or not part or "\0" in part for part in parts):

@@ -17,7 +17,7 @@ _COMPARED_AT_ONCE = 1 << 20
 
 
 class NoOtherCopy(StoreError):
-    """A file was to be removed, and no other copy of it could be proven; it is where it was."""
+    """A file was to be removed, and no other copy of the file could be proven; the file stays."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -29,7 +29,7 @@ class Copy(Protocol):
     """What is to stay in a file's place."""
 
     def stands_for(self, file: Path) -> bool:
-        """Whether it is durable, no other name of the same entry, and has the file's bytes."""
+        """Whether the copy is durable, has the file's bytes, and is no other name of its entry."""
         ...
 
 
@@ -39,14 +39,18 @@ class FileCopy:
 
     Attributes:
         path: where it lies.
-        head_bytes: so many bytes at the beginning may differ (who sent it is written there).
+        head_bytes: so many bytes at the beginning may differ (the sender is written there).
     """
 
     path: Path
     head_bytes: int = 0
 
     def stands_for(self, file: Path) -> bool:
-        """See `Copy`. Raises OSError where one of them cannot be read."""
+        """See `Copy`.
+
+        Raises:
+            OSError: the file or its copy cannot be read.
+        """
         if not self.path.is_file() or self.path.is_symlink():
             return False
         if self.path.samefile(file):
@@ -56,10 +60,14 @@ class FileCopy:
 
 
 def let_go(file: Path, copy: Copy) -> None:
-    """Removes a file of received data; one that is gone already is let go.
+    """Removes a file of received data; a file that is gone already is let go.
+
+    Args:
+        file: of received data.
+        copy: what is to stay in the file's place.
 
     Raises:
-        NoOtherCopy: `copy` does not stand for it.
+        NoOtherCopy: `copy` does not stand for the file.
         OSError: the disk refused.
     """
     if not file.exists():

@@ -15,7 +15,7 @@ class StoredObject:
     """An entry of a listing.
 
     Attributes:
-        modified_at: when it was put, in UTC.
+        modified_at: when the object was put, in UTC.
     """
 
     key: str

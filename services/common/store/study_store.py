@@ -25,7 +25,7 @@ class StudyStore:
 
     @property
     def folder(self) -> Path | None:
-        """The folder that the store lies in; None where it lies elsewhere."""
+        """The folder that the store lies in; None where the store lies in no folder."""
         return self._objects.root if isinstance(self._objects, Folder) else None
 
     @property
@@ -33,7 +33,7 @@ class StudyStore:
         """The folder that the store lies in.
 
         Raises:
-            StoreError: it lies in none.
+            StoreError: the store lies in no folder.
         """
         if self.folder is None:
             raise StoreError("The study store lies in no folder.")
@@ -63,16 +63,16 @@ class StudyStore:
         return self._objects.put(key, chunks)
 
     def put_file(self, key: str, file: Path, *, replace: bool = False) -> None:
-        """`put_files` of one."""
+        """`put_files` of one file."""
         self._objects.put_files([(key, file)], replace=replace)
 
     def put_files(self, files: Sequence[tuple[str, Path]], *, replace: bool = False) -> None:
-        """Takes files whose data are synced into the store, each under its key, durably.
+        """Moves files whose data are synced into the store, each under its key, durably.
 
         The file is gone when its object is durable: on the store's own file system it becomes the
         object without a copy, elsewhere it is removed after its object was looked at
-        (`letting_go`). Repeating what was interrupted is safe. A file whose key is taken keeps no
-        other file out.
+        (`letting_go`). Repeating what was interrupted is safe. A file whose key another object has
+        keeps no other file out.
 
         Args:
             replace: else an object that is there already stays: one with the same bytes stands
@@ -80,8 +80,8 @@ class StudyStore:
 
         Raises:
             ObjectDiffers: other bytes lie under a key; that file is left where it is.
-            StoreError: retryable; the place refused. Files that were not taken are where they were,
-                and it is raised rather than an `ObjectDiffers`.
+            StoreError: retryable; the place refused. Files that were not stored are where they
+                were. Where both happened, this error is raised.
         """
         self._objects.put_files(files, replace=replace)
 
@@ -90,7 +90,7 @@ class StudyStore:
 
         Raises:
             ObjectMissing: there is no such key.
-            StoreError: it cannot be read.
+            StoreError: the object cannot be read.
         """
         return self._objects.read(key)
 
@@ -107,7 +107,7 @@ class StudyStore:
         return self._objects.list(prefix)
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Removes objects; one that is not there is removed already.
+        """Removes objects; an object that is not there is removed already.
 
         Raises:
             StoreError: retryable; some may be left.
@@ -130,7 +130,7 @@ class StudyStore:
         has its name.
 
         Raises:
-            ObjectMissing: one of them is not there.
-            StoreError: one cannot be read.
+            ObjectMissing: an object is not there.
+            StoreError: an object cannot be read.
         """
         return self._objects.local(keys)

@@ -127,10 +127,10 @@ class Audited:
     """What is said of an event; whatever does not apply stays empty.
 
     Attributes:
-        outcome: None takes the event's usual one.
+        outcome: None stands for the event's usual outcome.
         reason: a code of ours that says why, for instance of a rejection.
         peer: the other side's name in the settings; ae_title, address: how it called.
-        certificate_sha256: of the certificate that it showed.
+        certificate_sha256: of the certificate that the peer showed.
         own_ae_title: the title of ours that was called.
         study_uid: the study concerned.
         instances: how many of its instances, by SOP class UID.
@@ -169,10 +169,10 @@ class AuditTrail:
         self._size = 0
 
     def write(self, event: AuditEvent, audited: Audited) -> None:
-        """Writes an event; it is on disk on return.
+        """Writes an event; the event is on disk on return.
 
         Raises:
-            OSError: the disk refused it.
+            OSError: the disk refused the event.
         """
         with self._lock:
             message = compose(
@@ -187,7 +187,7 @@ class AuditTrail:
             self._append(line)
 
     def close(self) -> None:
-        """Closes the file; the next event opens it again."""
+        """Closes the file; the next event opens the file again."""
         with self._lock:
             self._close()
 

@@ -61,7 +61,7 @@ def span(
     """Opens a span named ``room.step`` below `parent` (a traceparent), else below the current.
 
     Args:
-        started_at: when what it stands for began, if that was before this call.
+        started_at: when the step began, if that was before this call.
     """
     context = _PROPAGATOR.extract({"traceparent": parent}) if parent else None
     tracer = trace.get_tracer("axial")

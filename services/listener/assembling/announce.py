@@ -30,10 +30,10 @@ _log = get_logger("listener")
 # The orchestrator answers when the workflow is durable: milliseconds. One that takes longer than
 # this is taken for stuck, and is asked again.
 _DEADLINE_S = 10.0
-_TAKE_UP_EVERY_S = 60.0
+_ADOPT_EVERY_S = 60.0
 
 _Revision = tuple[str, int]
-_TAKE_UP: _Revision = ("", 0)
+_ADOPT: _Revision = ("", 0)
 
 
 class Announcer:
@@ -41,17 +41,17 @@ class Announcer:
 
     Args:
         channel: to the orchestrator, which need not be up.
-        take_up_every_s: how often is looked for revisions that nobody here announces.
+        adopt_every_s: how often is looked for revisions that nobody here announces.
     """
 
     def __init__(
         self,
         engine: Engine,
         channel: grpc.Channel,
-        take_up_every_s: float = _TAKE_UP_EVERY_S,
+        adopt_every_s: float = _ADOPT_EVERY_S,
     ) -> None:
         self._engine = engine
-        self._take_up_every_s = take_up_every_s
+        self._adopt_every_s = adopt_every_s
         self._channel = channel
         self._stub = orchestrator_pb2_grpc.OrchestratorStub(self._channel)
         # Written by the wheel's thread alone.
@@ -63,7 +63,7 @@ class Announcer:
         self._wheel.__enter__()
         for study_uid, number in unannounced_revisions(self._engine):
             self.announce(study_uid, number)
-        self._wheel.arm(_TAKE_UP, self._take_up_every_s)
+        self._wheel.arm(_ADOPT, self._adopt_every_s)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,11 +75,11 @@ class Announcer:
         return self._wheel.alive()
 
     def announce(self, study_uid: str, number: int) -> None:
-        """Has the revision announced at once; returns without waiting for it."""
+        """Has the revision announced at once; returns without waiting for that."""
         self._wheel.arm((study_uid, number), 0.0)
 
     def announce_study(self, study_uid: str) -> None:
-        """Has the study's waiting revisions announced: more of it lies in the store now.
+        """Has the study's waiting revisions announced: more of the study lies in the store now.
 
         Raises:
             SQLAlchemyError: the database does not answer.
@@ -87,8 +87,8 @@ class Announcer:
         for revision in unannounced_revisions(self._engine, study_uid):
             self.announce(*revision)
 
-    def take_up(self) -> list[_Revision]:
-        """Has frozen revisions announced that nobody here announces; returns them.
+    def adopt(self) -> list[_Revision]:
+        """Has frozen revisions announced that nobody here announces; returns those revisions.
 
         Raises:
             SQLAlchemyError: the database does not answer.
@@ -100,12 +100,12 @@ class Announcer:
         ]
 
     def _act(self, due: _Revision) -> None:
-        if due != _TAKE_UP:
+        if due != _ADOPT:
             self._attempt(due)
             return
-        self._wheel.arm(_TAKE_UP, self._take_up_every_s)
+        self._wheel.arm(_ADOPT, self._adopt_every_s)
         try:
-            self.take_up()
+            self.adopt()
         except SQLAlchemyError as error:
             _log.warning("revisions_not_taken_up", problem=type(error).__name__)
 

@@ -54,14 +54,14 @@ _RETRY_AFTER_S = 1.0
 _REGISTERED_WITHIN_S = 5.0
 # How often is looked for studies that are overdue and have no deadline here: their listener is
 # gone, or the answer to a commit was lost. So long it has the study for itself.
-_TAKE_UP_EVERY_S = 60.0
-_TAKE_UP = ("", Trigger.QUIET)
+_ADOPT_AFTER_S = 60.0
+_ADOPT = ("", Trigger.QUIET)
 
 
 def remaining_quiet(
     activity: StudyActivity, now: dt.datetime, open_since: dt.datetime | None = None
 ) -> dt.timedelta | None:
-    """How much longer a study has to be quiet: zero when it is to be frozen now.
+    """How much longer a study has to be quiet: zero when the study is to be frozen now.
 
     None when nothing is unfrozen. Never longer than the quiet period, also when the clock was
     set back after the last instance.
@@ -82,10 +82,11 @@ class Assembly:
     Args:
         announce: called with study UID and number after a revision is frozen.
         clock: the present in UTC.
-        registered: waits until everything taken in so far is registered, at most so many seconds;
-            False when it is not. What waits to be registered has come, and a study is not quiet.
-        take_up_every_s: how long a study may be overdue before any listener takes it up.
-        under_way: what is being received; it is to call `let_go`. Without it nothing is.
+        registered: waits until everything received so far is registered, at most so many seconds;
+            False on timeout. An instance that waits to be registered has come: its study is not
+            quiet.
+        adopt_after_s: how long a study may be overdue before any listener adopts it.
+        under_way: the series that are being received; is to call `let_go`. None: there are none.
         came_back: notes studies whose missing files are there again, and gives them.
         broken_off: gives the series of a study whose senders broke off.
         doors_open: False while nobody can send yet: then no study is quiet before `opened`.
@@ -97,7 +98,7 @@ class Assembly:
         announce: Callable[[str, int], None],
         clock: Callable[[], dt.datetime] = utc_now,
         registered: Callable[[float], bool] = lambda _seconds: True,
-        take_up_every_s: float = _TAKE_UP_EVERY_S,
+        adopt_after_s: float = _ADOPT_AFTER_S,
         under_way: SeriesUnderWay | None = None,
         came_back: Callable[[dt.datetime], Collection[str]] = lambda _now: (),
         broken_off: BrokenOff = lambda _study_uid: frozenset(),
@@ -113,7 +114,7 @@ class Assembly:
         self._announce = announce
         self._clock = clock
         self._registered = registered
-        self._take_up_every_s = take_up_every_s
+        self._adopt_after_s = adopt_after_s
         self._told: set[str] = set()  # told to be complete while they were being received
         self._wheel: Wheel[tuple[str, Trigger]] = Wheel("assembly", self._act)
 
@@ -123,7 +124,7 @@ class Assembly:
             remaining = self._remaining(activity)
             if remaining is not None:
                 self.instance_stored(activity.study_uid, remaining.total_seconds())
-        self._wheel.arm(_TAKE_UP, self._take_up_every_s)
+        self._wheel.arm(_ADOPT, self._adopt_after_s)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -149,18 +150,18 @@ class Assembly:
         self._wheel.arm((study_uid, Trigger.QUIET), quiet_period_s)
 
     def let_go(self, study_uid: str) -> None:
-        """A sender let go of a series of the study: looks at once whether it is complete now."""
+        """A sender let go of a series of the study: has the study examined at once."""
         self._wheel.arm((study_uid, Trigger.TOLD), 0.0)
         self._wheel.arm((study_uid, Trigger.COUNTED), 0.0)
         self._wheel.arm((study_uid, Trigger.QUIET), 0.0)
 
-    def take_up(self) -> list[str]:
-        """Has studies examined that are overdue and that nobody looks after; returns them.
+    def adopt(self) -> list[str]:
+        """Has overdue studies examined that nobody looks after; returns their UIDs.
 
         Raises:
             SQLAlchemyError: the database does not answer.
         """
-        late = dt.timedelta(seconds=self._take_up_every_s)
+        late = dt.timedelta(seconds=self._adopt_after_s)
         now = self._clock()
         return [
             activity.study_uid
@@ -170,7 +171,7 @@ class Assembly:
         ]
 
     def examine(self, study_uid: str) -> None:
-        """Freezes the study if it is quiet, else looks again when it may be.
+        """Freezes the study if it is quiet, else has it examined again when it may be.
 
         Raises:
             SQLAlchemyError: the database does not answer.
@@ -203,7 +204,7 @@ class Assembly:
         return max(self._under_way.held_s(activity.study_uid), quiet_s - left_s)
 
     def count(self, study_uid: str) -> FrozenRevision | None:
-        """Freezes the study if what it is to consist of is there, no less and no more; else None.
+        """Freezes the study if what was declared of it is there, no less and no more; else None.
 
         Raises:
             SQLAlchemyError: the database does not answer.
@@ -228,10 +229,10 @@ class Assembly:
         return self.freeze(study_uid, Trigger.COUNTED)
 
     def tell(self, study_uid: str) -> FrozenRevision | None:
-        """Freezes the study that somebody tells to be complete; None when nothing is unfrozen.
+        """Freezes a study that somebody declares complete; None when nothing is unfrozen.
 
-        While a series of it is being received, nothing is frozen yet (`is_held`): it is when its
-        senders let go.
+        While a series of the study is being received, nothing is frozen yet (`is_held`): the study
+        is frozen when its senders let go.
 
         Raises:
             SQLAlchemyError: the database does not answer.
@@ -302,12 +303,12 @@ class Assembly:
         return missing
 
     def _act(self, due: tuple[str, Trigger]) -> None:
-        if due != _TAKE_UP:
+        if due != _ADOPT:
             self._look(due)
             return
-        self._wheel.arm(_TAKE_UP, self._take_up_every_s)
+        self._wheel.arm(_ADOPT, self._adopt_after_s)
         try:
-            self.take_up()
+            self.adopt()
             for study_uid in self._came_back(self._clock()):
                 self._wheel.arm((study_uid, Trigger.QUIET), 0.0)
         except (SQLAlchemyError, StoreError) as error:

@@ -22,7 +22,7 @@ class Wanted:
 
     Attributes:
         series_uids: its series.
-        rivals: series that the model may choose instead once more of them is there.
+        rivals: series that the model may choose instead once more of their instances are there.
     """
 
     series_uids: frozenset[str]

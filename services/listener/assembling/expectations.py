@@ -56,7 +56,7 @@ class Expectation:
 
 
 def is_met(expected: Expectation, received: Mapping[str, int]) -> bool:
-    """Whether a study is there, neither less nor more of it than expected.
+    """Whether a study is there, with neither less nor more than expected.
 
     Without a count of the study's instances, its series have to be counted, and each of them has
     to have a count: a series alone does not tell whether another one follows.
@@ -95,7 +95,7 @@ def shortfall(expected: Expectation, received: Mapping[str, int]) -> tuple[int, 
 
 
 def is_short(engine: Engine, study_uid: str, series_uids: Collection[str]) -> bool:
-    """Whether fewer instances of one of these series are there than were announced of it."""
+    """Whether one of these series has fewer instances than were declared for the series."""
     expected = read_expectation(engine, study_uid)
     if expected is None or not any(uid in expected.by_series for uid in series_uids):
         return False
@@ -134,9 +134,11 @@ def count_received(engine: Engine, study_uid: str) -> dict[str, int]:
 def expect_study(
     engine: Engine, study_uid: str, instances: int, by_series: Mapping[str, int]
 ) -> None:
-    """Notes what a study is told to consist of; replaces what was told before.
+    """Notes what a caller declares a study to consist of; replaces what was declared before.
 
     Args:
+        engine: the database.
+        study_uid: the study.
         instances: of the whole study.
         by_series: series UID -> its instances, of as many series as are known.
     """
@@ -152,10 +154,10 @@ def expect_study(
 
 
 def forget_unmet(engine: Engine, now: dt.datetime) -> int:
-    """Forgets what was told longer than `KEPT` ago of studies of which nothing came.
+    """Forgets what was declared longer than `KEPT` ago of studies of which nothing came.
 
     Returns:
-        Of how many series and studies.
+        Of how many series and studies declarations were forgotten.
     """
     unknown = ~exists().where(StudyRow.study_uid == ExpectationRow.study_uid)
     with engine.begin() as connection:

@@ -75,8 +75,8 @@ class FrozenRevision:
     """A revision just frozen.
 
     Attributes:
-        new_instances: those that no earlier revision had; new_bytes: theirs.
-        receiving_since: when the first of them arrived.
+        new_instances: the number that no earlier revision had; new_bytes: theirs.
+        receiving_since: when the first of the new instances arrived.
     """
 
     study_uid: str
@@ -89,7 +89,7 @@ class FrozenRevision:
 
 
 def read_activity(engine: Engine, study_uid: str) -> StudyActivity | None:
-    """The study's activity; None when no instance of it was ever acknowledged."""
+    """The study's activity; None when no instance of the study was ever acknowledged."""
     with engine.execution_options(axial_readonly=True).connect() as connection:
         row = connection.execute(_ACTIVITY.where(StudyRow.study_uid == study_uid)).one_or_none()
     return None if row is None else _activity(row)
@@ -113,12 +113,13 @@ def freeze_revision(
     """Freezes the instances of a study as its next revision.
 
     None when nothing arrived since the newest revision, so that freezing twice is freezing once;
-    and while images of it are taking the places of others: whoever does that has it looked at.
+    and while images of the study are taking the places of others: whoever does that has the study
+    examined afterwards.
 
     Args:
-        leaving_out: series UIDs of which nothing new is taken; what an earlier revision has of
-            them stays, so that each revision holds all of the one before.
-        missing: tells what is known to be missing of what is frozen.
+        leaving_out: series UIDs of which no new instance becomes a member; what an earlier revision
+            has of them stays, so that each revision holds all of the one before.
+        missing: gives what is known to be missing of the frozen instances.
     """
     with engine.begin() as connection:
         study = connection.execute(
@@ -129,11 +130,11 @@ def freeze_revision(
         if _is_being_changed(connection, study_uid):
             return None
         number = study.newest_revision + 1
-        taken = _taken(study_uid, number, leaving_out)
-        new = _new_members(connection, study_uid, number, taken)
+        chosen = _next_members(study_uid, number, leaving_out)
+        new = _new_members(connection, study_uid, number, chosen)
         if leaving_out and new.instances == 0:
             return None
-        instances = _add_members(connection, study_uid, number, taken)
+        instances = _add_members(connection, study_uid, number, chosen)
         frozen = FrozenRevision(
             study_uid=study_uid,
             number=number,
@@ -275,13 +276,13 @@ def _insert_revision(
 
 
 def _is_being_changed(connection: Connection, study_uid: str) -> bool:
-    taking = select(
+    under_way = select(
         exists().where(
             or_(ConflictRow.study_uid == study_uid, ConflictRow.kept_study_uid == study_uid),
             ConflictRow.state == ConflictState.TAKING,
         )
     )
-    return bool(connection.execute(taking).scalar_one())
+    return bool(connection.execute(under_way).scalar_one())
 
 
 def _count_by_series(connection: Connection, study_uid: str, number: int) -> dict[str, int]:
@@ -299,7 +300,7 @@ def _members(study_uid: str, number: int) -> Select[str]:
     )
 
 
-def _taken(study_uid: str, number: int, leaving_out: Collection[str]) -> ColumnElement[bool]:
+def _next_members(study_uid: str, number: int, leaving_out: Collection[str]) -> ColumnElement[bool]:
     """Which instances become a revision's members."""
     there = and_(InstanceRow.study_uid == study_uid, InstanceRow.deleted_at.is_(None))
     if not leaving_out:
@@ -314,15 +315,15 @@ def _taken(study_uid: str, number: int, leaving_out: Collection[str]) -> ColumnE
 
 
 def _count_instances(connection: Connection, study_uid: str) -> int:
-    there = select(func.count()).where(_taken(study_uid, 0, ()))
+    there = select(func.count()).where(_next_members(study_uid, 0, ()))
     return connection.execute(there).scalar_one()
 
 
 def _add_members(
-    connection: Connection, study_uid: str, number: int, taken: ColumnElement[bool]
+    connection: Connection, study_uid: str, number: int, chosen: ColumnElement[bool]
 ) -> int:
     instances = select(InstanceRow.study_uid, literal(number), InstanceRow.sop_instance_uid).where(
-        taken
+        chosen
     )
     columns = ["study_uid", "number", "sop_instance_uid"]
     connection.execute(insert(RevisionInstanceRow).from_select(columns, instances))
@@ -331,7 +332,7 @@ def _add_members(
 
 
 def _new_members(
-    connection: Connection, study_uid: str, number: int, taken: ColumnElement[bool]
+    connection: Connection, study_uid: str, number: int, chosen: ColumnElement[bool]
 ) -> Any:
     """What no earlier revision has, or had before its image was removed and sent again."""
     received_before = (
@@ -346,7 +347,7 @@ def _new_members(
             func.min(InstanceRow.received_at).label("since"),
             func.max(InstanceRow.received_at).label("until"),
         ).where(
-            taken,
+            chosen,
             or_(
                 InstanceRow.sop_instance_uid.not_in(_members(study_uid, number - 1)),
                 InstanceRow.received_at > received_before,

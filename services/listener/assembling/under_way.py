@@ -54,9 +54,9 @@ class SeriesUnderWay:
     """Follows the associations; for several threads.
 
     Args:
-        settle_period_s: how long after it was let go nothing of a series may come until it counts
-            as received.
-        on_let_go: called with a series that was let go; it may be received after the settle
+        settle_period_s: how long after a series was let go nothing of the series may come until it
+            counts as received.
+        on_let_go: called with a series that was let go, which may be received after the settle
             period.
         clock: seconds.
         hold_s: a series of which nothing came for so long is held no more.
@@ -158,10 +158,13 @@ class SeriesUnderWay:
         """How much longer series of a study are not complete, whatever else is known of them; 0
         when they may be.
 
-        What is held is not, and what came back has to be quiet since its senders left it.
+        A series that is held is not complete, and a series that came back has to be quiet since its
+        senders left it.
 
         Args:
-            series_uids: the ones that matter; None for all of the study.
+            study_uid: the study.
+            quiet_period_s: how long a series that came back has to be quiet.
+            series_uids: the series that matter; None for all of the study.
         """
         with self._lock:
             known = dict.fromkeys((*self._holders, *self._came_back))
@@ -173,24 +176,24 @@ class SeriesUnderWay:
             return max((self._incomplete_s(one, quiet_period_s) for one in wanted), default=0.0)
 
     def since_left_s(self, study_uid: str) -> float:
-        """How long ago a study's senders last left one of its series; infinite if none did."""
+        """How long ago a sender last left a series of the study; infinite if none did."""
         with self._lock:
             left = [at for (study, _), at in self._left_at.items() if study == study_uid]
             return self._clock() - max(left) if left else math.inf
 
     def remaining_s(self, series: Series) -> float | None:
-        """How much longer a series has to settle; None when it was not let go."""
+        """How much longer a series has to settle; None when the series was not let go."""
         with self._lock:
             at = self._let_go_at.get(series)
             return None if at is None else self._remaining_s(at)
 
-    def settle(self, series: Series) -> None:
-        """The series was dealt with: it counts as received until more of it comes."""
+    def mark_examined(self, series: Series) -> None:
+        """Notes that a settled series was examined; it counts as received until more comes."""
         with self._lock:
             self._let_go_at.pop(series, None)
 
     def settled(self, study_uid: str) -> set[str]:
-        """Series of a study whose settle period is over, and that were not dealt with."""
+        """Series of a study whose settle period is over, and that were not examined."""
         with self._lock:
             return {uid for study, uid in self._let_go_at if study == study_uid} - self._waiting(
                 study_uid
@@ -199,10 +202,10 @@ class SeriesUnderWay:
     def of_study(self, study_uid: str, quiet_period_s: float = 0.0) -> set[str]:
         """Series of a study that are held, torn, not quiet since they came back, or not settled."""
         with self._lock:
-            taken = [series for series in self._holders if self._held_s(series) > 0]
-            taken += [*self._torn]
-            taken += [one for one in self._came_back if self._incomplete_s(one, quiet_period_s) > 0]
-            return {uid for study, uid in taken if study == study_uid} | self._waiting(study_uid)
+            held = [series for series in self._holders if self._held_s(series) > 0]
+            held += [*self._torn]
+            held += [one for one in self._came_back if self._incomplete_s(one, quiet_period_s) > 0]
+            return {uid for study, uid in held if study == study_uid} | self._waiting(study_uid)
 
     def _waiting(self, study_uid: str) -> set[str]:
         of_study = ((uid, at) for (study, uid), at in self._let_go_at.items() if study == study_uid)
@@ -231,7 +234,7 @@ class SeriesUnderWay:
 
     def _note_let_go(self, series: Collection[Series]) -> None:
         self._let_go_at.update(dict.fromkeys(series, self._clock()))
-        _forget_oldest(self._let_go_at, _MOST_LEFT)  # where nobody settles them
+        _forget_oldest(self._let_go_at, _MOST_LEFT)  # where nobody examines them
 
     def _note_return(self, series: Series) -> None:
         self._came_back[series] = None

@@ -32,8 +32,8 @@ class Wanting:
     Args:
         ask: gives the selections of a study that could be worked on now.
         registered: waits until everything acknowledged so far is registered, at most so many
-            seconds; False when it is not.
-        under_way: what is being received; `let_go` is to be called by it.
+            seconds; False on timeout.
+        under_way: the series that are being received; is to call `let_go`.
         settle_period_s: how long after a series was let go nothing of it may come.
         broken_off: gives the series of a study whose senders broke off.
     """
@@ -69,7 +69,7 @@ class Wanting:
         return self._wheel.alive()
 
     def let_go(self, series: Series) -> None:
-        """A series was let go: it is looked at once it has settled."""
+        """A series was let go: the series is looked at once it has settled."""
         self._wheel.arm(series, self._settle_period_s)
 
     def look(self, series: Series) -> None:
@@ -91,7 +91,7 @@ class Wanting:
                 self._wheel.arm(series, _RETRY_AFTER_S)
                 return
             self._examine(study_uid)
-        self._under_way.settle(series)
+        self._under_way.mark_examined(series)
 
     def _examine(self, study_uid: str) -> None:
         activity = read_activity(self._engine, study_uid)

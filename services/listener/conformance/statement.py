@@ -167,7 +167,7 @@ TLS, by the profiles above.
 
 | answer | means | what follows |
 |---|---|---|
-{taken}
+{outcomes}
 | any other | unknown to PS3.4 and PS3.7 | {retry} |
 | no association, aborted association, no answer in time | | {retry} |
 | no presentation context accepted for the SOP class | | {permanent} |
@@ -216,7 +216,7 @@ def _render_scu() -> str:
     fields = CStoreDestination.model_fields
     return _SCU.format(
         sent=_rows((UID(uid).name, f"`{uid}`", what, syntaxes) for uid, what in SENT_SOP_CLASSES),
-        taken=_rows(
+        outcomes=_rows(
             (_range(entry), entry.meaning, _WHAT_FOLLOWS[entry.outcome]) for entry in STORE_STATUSES
         ),
         retry=_WHAT_FOLLOWS[SendOutcome.RETRY],

@@ -66,10 +66,10 @@ class PeerRule:
     Attributes:
         addresses: IP addresses, ranges and host names; empty admits its AE titles from anywhere.
         certificate_sha256: 64 lower-case hexadecimal digits.
-        quiet_period_s: None takes the listener's.
+        quiet_period_s: None stands for the listener's.
         max_associations: None sets no limit of its own.
-        conflicts: what becomes of other bytes under a known SOP Instance UID (`REFUSE`, or it is
-            decided when they are registered).
+        conflicts: what becomes of other bytes under a known SOP Instance UID (`REFUSE`, or
+            decided when the bytes are registered).
     """
 
     name: str
@@ -85,7 +85,7 @@ class PeerRule:
     conflicts: str = "keep_first"
 
     def may_negotiate(self, abstract_syntax: str) -> bool:
-        """Whether a presentation context of that abstract syntax may be accepted from it.
+        """Whether a presentation context of that abstract syntax may be accepted from the peer.
 
         Where not, the answer is user-rejection (PS3.8 table 9-18, result 1).
         """
@@ -108,7 +108,7 @@ class AdmissionRules:
     conflicts: str = "keep_first"
 
     def as_json(self) -> dict[str, Any]:
-        """The form in which it goes to the receiving processes."""
+        """The form in which the rules go to the receiving processes."""
         return asdict(self)
 
     @classmethod
@@ -128,14 +128,14 @@ def _peer_from_json(document: Mapping[str, Any]) -> PeerRule:
 
 @dataclass(frozen=True, slots=True)
 class AssociationRequest:
-    """What an association request says, and where it came from.
+    """What an association request says, and who sent the request.
 
     Attributes:
         address: the sender's IP address.
-        open_associations: how many are being served already.
-        stopping: whether the listener takes no new ones any more.
-        certificate: None without TLS; over TLS there always is one.
-        open_by_peer: how many are being served already, by the peer's name.
+        open_associations: how many associations are being served already.
+        stopping: whether the listener accepts no new associations any more.
+        certificate: the sender's; None without TLS.
+        open_by_peer: how many associations are being served already, by the peer's name.
     """
 
     calling_ae_title: str
@@ -148,7 +148,7 @@ class AssociationRequest:
 
 
 def resolve(host: str) -> set[str]:
-    """What a host name means at the moment; nothing when it does not resolve."""
+    """The addresses of a host name at the moment; none when the name does not resolve."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -159,8 +159,8 @@ def resolve(host: str) -> set[str]:
 def admit(
     request: AssociationRequest, rules: AdmissionRules, resolve: Resolve = resolve
 ) -> PeerRule | Rejection:
-    """The peer that the association is served for, or why it is not served: `identify`, and then
-    `find_room`.
+    """The peer that the association is served for, or why the association is rejected: `identify`,
+    and then `find_room`.
     """
     peer = identify(request, rules, resolve)
     if isinstance(peer, Rejection):
@@ -171,10 +171,10 @@ def admit(
 def identify(
     request: AssociationRequest, rules: AdmissionRules, resolve: Resolve = resolve
 ) -> PeerRule | Rejection:
-    """The peer that asks, or why it is none. May wait for a name server.
+    """The peer that asks, or why the caller is no peer. May wait for a name server.
 
-    With accept_unknown_peers, a caller that no rule describes is taken as a peer of its own title
-    that may do everything; one that a rule describes must still keep to that rule.
+    With accept_unknown_peers, a caller that no rule describes counts as a peer of its own title
+    that may do everything; a caller that a rule describes must still keep to that rule.
     """
     if request.called_ae_title.strip() != rules.ae_title.strip():
         return Rejection.CALLED_AE_UNKNOWN
@@ -196,8 +196,8 @@ def identify(
 def find_room(
     peer: PeerRule, request: AssociationRequest, rules: AdmissionRules
 ) -> Rejection | None:
-    """Why there is no room for one more association of the peer; None when there is. Waits for
-    nothing, so that it may be asked while no other association is admitted.
+    """Why there is no room for one more association of the peer; None when there is room. Waits
+    for nothing, so that the call may be made while no other association is admitted.
     """
     if request.stopping:
         return Rejection.STOPPING
@@ -215,9 +215,9 @@ def admit_http(
     rules: AdmissionRules,
     resolve: Resolve = resolve,
 ) -> PeerRule | Rejection:
-    """The peer that an HTTP request to store is served for, or why it is not.
+    """The peer that an HTTP request to store is served for, or why the request is rejected.
 
-    HTTP has no AE titles: the address decides, and the certificate where one is pinned.
+    HTTP has no AE titles: the address decides, and the certificate where the settings pin one.
     """
     known = [
         peer

@@ -46,13 +46,13 @@ class Association:
     """Serves one connection.
 
     Args:
-        address: where it came from.
-        name: its own among all that are open.
-        admit: decides on the request, and takes a slot where it admits.
+        address: where the connection came from.
+        name: the association's own among all that are open.
+        admit: decides on the request, and occupies a slot for an admitted peer.
 
     Attributes:
-        over: called when the association is over, before the peer hears of it: at once it may ask
-            for the next one.
+        over: called when the association is over, before the peer hears of that: the peer may ask
+            for the next association at once.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Association:
 
     @property
     def peer(self) -> str:
-        """The peer's name; empty before it was admitted."""
+        """The peer's name; empty before the peer was admitted."""
         return self._sender.peer
 
     @property
@@ -88,7 +88,7 @@ class Association:
         return self._store is not None or bool(self._command)
 
     def serve(self) -> None:
-        """Serves it to its end.
+        """Serves the association to its end.
 
         Raises:
             MainProcessGoneError: nothing may be acknowledged any more.
@@ -98,7 +98,7 @@ class Association:
             associated = self._negotiate()
             if associated:
                 self._wire.set_patience(self._config.idle_timeout_s)
-                while self._take(*self._wire.read()):
+                while self._handle_pdu(*self._wire.read()):
                     pass
         except (MalformedPduError, commands.MalformedCommandError) as error:
             self._abort(error)
@@ -155,12 +155,12 @@ class Association:
         )
         return True
 
-    def _take(self, kind: int, body: memoryview) -> bool:
-        """Takes a PDU; False when the association is over."""
+    def _handle_pdu(self, kind: int, body: memoryview) -> bool:
+        """Acts on a PDU; False when the association is over."""
         if kind == pdu.P_DATA_TF:
             if len(body) > self._config.max_pdu_bytes:
                 raise MalformedPduError(f"A P-DATA-TF of {len(body)} bytes.")
-            self._take_values(body)
+            self._handle_values(body)
             return True
         if kind == pdu.A_RELEASE_RQ:
             self.tally.ended = "released"
@@ -174,16 +174,16 @@ class Association:
             pdu.UNEXPECTED_PDU if kind in _KNOWN_PDUS else pdu.UNRECOGNISED_PDU,
         )
 
-    def _take_values(self, body: memoryview) -> None:
+    def _handle_values(self, body: memoryview) -> None:
         for context_id, control, fragment in pdu.data_values(body):
             if context_id not in self._syntaxes:
                 raise MalformedPduError("A presentation data value of no accepted context.")
             if control & 1:
-                self._take_command(fragment, context_id, last=bool(control & 2))
+                self._handle_command(fragment, context_id, last=bool(control & 2))
             else:
-                self._take_data(fragment, context_id, last=bool(control & 2))
+                self._handle_data(fragment, context_id, last=bool(control & 2))
 
-    def _take_command(self, fragment: memoryview, context_id: int, *, last: bool) -> None:
+    def _handle_command(self, fragment: memoryview, context_id: int, *, last: bool) -> None:
         if self._store is not None:
             raise MalformedPduError("A command within a data set.", pdu.UNEXPECTED_PDU)
         self._command += fragment
@@ -206,7 +206,7 @@ class Association:
         elif command.field != commands.C_CANCEL_RQ and not command.field & commands.RESPONSE:
             self._answer(command, context_id, commands.UNRECOGNISED_OPERATION)
 
-    def _take_data(self, fragment: memoryview, context_id: int, *, last: bool) -> None:
+    def _handle_data(self, fragment: memoryview, context_id: int, *, last: bool) -> None:
         if self._store is None or self._store[2] != context_id:
             raise MalformedPduError("A data set without its command.", pdu.UNEXPECTED_PDU)
         operation, command, _ = self._store

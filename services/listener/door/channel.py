@@ -58,7 +58,7 @@ class Channel:
         return self._received.popleft()
 
     def close(self) -> None:
-        """Ends it; the other end's `receive` returns None."""
+        """Closes this end; the other end's `receive` returns None."""
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
         self._reader.close()

@@ -17,12 +17,12 @@ class DoorConfig:
     Attributes:
         contexts: abstract syntax -> transfer syntaxes that are accepted for it.
         spool: the folder that this receiver writes into.
-        watermark_bytes: with less space left on the spool's disk nothing is taken any more.
-        max_pdu_bytes: the longest P-DATA-TF body that we take.
+        watermark_bytes: with less space left on the spool's disk no instance is accepted.
+        max_pdu_bytes: the longest P-DATA-TF body that is accepted.
         request_timeout_s: until the association is asked for, and until a connection that is
             over is closed (ARTIM, PS3.8 9.1.5).
         idle_timeout_s: an association without traffic for this long is aborted.
-        handshake_timeout_s: a TLS handshake that takes longer is given up.
+        handshake_timeout_s: a TLS handshake that lasts longer is given up.
         tls: what `tls.TlsFiles` is made of; None without TLS.
     """
 

@@ -19,10 +19,10 @@ class Stored:
     """An instance is durable in the spool.
 
     Attributes:
-        scanned: what its head says; None where the head is left to the library.
+        scanned: what the instance's head says; None where the head is left to the library.
         peer: the sender's name in the settings; priority: the sender's.
-        association: in which it came, by a name among all that are open; an HTTP request has one
-            too.
+        association: in which the instance came, by a name among all that are open; an HTTP request
+            has a name too.
     """
 
     file: SpooledFile
@@ -71,7 +71,7 @@ class AssociationClosed:
         association: its name, as in `Stored`.
         ended: as `association.Tally.ended`.
         instances_by_study: by study UID and SOP class UID.
-        within: whether it ended in the middle of a message, however it ended.
+        within: whether the association ended in the middle of a message, however it ended.
     """
 
     association: str
@@ -101,7 +101,7 @@ class AssociationRejected:
 
 @dataclass(frozen=True, slots=True)
 class AssociationMalformed:
-    """A connection was aborted because what came over it was no DICOM."""
+    """A connection was aborted because the bytes that came were no DICOM."""
 
     problem: str
     ae_title: str
@@ -140,7 +140,8 @@ class TlsFilesChanged:
     """The TLS files were read anew.
 
     Attributes:
-        problem: why they cannot be used, so that the ones before stay; None where they can.
+        problem: why the files cannot be used, so that those before stay in use; None where the
+            files can be used.
     """
 
     problem: str | None = None
@@ -161,7 +162,7 @@ class RequestEnded:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Is an instance known under that UID that is another one? Answered by `Answer`."""
+    """Are other bytes known under that SOP Instance UID? Answered by `Answer`."""
 
     number: int
     sop_instance_uid: str
@@ -171,7 +172,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """All of which senders heard before the `Ping` of that number was said before this."""
+    """Every instance of which senders heard before the `Ping` of that number was told before."""
 
     number: int
 
@@ -190,15 +191,15 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The receiver has stopped as it was asked to: nothing follows."""
+    """The receiver has stopped as the main process asked: no message follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Something that this program does not know: the other end is of another version.
+    """A message that this program does not know: the other end is of another version.
 
     Attributes:
-        kind: its name there.
+        kind: the message's name there.
     """
 
     kind: str
@@ -206,21 +207,25 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The first thing that a receiver hears: what it is to serve."""
+    """The first message to a receiver: what to serve."""
 
     config: DoorConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Is everything told of which a sender has heard? Answered by `Pong`."""
+    """Was every instance told of which a sender has heard? Answered by `Pong`."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """To a `Question`; None where it could not be found out."""
+    """The answer to a `Question`.
+
+    Attributes:
+        conflict: None where the main process could not find out.
+    """
 
     number: int
     conflict: bool | None

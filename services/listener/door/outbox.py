@@ -36,10 +36,10 @@ class Outbox:
         threading.Thread(target=self._run, name="outbox", daemon=True).start()
 
     def tell(self, message: Told) -> None:
-        """Takes a message: one of an instance goes within a moment, any other at once.
+        """Sends a message: `Stored` within a moment, together with others; any other at once.
 
         Raises:
-            MainProcessGoneError: it is.
+            MainProcessGoneError: the main process is gone.
         """
         with self._changed:
             self._gathered.append(message)
@@ -53,7 +53,7 @@ class Outbox:
 
         Raises:
             TimeoutError: the main process does not answer; an OSError.
-            MainProcessGoneError: it is.
+            MainProcessGoneError: the main process is gone.
         """
         answered, answer = threading.Event(), list[bool]()
         with self._changed:
@@ -70,7 +70,12 @@ class Outbox:
         return answer[0]
 
     def hear_answer(self, number: int, conflict: bool | None) -> None:
-        """The main process answers; None where it could not tell."""
+        """Hands the main process's answer to who asked.
+
+        Args:
+            number: of the `Question`.
+            conflict: the answer; None where the main process could not find out.
+        """
         with self._changed:
             asked = self._asked.get(number)
         if asked is not None:

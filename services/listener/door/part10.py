@@ -46,7 +46,7 @@ class FileMeta:
     """What the file meta information says of an instance.
 
     Attributes:
-        peer: the AE title it came from (or a name that stands for it), up to 16 characters.
+        peer: the sender's AE title (or a name that stands for it), up to 16 characters.
     """
 
     sop_class_uid: str
@@ -102,11 +102,11 @@ def compose(meta: FileMeta, data_bytes: int, checksum: int) -> bytes:
 
 
 def read_sealed(path: Path) -> Sealed:
-    """Reads a file whole and proves that it is as it was sealed.
+    """Reads a file whole and proves that it is as the spool sealed it.
 
     Raises:
-        TornFileError: it is not; the message says in what.
-        OSError: it cannot be read.
+        TornFileError: the file is another one; the message says in what.
+        OSError: the file cannot be read.
     """
     checksum = 0
     with path.open("rb", buffering=0) as file:

@@ -282,7 +282,7 @@ class Receiver:
         return decided
 
     def _give_room(self, peer: PeerRule, asked: AssociationRequest) -> PeerRule | Rejection:
-        with self._slots.admitting() as take:
+        with self._slots.admitting() as occupy:
             now = replace(
                 asked,
                 open_associations=self._slots.open_associations(),
@@ -292,7 +292,7 @@ class Receiver:
             full = find_room(peer, now, self._config.admission)
             if full is not None:
                 return full
-            take(peer.name)
+            occupy(peer.name)
         return peer
 
     def _hold(self, connection: socket.socket) -> None:
@@ -321,7 +321,7 @@ class Receiver:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs a receiver until it is told to stop; returns the exit code."""
+    """Runs a receiver until the main process has it stop; returns the exit code."""
     # Ctrl-C in a terminal goes to the whole group; the main process says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

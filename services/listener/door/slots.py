@@ -57,7 +57,7 @@ class Slots:
 
     @contextmanager
     def admitting(self) -> Generator[Callable[[str], None]]:
-        """While it is entered no other receiver admits; what it yields takes a slot for a peer."""
+        """While this context is open no other receiver admits; yields what occupies a slot."""
         with self._lock:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
             try:

@@ -74,7 +74,7 @@ class Spool:
 
     Args:
         folder: made when missing. No two processes may write into one.
-        max_instance_bytes: data sets that grow larger are not taken.
+        max_instance_bytes: data sets that grow larger are refused.
 
     Raises:
         SpoolError: the folder cannot be made.
@@ -93,18 +93,18 @@ class Spool:
         """A new file.
 
         Raises:
-            SpoolError: the disk refused it.
+            SpoolError: the disk refused the file.
         """
         try:
-            path, descriptor = self._ready.take()
+            path, descriptor = self._ready.pop()
         except OSError as error:
             raise _refused(error) from error
         return SpoolWriter(path, descriptor, self._limit)
 
     def free_bytes(self) -> int:
-        """Bytes that may still be written on its disk; 0 where it does not answer.
+        """Bytes that may still be written on the folder's disk; 0 where the disk does not answer.
 
-        As of a moment ago: it is asked for before every instance.
+        As of a moment ago: callers ask before every instance.
         """
         return self._ready.free_bytes()
 
@@ -114,7 +114,7 @@ class Spool:
 
 
 class SpoolWriter:
-    """One instance on its way to the disk; discarded when it is left without `commit`.
+    """One instance on its way to the disk; discarded when the context is left without `commit`.
 
     Bytes are written up to multiples of `_ALIGNMENT` in the file; those after the last one wait for
     more of them. The page cache takes such writes with less work, and small PDUs together.
@@ -152,22 +152,22 @@ class SpoolWriter:
         """Appends bytes of the data set.
 
         Raises:
-            SpoolError: the disk refused them, or the instance is too large.
+            SpoolError: the disk refused the bytes, or the instance is too large.
         """
         length = len(data)
         if self._size + length > self._limit:
             raise SpoolError(f"More than {self._limit} bytes in one instance.", too_large=True)
         self._checksum = crc32(data, self._checksum)
         self._size += length
-        taken = self._size + META_BYTES
-        end = taken - taken % _ALIGNMENT
+        reached = self._size + META_BYTES
+        end = reached - reached % _ALIGNMENT
         if end <= self._end:
             self._held += data
             return
         if self._end - self._begun >= _BEGUN_BYTES:  # and there is more
             begin_to_write_out(self._descriptor, self._begun, self._end)
             self._begun = self._end
-        split = length - (taken - end)
+        split = length - (reached - end)
         view = memoryview(data)
         try:
             _write_all(self._descriptor, self._held, view[:split], self._end)
@@ -216,7 +216,7 @@ class SpoolWriter:
         return SpooledFile(self._path, meta, self._size, digest, time.time())
 
     def discard(self) -> None:
-        """Removes the file unless it was committed."""
+        """Removes the file; a committed file stays."""
         if self._descriptor < 0:
             return
         _give_up(self._path, self._descriptor)
@@ -242,7 +242,7 @@ class _ReadyFiles:
         self._thread = threading.Thread(target=self._make, name="spool", daemon=True)
         self._thread.start()
 
-    def take(self) -> tuple[str, int]:
+    def pop(self) -> tuple[str, int]:
         """A path and a descriptor.
 
         Raises:

@@ -34,9 +34,9 @@ class Facilities:
     """What every instance of a receiver is stored with.
 
     Attributes:
-        watermark_bytes: with less space left nothing is taken.
-        tell: tells the main process. Before a sender hears of success it was called; what was
-            told is then there when the main process asks whether all was told.
+        watermark_bytes: with less space left no instance is accepted.
+        tell: sends a message to the main process. It is called before a sender hears of success,
+            so that the message precedes the answer to any later `Ping`.
         is_conflict: asks whether other bytes are known under a SOP Instance UID than those of a
             digest and transfer syntax.
     """
@@ -61,10 +61,10 @@ class Sender:
 
 
 class StoreOperation:
-    """An instance on its way. Data is appended as it arrives; `finish` gives the status.
+    """An instance on its way. Data are appended as they arrive; `finish` gives the status.
 
     Args:
-        sop_class_uid, syntax: of the presentation context that it comes in.
+        sop_class_uid, syntax: of the presentation context that the instance comes in.
     """
 
     __slots__ = (
@@ -109,11 +109,11 @@ class StoreOperation:
 
     @property
     def data_bytes(self) -> int:
-        """How much of the data set was taken."""
+        """How much of the data set was written."""
         return self._writer.data_bytes if self._writer is not None else 0
 
     def append(self, data: memoryview) -> None:
-        """Takes a fragment of the data set; after a failure it is passed over."""
+        """Writes a fragment of the data set; after a failure the fragment is passed over."""
         if self._problem is not None or self._writer is None:
             return
         if not self._head:
@@ -124,7 +124,7 @@ class StoreOperation:
             self._fail(StoreStatus.OUT_OF_RESOURCES, str(error))
 
     def finish(self) -> tuple[StoreStatus, str]:
-        """Makes the instance durable, tells of it, and gives the status with a comment.
+        """Makes the instance durable, tells the main process, and gives the status with a comment.
 
         Raises:
             MainProcessGoneError: the sender must not hear of success.

@@ -15,11 +15,14 @@ def scan_written(head: bytes, writer: SpoolWriter, syntax: str, scheme: Scheme) 
     """Reads the head of a data set that has been written whole.
 
     Args:
-        head: its first bytes, `HEAD_BYTES` of them if it has so many; more are read from the file
-            where these are not enough.
+        head: the data set's first bytes, `HEAD_BYTES` of them if there are so many; more are read
+            from the file where these are not enough.
+        writer: of the file.
+        syntax: UID of the transfer syntax.
+        scheme: which attributes are wanted.
 
     Raises:
-        ScanError: this is no data set.
+        ScanError: the bytes are no data set.
     """
     writer.hasten()
     for longer in _LONGER_HEADS:
@@ -36,7 +39,7 @@ def scan_written(head: bytes, writer: SpoolWriter, syntax: str, scheme: Scheme) 
 def stored(
     file: SpooledFile, scanned: Scanned, *, peer: str, priority: str, association: str
 ) -> Stored:
-    """What is said of an instance. Of a head that is left to the library, only where it is."""
+    """The message about an instance; without its head where that is left to the library."""
     return Stored(
         file=file,
         study_uid=scanned.text("StudyInstanceUID"),

@@ -147,10 +147,18 @@ def finish_removal(
 ) -> Removed | None:
     """Deletes the objects of a study whose removal was begun; may be done again.
 
-    None where another listener finished it meanwhile, and told of it.
+    Args:
+        engine: the database.
+        store: holds the objects.
+        study_uid: the study.
+        clock: the present in UTC.
+        with_results: whether labels and results go too.
+
+    Returns:
+        What was removed; None where another listener finished the removal meanwhile.
 
     Raises:
-        StoreError: the store did not delete them; the study stays to be finished.
+        StoreError: the store did not delete the objects; the study stays to be finished.
     """
     instances: Counter[str] = Counter()
     images_bytes, after = 0, ""

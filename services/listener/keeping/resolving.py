@@ -47,7 +47,7 @@ class Resolving:
     """Has conflicts become their instances; a context manager that owns a thread.
 
     Args:
-        on_changed: told the instances that are others now.
+        on_changed: called with the instances that have other bytes now.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class Resolving:
         return self._wheel.alive()
 
     def soon(self) -> None:
-        """Has what was decided done."""
+        """Has the decided conflicts carried out, in the thread."""
         self._wheel.arm(_ALL, 0.0)
 
     def carry_out(self) -> None:
-        """Does what was decided.
+        """Has every decided conflict become its instance.
 
         Raises:
-            SQLAlchemyError, StoreError, OSError: it is to be done again.
+            SQLAlchemyError, StoreError, OSError: the call is to be repeated.
         """
         with self._alone() as alone:
             done = alone and self._carry_out_each(self._decided())

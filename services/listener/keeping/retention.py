@@ -62,11 +62,11 @@ class StoredStudy:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What there is.
+    """How much room images and others occupy.
 
     Attributes:
         images_bytes: of all studies, removable or not.
-        free_bytes: on the store's disk; None where it lies on none of ours.
+        free_bytes: on the store's disk; None where the store lies on none of ours.
     """
 
     images_bytes: int
@@ -76,10 +76,13 @@ class Usage:
 def choose(
     studies: Sequence[StoredStudy], usage: Usage, limits: RetentionSettings, now: dt.datetime
 ) -> Iterator[tuple[StoredStudy, Cause]]:
-    """The studies to remove, with the first limit that asks for it.
+    """The studies to remove, each with the first limit that asks for its removal.
 
     Args:
-        studies: removable ones, the oldest first.
+        studies: the removable studies, the oldest first.
+        usage: how much room there is.
+        limits: the settings.
+        now: the present in UTC.
     """
     too_old = None if limits.max_age_d is None else now - dt.timedelta(days=limits.max_age_d)
     too_much = 0 if limits.max_bytes is None else usage.images_bytes - limits.max_bytes
@@ -106,7 +109,7 @@ class Retention:
     With several listeners each has one: a study is removed under a lock of its row, once.
 
     Args:
-        free: bytes left on the store's disk; None where it lies on none of ours.
+        free: bytes left on the store's disk; None where the store lies on none of ours.
     """
 
     def __init__(
@@ -139,18 +142,18 @@ class Retention:
         return self._wheel.alive()
 
     def stopping(self) -> bool:
-        """Whether it is being left."""
+        """Whether the context is being left."""
         return self._wheel.stopping()
 
     def run(self) -> list[Removed]:
         """One turn: finishes what was interrupted, then removes what has to go.
 
-        Also forgets what was told of studies that never came.
+        Also forgets what was declared of studies that never came.
 
         Raises:
-            SQLAlchemyError: it is to be done again.
-            StoreError: likewise; of some studies the store does not delete the objects, the others
-                are done. Nothing is half done that the next turn does not finish.
+            SQLAlchemyError: the database does not answer; the next turn goes on.
+            StoreError: of some studies the store does not delete the objects; the others are done.
+                The next turn finishes what is half done.
         """
         forget_unmet(self._engine, self._clock())
         interrupted = list(studies_being_removed(self._engine))

@@ -49,12 +49,12 @@ Item = tuple[str, str, Path]
 
 
 class Shipping:
-    """Sends what it is given to the store; a context manager that owns a thread.
+    """Sends files of instances to the store; a context manager that owns a thread.
 
     Args:
         outbox: a folder of this listener alone, on the file system of its spool.
         listener_id: under which rows say that their files are here.
-        on_shipped: told a study of which the store has more now.
+        on_shipped: called with the UID of a study of which the store has more now.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class Shipping:
         return self._wheel.alive()
 
     def remark(self) -> str | None:
-        """What waits because the store does not take it; None while it does.
+        """How much waits because the store does not answer, as a sentence; None while it answers.
 
-        No reason to take nothing more: that comes with the watermark.
+        No reason to refuse instances: that comes with the watermark.
         """
         if not self._failures:
             return None
@@ -108,13 +108,13 @@ class Shipping:
         return f"The study store does not answer: {waiting} object(s) wait on the listener's disk."
 
     def add(self, items: Sequence[Item]) -> None:
-        """Takes files of registered instances, or of what is kept beside them, to be sent.
+        """Has files of registered instances, or of what is kept beside instances, sent.
 
-        They are in the outbox when this returns: durable, and under their keys. The row decided
-        that these bytes are the instance, so that they replace what waits under its key.
+        The files are in the outbox when this returns: durable, and under their keys. The row
+        decided that these bytes are the instance, so that they replace what waits under its key.
 
         Raises:
-            StoreError: the disk refused; files that were not taken are where they were.
+            StoreError: the disk refused; files that did not enter the outbox are where they were.
         """
         keys = [key for _, key, _ in items]
         with self._lock:

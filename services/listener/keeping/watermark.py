@@ -20,7 +20,7 @@ class Watermark:
     """The mark of some folders' disks.
 
     Attributes:
-        folders: the spool's, and the study store's where that is one; they need not exist yet.
+        folders: the spool's, and the study store's where that is a folder; they need not exist yet.
         min_free_bytes: what has to stay free on each of their disks.
     """
 
@@ -32,7 +32,7 @@ class Watermark:
         return self._lowest()[0] - more_bytes >= self.min_free_bytes
 
     def problem(self) -> str | None:
-        """Why nothing is taken, as a sentence for the readiness answer; None when there is room."""
+        """Why no instance is accepted, as a sentence for readiness; None when there is room."""
         free, folder = self._lowest()
         if free >= self.min_free_bytes:
             return None
@@ -46,7 +46,7 @@ class Watermark:
 
 
 def free_bytes(folder: str | Path) -> int:
-    """Bytes that this process may still write on the disk of `folder`, or of what it will lie in.
+    """Bytes that this process may still write on the disk of `folder`, which need not exist yet.
 
     0 where the disk does not answer: nothing can be written there either.
     """

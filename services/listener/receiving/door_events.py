@@ -44,7 +44,7 @@ class DoorEvents:
         self._open_associations = open_associations
 
     def note(self, event: DoorEvent | Unknown) -> None:
-        """Writes one event down; of a receiver of another version what it is called there."""
+        """Writes one event down; of a message of another version, the message's name there."""
         match event:
             case AssociationOpened():
                 self._opened(event)

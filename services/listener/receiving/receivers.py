@@ -57,14 +57,15 @@ _HEALTHY_AFTER_S = 30.0
 
 
 class Receivers:
-    """Serves the DICOM ports while it is entered.
+    """Serves the DICOM ports while the context is open.
 
     Args:
         on_stored: called with each instance that was stored, before its sender hears of success or
             shortly after; may wait, which slows the senders down.
         on_event: called with what a receiver says for the log, the counters and the audit trail.
-        on_lost: called with the spool folder of a receiver that died, before it is used again.
-        finish_within_s: how long associations under way may go on after it is left.
+        on_lost: called with the spool folder of a receiver that died, before the folder is used
+            again.
+        finish_within_s: how long associations under way may go on after the context is left.
         is_conflict: tells whether other bytes are known under a SOP Instance UID.
     """
 

@@ -19,9 +19,10 @@ class Offered:
     """An instance in a spool.
 
     Attributes:
-        registration: its head; None has it read from the file (character sets beyond the door).
+        registration: the instance's head; None has the head read from the file (character sets
+            beyond the door).
         peer: the peer's name in the settings; priority: the peer's.
-        receiving: whether an association is sending it; else it was found in the spool.
+        receiving: whether an association is sending the instance; else the spool held it.
     """
 
     file: SpooledFile
@@ -61,12 +62,12 @@ class Decided:
 
     @property
     def uid(self) -> str:
-        """Its SOP instance UID."""
+        """The SOP instance UID."""
         return self.received.registration.header.sop_instance_uid
 
     @property
     def stored(self) -> StoredInstance:
-        """What assembly hears of it."""
+        """What assembly hears of the instance."""
         header = self.received.registration.header
         quiet_period_s = self.received.quiet_period_s
         return StoredInstance(

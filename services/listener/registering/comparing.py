@@ -26,7 +26,8 @@ class Comparing:
     """A thread that deals with one instance after the other; a context manager.
 
     Args:
-        deal: deals with one; what it raises of store, database or disk has it tried again.
+        deal: deals with an instance; an error of store, database or disk has the instance tried
+            again.
     """
 
     def __init__(self, deal: Callable[[Decided], None]) -> None:

@@ -17,10 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, case, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, case, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.common.database import ConflictRow, RevisionInstanceRow, StudyRow
+from services.common.database.conflicts import about
 from services.common.headers import AttributeValue, InstanceHeader, Registration
 from services.common.lifecycle import ConflictState
 
@@ -57,7 +58,7 @@ class Came:
 
     @property
     def same_series(self) -> bool:
-        """Whether it was sent under the study and series of the instance."""
+        """Whether the bytes were sent under the study and series of the instance."""
         header = self.registration.header
         return (header.study_uid, header.series_uid) == (
             self.kept["study_uid"],
@@ -124,8 +125,14 @@ def note_conflicts(connection: Connection, came: Sequence[Came]) -> None:
 
 
 def touch_study(connection: Connection, study_uid: str, at: dt.datetime, *, changed: bool) -> None:
-    """Notes that something of a study came; where it changed what is known of the study, its next
-    revision is to be frozen.
+    """Notes that something of a study came.
+
+    Args:
+        connection: in whose transaction.
+        study_uid: the study.
+        at: when.
+        changed: whether that changed what is known of the study, so that its next revision is to be
+            frozen.
     """
     row = StudyRow
     values: dict[str, Any] = {
@@ -147,11 +154,13 @@ def note_kept_beside(
     """Notes where a conflict's bytes lie, and whether their pixels are others.
 
     Args:
-        key: of its row: SOP Instance UID, digest, transfer syntax.
-        versions: it is the same image as the instance, and one of both was cut off.
+        key: of the conflict's row: SOP Instance UID, digest, transfer syntax.
+        store_key: where the bytes lie.
+        other_pixels: whether the conflict's pixels differ from the instance's.
+        versions: the conflict is the same image as the instance, and one of both was cut off.
 
     Returns:
-        Whether that makes it a matter of its own series (`among_own`), which was not known before.
+        Whether the conflict turns out to be a matter of its own series (`among_own`).
     """
     uid, digest, syntax = key
     chosen = and_(
@@ -189,7 +198,7 @@ def decide(engine: Engine, uid: str, *, latest: bool, at: dt.datetime) -> tuple[
 
     Args:
         uid: of a study or series, as sent or of the instances, or of an instance.
-        latest: of each instance, what came last is to be it (and becomes it as soon as its bytes
+        latest: of each instance, what came last takes the instance's place (as soon as its bytes
             are there); else the first stays.
 
     Returns:
@@ -222,8 +231,12 @@ def decide(engine: Engine, uid: str, *, latest: bool, at: dt.datetime) -> tuple[
 
 
 def heals(own: InstanceHeader, kept: InstanceHeader) -> bool:
-    """Whether an image is whole where the one that has its UID was cut off: it is the same image
-    of the same series otherwise, and the first one cannot be used.
+    """Whether an image is whole where the registered image of its UID was cut off: otherwise the
+    same image of the same series, and the registered image cannot be used.
+
+    Args:
+        own: the header of the image.
+        kept: the header of the registered image.
     """
     same = (own.study_uid, own.series_uid) == (kept.study_uid, kept.series_uid)
     attributes = own.attributes == kept.attributes
@@ -247,8 +260,8 @@ def _is_cut_off(header: InstanceHeader) -> bool:
 
 
 def begin_to_take(engine: Engine, key: tuple[str, str, str]) -> bool:
-    """Decides that one open conflict becomes the instance: the peer's policy. False where it is
-    none any more, or a matter of its own series.
+    """Decides, by the peer's policy, that one open conflict takes the instance's place. False where
+    the conflict is no longer open, or a matter of its own series.
     """
     uid, digest, syntax = key
     with engine.begin() as connection:
@@ -264,17 +277,6 @@ def begin_to_take(engine: Engine, key: tuple[str, str, str]) -> bool:
             .values(state=ConflictState.TAKING)
         )
     return bool(done.rowcount)
-
-
-def about(uid: str) -> ColumnElement[bool]:
-    """Of conflicts that concern a study, a series or an instance."""
-    return or_(
-        ConflictRow.study_uid == uid,
-        ConflictRow.kept_study_uid == uid,
-        ConflictRow.series_uid == uid,
-        ConflictRow.kept_series_uid == uid,
-        ConflictRow.sop_instance_uid == uid,
-    )
 
 
 def _decidable(latest: bool) -> list[ConflictState]:

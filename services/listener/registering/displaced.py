@@ -16,14 +16,15 @@ _log = get_logger("listener")
 
 
 def content_digest(file: Path, transfer_syntax_uid: str) -> str:
-    """The SHA-256 of an instance's data set and its syntax: what is kept beside is told apart by
-    all of its bytes, whoever sent it.
+    """The SHA-256 of an instance's data set and its syntax: instances that are kept beside one
+    another are known by all of their bytes, whoever sent them.
 
     Args:
-        file: as the spool seals it.
+        file: sealed as the spool does.
+        transfer_syntax_uid: of the data set.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     digest = hashlib.sha256(transfer_syntax_uid.encode())
     with file.open("rb") as opened:

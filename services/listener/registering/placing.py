@@ -46,15 +46,16 @@ Ship = Callable[[Sequence[tuple[str, str, Path]]], None]
 class Placing:
     """Files of instances whose rows are decided, on their way to where they belong.
 
-    For one thread. What it holds is in the spool too: a crash loses nothing.
+    For one thread. The files are in the spool too: a crash loses nothing.
 
     Args:
-        ship: where the store is not a folder of this machine; it marks the rows when the files are
-            there. None moves them at once.
-        outbox: the folder in which what is shipped waits, under its key.
-        dealt_with: told what is where it belongs, in the registrar's thread or another one.
-        on_changed: told instances that changed their study, though none of them is new.
-        on_taking: told that a conflict is to become its instance.
+        ship: sends files to a store that is not a folder of this machine, and marks the rows when
+            the files are there. None: the files are moved into the store at once.
+        outbox: the folder in which files to be shipped wait, under their keys.
+        dealt_with: called with instances whose files are where they belong, in the registrar's
+            thread or another one.
+        on_changed: called with instances that changed their study, though none of them is new.
+        on_taking: called when a conflict is to take its instance's place.
     """
 
     def __init__(
@@ -87,15 +88,15 @@ class Placing:
             self._comparing.__exit__()
 
     def alive(self) -> bool:
-        """Whether its thread runs, where it needs one."""
+        """Whether the comparing thread runs, where there is to be one."""
         return self._comparing is None or self._comparing.alive()
 
     def add(self, decided: Sequence[Decided]) -> None:
-        """More of them."""
+        """Adds instances whose files are to be placed."""
         self._unplaced += decided
 
     def waiting(self) -> bool:
-        """Whether the store refused some the last time, or some were not tried yet."""
+        """Whether the store refused files the last time, or files were not tried yet."""
         return bool(self._unplaced)
 
     def compare(self) -> None:
@@ -104,10 +105,10 @@ class Placing:
             self._comparing.deal_with_all()
 
     def place(self) -> Exception | None:
-        """Brings them into the store; those it refuses stay for the next time.
+        """Brings the files into the store; those that it refuses stay for the next time.
 
         Returns:
-            Why it refused some; None when it refused none.
+            Why the store refused files; None when it refused none.
         """
         refused: list[Decided] = []
         trouble: Exception | None = None

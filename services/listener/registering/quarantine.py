@@ -24,14 +24,14 @@ class Quarantine:
     """A folder of files that were put aside.
 
     Args:
-        folder: on the same file system as the spool; made when it is needed.
+        folder: on the same file system as the spool; made when it is first needed.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def put(self, file: Path, reason: str, problem: str) -> None:
-        """Puts a file aside, durably; one that is not there any more was put aside before.
+        """Puts a file aside, durably; a file that is not there any more was put aside before.
 
         Args:
             reason: ``torn_file`` or ``unreadable_instance`` (docs/runbook.md).

@@ -128,7 +128,7 @@ class Registrar:
         self._placing.__exit__()
 
     def offer(self, offered: Offered) -> None:
-        """Has it registered; waits only while very many are waiting already."""
+        """Has an instance registered; waits only while very many are waiting already."""
         with self._changed:
             while len(self._waiting) >= _MOST_WAITING and not self._stopped:
                 self._changed.wait()
@@ -141,13 +141,13 @@ class Registrar:
                 self._changed.notify_all()
 
     def hurry(self) -> None:
-        """Has what waits registered at once: no more of it is on its way."""
+        """Has the waiting instances registered at once: no more are on their way."""
         with self._changed:
             self._urgent = True
             self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
-        """Waits until everything offered before this call is registered; False when it is not."""
+        """Waits until everything offered before this call is registered; False on timeout."""
         with self._changed:
             wanted = self._offered
             self._urgent = True
@@ -186,10 +186,12 @@ class Registrar:
                     self._changed.wait_for(lambda: self._stopped, backoff_s(failures, 0.5))
 
     def register_waiting(self) -> Exception | None:
-        """Registers one batch of what waits; the thread's, or who calls it without one.
+        """Registers one batch of the waiting instances.
+
+        For the registrar's own thread, or for a caller where that thread is not started.
 
         Returns:
-            Why it could not; all of it waits then. None when it could.
+            Why the batch could not be registered, and waits on; None when it was registered.
         """
         with self._changed:
             batch = list(islice(self._waiting, _BATCH))
@@ -208,7 +210,7 @@ class Registrar:
         return None
 
     def place_registered(self) -> Exception | None:
-        """Brings what is registered where it belongs, as `Placing.place`; likewise."""
+        """Brings registered files where they belong, as `Placing.place`; for the same callers."""
         trouble = self._placing.place()
         self._placing.compare()
         return trouble

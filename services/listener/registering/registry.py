@@ -45,7 +45,7 @@ class ReceivedInstance:
         data_digest: `door.part10.digest_text` of the data set as sent.
         peer: the calling AE title; priority, quiet_period_s and conflicts (what becomes of other
             bytes under a known UID): the sender's.
-        receiving: whether an association is sending it; else it was found in the spool.
+        receiving: whether an association is sending the instance; else the spool held it.
     """
 
     registration: Registration
@@ -65,8 +65,8 @@ class KnownInstance:
     """An instance that is registered already.
 
     Attributes:
-        spooled_by: the listener in whose spool it lies; None when it lies in the store.
-        deleted_at: when retention removed its image; None while it is there.
+        spooled_by: the listener in whose spool the file lies; None when it lies in the store.
+        deleted_at: when retention removed the image; None while the image is there.
         header: as stored.
     """
 
@@ -89,11 +89,13 @@ def register_instances(
 ) -> list[Novelty]:
     """Registers instances with their series and studies, in one transaction.
 
-    An instance that is known already changes nothing: the first one received is kept. One whose
-    image was removed is new again, with whatever bytes it has now. Nothing is registered when this
-    raises.
+    An instance that is known already changes nothing: the first one received is kept. An instance
+    whose image was removed is new again, with whatever bytes it has now. Nothing is registered when
+    this raises.
 
     Args:
+        engine: the database.
+        received: the instances.
         spooled_by: the listener in whose spool their files lie.
     """
     if not batch:
@@ -119,7 +121,7 @@ def register_instances(
         new = _insert_missing(
             connection, InstanceRow, [_instance_values(one, spooled_by) for one in rows]
         )
-        new |= _take_again(connection, [one for one in rows if _uid(one) not in new], spooled_by)
+        new |= _renew(connection, [one for one in rows if _uid(one) not in new], spooled_by)
         _count_new(connection, [first[uid] for uid in new])
         note_declared(connection, [first[uid].registration.header for uid in new])
         known = _find(connection, [uid for uid in first if uid not in new])
@@ -252,9 +254,7 @@ def _insert_missing(
     return set(found.scalars())
 
 
-def _take_again(
-    connection: Connection, known: Sequence[ReceivedInstance], spooled_by: str
-) -> set[str]:
+def _renew(connection: Connection, known: Sequence[ReceivedInstance], spooled_by: str) -> set[str]:
     """Registers instances anew whose images were removed; returns their UIDs.
 
     On PostgreSQL this waits while a removal holds the row: what it deletes is the old object.
@@ -266,7 +266,7 @@ def _take_again(
         removed = exists().where(
             StudyRow.study_uid == InstanceRow.study_uid, StudyRow.deletion_pending.is_(False)
         )
-        taken = connection.execute(
+        registered = connection.execute(
             update(InstanceRow)
             .where(
                 InstanceRow.sop_instance_uid == values["sop_instance_uid"],
@@ -276,7 +276,7 @@ def _take_again(
             .values(**values, deleted_at=None)
             .returning(InstanceRow.sop_instance_uid)
         )
-        again.update(taken.scalars())
+        again.update(registered.scalars())
     return again
 
 

@@ -68,7 +68,7 @@ class StowDoor:
 
     Attributes:
         contexts: SOP class -> transfer syntaxes that are accepted for it.
-        access_tokens: those of all doors over HTTP; what counts here is who may store.
+        access_tokens: those of all doors over HTTP; of these the tokens that may store count here.
     """
 
     settings: StowSettings
@@ -132,7 +132,7 @@ class StowApp:
         headers = _headers(scope)
         try:
             asked = await asyncio.to_thread(self._look_at, scope, headers)
-            self._take_a_place(asked.peer)
+            self._occupy_place(asked.peer)
         except _Refusal as refusal:
             await _refuse(refusal, headers, receive, send)
             return
@@ -144,7 +144,7 @@ class StowApp:
         finally:
             self._working[asked.peer.name] -= 1
 
-    def _take_a_place(self, peer: PeerRule) -> None:
+    def _occupy_place(self, peer: PeerRule) -> None:
         if self._working.total() >= self._door.settings.max_requests:
             raise _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "As many requests are served.", _LATER)
         own = self._working[peer.name]

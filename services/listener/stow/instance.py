@@ -29,10 +29,10 @@ class StowTerms:
     """What holds for every instance of a request.
 
     Attributes:
-        facilities: the spool, what is read of heads, and whom to tell of what is stored.
+        facilities: the spool, what is read of heads, and who hears of stored instances.
         contexts: SOP class -> transfer syntaxes that are accepted for it.
         peer: who sends.
-        study_uid: the study that the path names; empty when it names none.
+        study_uid: the study that the path names; empty when the path names none.
         request: the request's name among all that are served.
     """
 
@@ -71,7 +71,7 @@ class PartReception:
             self._write(data)
 
     def finish(self) -> PartOutcome:
-        """Makes the instance durable and tells of it."""
+        """Makes the instance durable and tells the main process."""
         if self._head is None and self._failed is None:
             self._open(complete=True)
         if self._failed is None:

@@ -28,7 +28,7 @@ _PARAMETER = re.compile(rf';\s*({_NAME})\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;"]+)\s*',
 
 
 class MultipartError(Exception):
-    """The body is no multipart body, or not one that is taken; no part can be told any more."""
+    """The body is no multipart body, or none that is accepted; no part follows any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def parse_media_type(text: str) -> MediaType:
     """Reads the value of a Content-Type (RFC 2045 5.1); values may be quoted.
 
     Raises:
-        MultipartError: it is none.
+        MultipartError: the value is no media type.
     """
     found = _MEDIA_TYPE.match(text)
     if found is None:
@@ -95,7 +95,7 @@ class MultipartParser:
     """Feed it the body, then `close` it.
 
     Raises:
-        MultipartError: the boundary is none (RFC 2046 5.1.1: 1 to 70 characters).
+        MultipartError: the boundary is not allowed (RFC 2046 5.1.1: 1 to 70 characters).
     """
 
     def __init__(
@@ -119,10 +119,10 @@ class MultipartParser:
         self._parts = 0
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[Event]:
-        """What the next bytes of the body tell; read it to its end before the next call.
+        """The events in the next bytes of the body; read them to their end before the next call.
 
         Raises:
-            MultipartError: the body is none, or exceeds a bound; what came before has been told.
+            MultipartError: the body is no multipart body, or exceeds a bound; earlier events stand.
         """
         if self._state is _State.EPILOGUE:
             return
@@ -141,7 +141,7 @@ class MultipartParser:
         """Says that the body has ended.
 
         Raises:
-            MultipartError: it ended before its closing delimiter.
+            MultipartError: the body ended before its closing delimiter.
         """
         if self._state is not _State.EPILOGUE:
             raise MultipartError("The body ended before its closing delimiter.")

@@ -29,13 +29,13 @@ def open_stow_door(
     finish_within_s: float,
     is_conflict: IsConflict = lambda *_: False,
 ) -> Generator[HttpServer | None]:
-    """Runs the door until the context is left; yields None where it is not asked for.
+    """Runs the door until the context is left; yields None where the settings open no door.
 
     Args:
         tell: called with `Stored` of each instance before its sender hears of success, and with
             `RequestEnded` at the end of each request.
         is_conflict: tells whether other bytes are known under a SOP Instance UID.
-        finish_within_s: how long requests under way may go on after it is left.
+        finish_within_s: how long requests under way may go on after the context is left.
 
     Raises:
         AxialError: the port, the spool or a certificate file cannot be used.

@@ -8,9 +8,9 @@ LEAST_BYTES = 64 << 10
 
 
 class Progress:
-    """The time that a body was waited for, and what came in it.
+    """The time that a body was waited for, and how much came in that time.
 
-    Only waiting counts: what our own disk takes is not the sender's.
+    Only waiting counts: the time of our own disk is not the sender's.
 
     Args:
         patience_s: within this much waiting `LEAST_BYTES` must come, or the body's end.

@@ -31,11 +31,11 @@ class StowRequest:
     """What a request brings.
 
     Args:
-        boundary: of its parts.
-        address: where it comes from.
+        boundary: of the request's parts.
+        address: where the request comes from.
 
     Raises:
-        MultipartError: the boundary is none.
+        MultipartError: the boundary is not allowed.
     """
 
     def __init__(self, terms: StowTerms, boundary: str, address: str) -> None:
@@ -60,7 +60,7 @@ class StowRequest:
                 return
             try:
                 for event in self._parser.feed(chunk):
-                    self._take(event)
+                    self._handle_event(event)
             except MultipartError as error:
                 self._give_up(str(error))
 
@@ -83,7 +83,7 @@ class StowRequest:
             self._tell_of_transfers()
             self._tell_of_end(orderly=False)
 
-    def _take(self, event: Event) -> None:
+    def _handle_event(self, event: Event) -> None:
         if isinstance(event, PartBegun):
             self._part = PartReception(self._terms, event.headers)
             return

@@ -69,7 +69,7 @@ class Failed:
 
     Attributes:
         problem: a sentence for the log, without patient data.
-        too_large: the instance is larger than is allowed; sending it again cannot help.
+        too_large: the instance is larger than is allowed; sending the instance again cannot help.
         sop_class_uid, sop_instance_uid: as far as they are known.
     """
 
@@ -81,7 +81,7 @@ class Failed:
 
     @property
     def is_named(self) -> bool:
-        """Whether the response can say which instance it is."""
+        """Whether the response can name the instance."""
         return bool(self.sop_class_uid and self.sop_instance_uid)
 
 
@@ -92,7 +92,7 @@ def negotiate(accept: str | None) -> str | None:
     """The media type of the answer by an Accept header; None when nothing we have is accepted.
 
     The most specific range that a type is in decides about it (RFC 9110 12.5.1). JSON is the
-    default (PS3.18 8.7.4); of what is accepted equally the one named first is taken.
+    default (PS3.18 8.7.4); of types accepted equally the one named first is chosen.
     """
     if accept is None or not accept.strip():
         return JSON_TYPE

@@ -35,14 +35,14 @@ MOST_PENDING = 64
 def open_stow(
     door: StowDoor, tls: TlsFiles | None, *, finish_within_s: float
 ) -> Generator[HttpServer]:
-    """Serves requests while it is entered; then those under way may finish.
+    """Serves requests while the context is open; then those under way may finish.
 
     Args:
         tls: files of the TLS door where `door.settings.tls` is set.
-        finish_within_s: how long requests under way may go on after it is left.
+        finish_within_s: how long requests under way may go on after the context is left.
 
     Raises:
-        AxialError: the port is taken, or does not open.
+        AxialError: the port is in use, or does not open.
         TlsError: the files cannot be used.
     """
     settings = door.settings
@@ -90,7 +90,7 @@ def _report_files(problem: TlsError | None) -> None:
 
 
 def renewing_context(contexts: TlsContexts) -> ssl.SSLContext:
-    """A context for a server that keeps one: every handshake goes on with the present one."""
+    """A TLS context for a server that keeps its context: every handshake uses the newest files."""
     first = contexts.current()
 
     def choose(secured: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _first: Any) -> None:

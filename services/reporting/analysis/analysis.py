@@ -21,7 +21,7 @@ class Analysis:
     Attributes:
         labels: uint8 [k, j, i] on the source's grid.
         counts: one for each segment of the manifest, found or not.
-        values: what the manifest asks for, of found segments with their value.
+        values: the measurements that the manifest asks for, of found segments.
     """
 
     job: Job
@@ -39,8 +39,8 @@ class Analysis:
     def numbers_in_object(self) -> Mapping[int, int]:
         """Segment numbers in the objects, by the segment's number in the manifest.
 
-        An object's segments are numbered 1..N without gaps; segments that were not found are not
-        in it, so that its numbers can differ from the manifest's.
+        An object's segments are numbered 1..N without gaps; the object lacks segments that were not
+        found, so that its numbers can differ from the manifest's.
         """
         found = [count.number for count in self.counts if count.found]
         return {number: place for place, number in enumerate(found, start=1)}

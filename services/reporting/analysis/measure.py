@@ -34,16 +34,16 @@ class SegmentCount:
 
     @property
     def total(self) -> int:
-        """In all slices."""
+        """The voxels in all slices."""
         return int(self.voxels.sum())
 
     def weighted(self, steps: npt.NDArray[np.float64] | None) -> float:
-        """In all slices, each counted by what it stands for (`SourceSeries.steps`)."""
+        """The voxels in all slices, each slice weighted by its step (`SourceSeries.steps`)."""
         return self.total if steps is None else float(self.voxels @ steps)
 
     @property
     def found(self) -> bool:
-        """Whether there is any."""
+        """Whether there is a voxel of the segment."""
         return self.total > 0
 
 
@@ -53,10 +53,10 @@ class MeasuredValue:
 
     Attributes:
         segment_number: the segment's number in the manifest.
-        wanted: which of the manifest's measurements it is, from 0: two of one kind may differ in
+        wanted: the measurement's place in the manifest, from 0: two of one kind may differ in
             concept and unit.
         name: the manifest's kind of measurement, `volume`.
-        value: None where it is not known.
+        value: None where the value is not known.
         unit: UCUM.
         why_unknown: why there is no value, as a sentence; empty where there is one.
     """

@@ -32,7 +32,7 @@ class Deliveries:
         self._workers = workers
 
     def release(self, job_uid: str) -> int:
-        """Puts the results of a job on every queue; durable when it returns.
+        """Puts the results of a job on every queue; durable on return.
 
         Raises:
             JobError: the job has no registered results.
@@ -44,16 +44,20 @@ class Deliveries:
         return deliveries
 
     def withdraw(self, job_uids: Sequence[str]) -> int:
-        """Takes the results of superseded jobs off the queues."""
+        """Withdraws the results of superseded jobs from the queues; returns how many."""
         withdrawn = self._queue.withdraw(job_uids, self._settings.destinations)
         _log.info("results_withdrawn", jobs=len(job_uids), deliveries=withdrawn)
         return withdrawn
 
     def resend(self, wanted: Wanted, *, delivered: bool = False) -> Resent:
-        """Puts deliveries back on their queues: what is dead or waits, and what was delivered.
+        """Puts dead and waiting deliveries back on their queues, as `resending.resend`.
+
+        Args:
+            wanted: which deliveries are meant.
+            delivered: whether those that have arrived leave again too.
 
         Raises:
-            JobError: nothing is named, or it is not known.
+            JobError: nothing is named, or there is no such destination or delivery.
         """
         known = [each.name for each in self._settings.destinations]
         if wanted.destination and wanted.destination not in known:
@@ -72,7 +76,7 @@ class Deliveries:
         return again
 
     def problems(self) -> list[str]:
-        """What keeps deliveries from being made; a destination that is down is not one."""
+        """What keeps deliveries from being made; a destination that is down does not count."""
         return [
             f"The sender to {worker.destination.name} has stopped."
             for worker in self._workers
@@ -93,9 +97,9 @@ def open_deliveries(
     On leaving, an object under way gets `grace_s` to arrive; what is left goes back on the queue.
     """
     queue = DeliveryQueue(engine, settings.sender_id)
-    taken_up = queue.take_up()
-    if taken_up:
-        _log.info("deliveries_taken_up", deliveries=taken_up)
+    put_back = queue.put_back_own()
+    if put_back:
+        _log.info("deliveries_taken_up", deliveries=put_back)
     unknown = queue.unknown_destinations(each.name for each in settings.destinations)
     for name, number in unknown.items():
         _log.error("destination_not_configured", destination=name, deliveries=number)

@@ -37,7 +37,7 @@ def hold_back(
         sender: also what this sender has claimed and not tried yet.
 
     Returns:
-        How many are held now that were not.
+        How many deliveries are held now that were not before.
     """
     held = 0
     for kind in kinds:
@@ -61,13 +61,15 @@ def hold_back(
 
 
 def set_free(connection: Connection, kinds: Kinds, conditions: Sequence[Any], **values: Any) -> int:
-    """Puts back on the queue what is held and for which nothing is dead any more.
+    """Puts held deliveries back on the queue that refer to no dead delivery any more.
 
-    What it refers to has arrived, or goes before it.
+    The results that they refer to have arrived, or go before them.
 
     Args:
+        connection: in whose transaction.
+        kinds: say which results refer to which.
         conditions: of the deliveries that are meant.
-        values: what else is written with them.
+        values: further columns that are written.
 
     Returns:
         How many leave again.

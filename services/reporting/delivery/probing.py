@@ -18,7 +18,8 @@ class Probing:
 
     Args:
         every_s: between two probes.
-        longest_s: between two probes at most, when answers to them led to nothing.
+        longest_s: between two probes at most, when answered probes led to no association for
+            results.
     """
 
     def __init__(
@@ -45,5 +46,5 @@ class Probing:
         self._next = self._clock() + self._wait_s
 
     def waits_s(self) -> float:
-        """How long until the next probe; not positive when it is due."""
+        """How long until the next probe; not positive when the probe is due."""
         return self._next - self._clock()

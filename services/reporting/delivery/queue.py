@@ -59,7 +59,7 @@ class DeliveryQueue:
         self._kinds = kinds
 
     def enqueue(self, job_uid: str, destinations: Sequence[AnyDestination]) -> int:
-        """Puts the results of a job on the queues; repeated, it changes nothing.
+        """Puts the results of a job on the queues; a repeated call changes nothing.
 
         Returns:
             How many deliveries the job has.
@@ -72,13 +72,13 @@ class DeliveryQueue:
             return count(connection, DeliveryRow.job_uid == job_uid)
 
     def claim(self, destination: str, lease_s: float) -> Parcel | None:
-        """Takes the oldest parcel that is due; None when nothing is.
+        """Claims the oldest parcel that is due; None when none is.
 
-        What belongs to a superseded job is taken off the queue instead.
+        A superseded job's parcel is withdrawn from the queue instead.
         """
         now = utc_now()
         with self._engine.begin() as connection:
-            self._take_back(connection, destination, now)
+            self._put_back_lapsed(connection, destination, now)
             hold_back(connection, self._kinds, destination)
             while (job_uid := first_due(connection, destination, now)) is not None:
                 superseded = connection.execute(
@@ -94,10 +94,11 @@ class DeliveryQueue:
         return None
 
     def prolong(self, deliveries: Sequence[Delivery], lease_s: float) -> bool:
-        """Holds what is left of a parcel for longer.
+        """Prolongs the lease of the deliveries that are left of a parcel.
 
-        All of it, also while its first object is under way: what waits behind that must not be
-        sent by another before it. False when another sender has taken any of it meanwhile.
+        Of all, also while the parcel's first object is under way: no other sender may send an
+        object before the one that it refers to. False when another sender has claimed any of them
+        meanwhile.
         """
         with self._engine.begin() as connection:
             held = move(
@@ -113,7 +114,11 @@ class DeliveryQueue:
         return held == len(deliveries)
 
     def delivered(self, delivery: Delivery, note: str | None) -> bool:
-        """The destination has it; what was held for want of it follows."""
+        """Notes that the destination has a delivery; those held for want of it follow.
+
+        Returns:
+            False where this sender no longer holds the delivery, and nothing was noted.
+        """
 
         def follow(connection: Connection) -> None:
             of_its_job = (
@@ -122,19 +127,25 @@ class DeliveryQueue:
             )
             set_free(connection, self._kinds, of_its_job)
 
-        return self._settle(
+        return self._end_attempt(
             delivery, _S.DELIVERED, follow, delivered_at=utc_now(), last_error=note, **RELEASED
         )
 
     def retry(
         self, delivery: Delivery, error: str, delay_s: float, *, not_reached: bool = False
     ) -> bool:
-        """It is to be tried again after `delay_s`, or sooner when the destination is there again.
+        """Has a delivery tried again, after a delay or when the destination is there again.
 
         Args:
+            delivery: that did not arrive.
+            error: why, as a sentence.
+            delay_s: the longest wait before the next attempt.
             not_reached: there was no association.
+
+        Returns:
+            False where this sender no longer holds the delivery, and nothing was noted.
         """
-        return self._settle(
+        return self._end_attempt(
             delivery,
             _S.WAITING,
             last_error=error,
@@ -151,10 +162,12 @@ class DeliveryQueue:
             )
 
     def cut_short(self, destination: str, *, all_of_them: bool = False) -> int:
-        """Ends the pauses of what waits for a destination; how many they were.
+        """Ends the pauses of deliveries that wait for a destination; returns how many.
 
         Args:
-            all_of_them: also of what was refused, not only of what did not reach it.
+            destination: its name.
+            all_of_them: also of deliveries that the destination refused, not only of those that did
+                not reach the destination.
         """
         conditions = self._waiting(destination)
         if not all_of_them:
@@ -177,14 +190,18 @@ class DeliveryQueue:
         )
 
     def dead(self, delivery: Delivery, error: str) -> bool:
-        """It will not be tried again unless a person says so; what refers to it is held back."""
-        return self._settle(
+        """Gives a delivery up unless a person says otherwise; holds back what refers to it.
+
+        Returns:
+            False where this sender no longer holds the delivery, and nothing was noted.
+        """
+        return self._end_attempt(
             delivery, _S.DEAD, self._holding_back(delivery), last_error=error, **RELEASED
         )
 
     def give_up(self, delivery: Delivery, error: str) -> bool:
-        """It was claimed, not tried, and will not be: its attempts were spent before."""
-        return self._settle(
+        """As `dead`, of a delivery whose attempts were spent before it was claimed."""
+        return self._end_attempt(
             delivery,
             _S.DEAD,
             self._holding_back(delivery),
@@ -194,15 +211,15 @@ class DeliveryQueue:
         )
 
     def needs(self, delivery: Delivery, other: Delivery) -> bool:
-        """Whether a result of a parcel refers to another one of it, by way of others too."""
+        """Whether a delivery's result refers to the other's, by way of further results too."""
         return self._kinds.refers(delivery.kind, other.kind)
 
     def put_back(self, delivery: Delivery) -> bool:
-        """It was claimed and not tried: the sender stops."""
-        return self._settle(delivery, _S.PENDING, attempts=delivery.attempts - 1, **RELEASED)
+        """Puts a delivery back that was claimed and not tried: the sender stops."""
+        return self._end_attempt(delivery, _S.PENDING, attempts=delivery.attempts - 1, **RELEASED)
 
-    def take_up(self) -> int:
-        """Puts back what this sender was sending when it died; to be called at its start."""
+    def put_back_own(self) -> int:
+        """Puts back what this sender was sending when it died; for the sender's start."""
         with self._engine.begin() as connection:
             return move(
                 connection,
@@ -316,7 +333,7 @@ class DeliveryQueue:
     ) -> tuple[Delivery, ...]:
         claimed: list[Delivery] = []
         for delivery in ready(connection, destination, job_uid):
-            taken = move(
+            moved = move(
                 connection,
                 (DeliveryRow.delivery_uid == delivery.delivery_uid,),
                 READY,
@@ -325,12 +342,12 @@ class DeliveryQueue:
                 lease_until=now + dt.timedelta(seconds=lease_s),
                 attempts=delivery.attempts,
             )
-            if not taken:
+            if not moved:
                 break  # another sender has the parcel
             claimed.append(delivery)
         return tuple(claimed)
 
-    def _take_back(self, connection: Connection, destination: str, now: dt.datetime) -> None:
+    def _put_back_lapsed(self, connection: Connection, destination: str, now: dt.datetime) -> None:
         """Puts back what a sender holds whose lease has lapsed."""
         move(
             connection,
@@ -353,7 +370,7 @@ class DeliveryQueue:
 
         return hold
 
-    def _settle(
+    def _end_attempt(
         self,
         delivery: Delivery,
         wanted: DeliveryState,
@@ -366,7 +383,7 @@ class DeliveryQueue:
             then: what follows from it for other deliveries, in the same transaction.
         """
         with self._engine.begin() as connection:
-            settled = move(
+            moved = move(
                 connection,
                 (
                     DeliveryRow.delivery_uid == delivery.delivery_uid,
@@ -376,9 +393,9 @@ class DeliveryQueue:
                 wanted,
                 **values,
             )
-            if settled and then is not None:
+            if moved and then is not None:
                 then(connection)
-            return bool(settled)
+            return bool(moved)
 
 
 def _later(seconds: float) -> dt.datetime:

@@ -45,7 +45,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Resent:
-    """What came of it.
+    """What came of a call to send results again.
 
     Attributes:
         deliveries: how many leave again.
@@ -63,9 +63,15 @@ class Resent:
 def resend(connection: Connection, kinds: Kinds, wanted: Wanted, *, delivered: bool) -> Resent:
     """Puts deliveries back on their queue, with all their attempts before them.
 
-    What is dead and what waits leaves again at once; what has arrived only where that is said.
-    What is under way goes on, and what a newer result replaces does not leave. What is held back
-    leaves again with what it refers to; else it stays so until the destination has that.
+    Dead and waiting deliveries leave again at once. A delivery under way goes on, and a result that
+    a newer one replaces does not leave. A held delivery leaves again together with the result that
+    it refers to; else it stays held until the destination has that result.
+
+    Args:
+        connection: in whose transaction.
+        kinds: say which results refer to which.
+        wanted: which deliveries are meant.
+        delivered: whether those that have arrived leave again too.
 
     Raises:
         JobError: nothing is given, or there is no such delivery.

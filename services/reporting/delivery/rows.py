@@ -25,7 +25,7 @@ class Delivery:
     """One result on its way to one destination.
 
     Attributes:
-        attempts: including the one under way.
+        attempts: including the attempt under way.
     """
 
     delivery_uid: str
@@ -67,10 +67,12 @@ def move(
 def withdraw_rows(
     connection: Connection, job_uids: Sequence[str], destination: str | None = None
 ) -> int:
-    """Takes what has not left off the queues, held and dead deliveries too.
+    """Withdraws deliveries that have not left from the queues, held and dead ones too.
 
     Args:
-        destination: off this one's alone; None for all.
+        connection: in whose transaction.
+        job_uids: of these jobs.
+        destination: from this destination's queue alone; None for all.
 
     Returns:
         How many deliveries that were.
@@ -92,7 +94,7 @@ def _due(destination: str, now: dt.datetime) -> tuple[Any, ...]:
 
 
 def nothing_before_it_under_way() -> Any:
-    """No sender has what this delivery refers to: it would arrive first."""
+    """The condition that no sender has an earlier result of the same job on its way."""
     before = aliased(DeliveryRow)
     return ~(
         select(before.delivery_uid)
@@ -118,9 +120,9 @@ def first_due(connection: Connection, destination: str, now: dt.datetime) -> str
 
 
 def ready(connection: Connection, destination: str, job_uid: str) -> list[Delivery]:
-    """A job's deliveries that are waiting, as they would be after the next attempt.
+    """A job's waiting deliveries, with their attempts as counted after the next one.
 
-    Also those that are due a little later: an SR must not overtake its SEG.
+    Also those that are due a little later: an SR must not arrive before its SEG.
     """
     rows = connection.execute(
         select(
@@ -172,8 +174,11 @@ def wanted_by(
 
     Args:
         results: of `results_of`.
-        follows: SOP Instance UID of the earlier result that the destination has and that its new
-            one is to name; empty for none.
+        job_uid: the job.
+        destination: that wants them.
+        kinds: all kinds.
+        follows: SOP Instance UID of the earlier result that the destination has and that the new
+            result is to name; empty for none.
     """
     offered = [result for result in results if result.kind in destination.kinds]
     known = [kind for kind in kinds if any(result.kind == kind.name for result in offered)]

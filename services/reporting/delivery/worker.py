@@ -74,7 +74,7 @@ class DestinationWorker:
         self._wake.set()
 
     def request_stop(self) -> None:
-        """Asks it to end after the object under way."""
+        """Asks the worker to end after the object under way."""
         self._stop.set()
         self._wake.set()
 
@@ -168,7 +168,7 @@ class DestinationWorker:
                     delivery = rest[0]
                     attempt = self._send(line, rest)
                     rest.remove(delivery)
-                    ended = self._settle(delivery, attempt, delay_s)
+                    ended = self._end_attempt(delivery, attempt, delay_s)
                     if ended is _S.WAITING:
                         self._postpone(rest, delivery, attempt, delay_s)
                         rest.clear()
@@ -176,13 +176,11 @@ class DestinationWorker:
                         self._hold_back(rest, delivery)
         except NotReached as failure:
             self._probing.not_reached()
-            self._settle_all(
-                rest, Attempt(SendOutcome.RETRY, str(failure), not_reached=True), delay_s
-            )
+            self._end_all(rest, Attempt(SendOutcome.RETRY, str(failure), not_reached=True), delay_s)
         except Exception as error:
             # Counted as an attempt: what nobody planned must have an end too.
             reason = f"sending failed ({type(error).__name__})"
-            self._settle_all(rest, Attempt(SendOutcome.RETRY, reason), delay_s)
+            self._end_all(rest, Attempt(SendOutcome.RETRY, reason), delay_s)
             raise
         finally:
             self._line = None
@@ -240,14 +238,14 @@ class DestinationWorker:
     def _opened(self, line: Line) -> None:
         self._line = line
 
-    def _settle_all(self, rest: list[Delivery], attempt: Attempt, delay_s: float) -> None:
+    def _end_all(self, rest: list[Delivery], attempt: Attempt, delay_s: float) -> None:
         """Writes down that all of the rest ended alike; nothing is left of it."""
         while rest:
             delivery = rest.pop(0)
-            if self._settle(delivery, attempt, delay_s) is _S.DEAD:
+            if self._end_attempt(delivery, attempt, delay_s) is _S.DEAD:
                 self._hold_back(rest, delivery)
 
-    def _settle(self, delivery: Delivery, attempt: Attempt, delay_s: float) -> DeliveryState:
+    def _end_attempt(self, delivery: Delivery, attempt: Attempt, delay_s: float) -> DeliveryState:
         """Writes down how an attempt ended; one too many is dead."""
         note = attempt.note
         if attempt.outcome is SendOutcome.DELIVERED:
@@ -295,7 +293,7 @@ class DestinationWorker:
         for delivery in rest:
             refers = "it refers to" if self._queue.needs(delivery, failed) else "of its job"
             reason = f"waits for the {failed.kind} {refers} ({attempt.note})"
-            self._settle(delivery, Attempt(SendOutcome.RETRY, reason), delay_s)
+            self._end_attempt(delivery, Attempt(SendOutcome.RETRY, reason), delay_s)
 
     def _backoff_s(self, attempts: int) -> float:
         """The wait after a failed attempt: doubled each time, with jitter, bounded."""

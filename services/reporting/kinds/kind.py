@@ -22,7 +22,7 @@ class Option:
 
     Attributes:
         name: in the names of forms.
-        asked_by: whether a destination's settings ask for it.
+        asked_by: whether a destination's settings ask for the option.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Order:
 
     Attributes:
         form: which variant.
-        series_number: of the series that it makes.
+        series_number: of the series that the order makes.
         remarks: sentences for the reader, by the segment's number in the manifest.
         predecessor: identity of the earlier result that `form.follows` names; None for none.
     """
@@ -48,20 +48,20 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of result: what it makes of a job's outputs, how that is checked, what it needs.
+    """A kind of result: how its objects are written and checked, and which kinds it needs.
 
     Attributes:
-        names: what its objects are called; the kind's name among them.
+        names: of the kind and of its objects.
         makes: whether there is anything to write of an analysis.
-        write: the objects of a series, each as a file's bytes, in the order of their numbers. Of
-            the analysis and the order alone: other kinds are not written yet, or not any more.
+        write: the objects of a series, each as a file's bytes, in the order of their numbers. Made
+            of the analysis and the order alone: other kinds are not written yet, or not any more.
         check: what is wrong with the files that were written, as a sentence without patient data;
             None when nothing is. The files are in the order of the objects.
         options: what destinations may ask for.
-        needs: names of the kinds that its objects refer to. A destination that wants those too
-            gets its objects after them, and only when it has them.
-        media_type: what its files are; a transport says which it carries.
-        suffix: of its files' names.
+        needs: names of the kinds that this kind's objects refer to. A destination that wants those
+            kinds too gets this kind's objects after theirs, and only when it has theirs.
+        media_type: of the files; a transport says which media types it carries.
+        suffix: of the files' names.
     """
 
     names: ObjectNames
@@ -80,5 +80,5 @@ class Kind:
 
     @property
     def is_dicom(self) -> bool:
-        """Whether its files are DICOM objects, which dciodvfy judges."""
+        """Whether the files are DICOM objects, which dciodvfy judges."""
         return self.media_type == DICOM

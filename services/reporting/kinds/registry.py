@@ -18,14 +18,14 @@ from services.reporting.objects.naming import SERIES_OF_A_JOB
 
 
 class Kinds:
-    """Kinds by their name, each after those that it needs."""
+    """Kinds by their name, each after the kinds that it needs."""
 
     def __init__(self, kinds: Sequence[Kind]) -> None:
         """Takes the kinds in the order in which they are made.
 
         Raises:
-            ReportingError: two kinds share a name or a series number, or one needs a kind that
-                does not stand before it.
+            ReportingError: two kinds share a name or a series number, or a kind needs another that
+                does not precede it.
         """
         self._kinds: dict[str, Kind] = {}
         self._sequence: dict[str, int] = {}
@@ -61,18 +61,19 @@ class Kinds:
         return self._sequence[name]
 
     def needs(self, name: str) -> tuple[str, ...]:
-        """What objects of a kind refer to; nothing for a kind of newer code that is not known."""
+        """The kinds that objects of a kind refer to; none for a kind of newer code."""
         return self._kinds[name].needs if name in self._kinds else ()
 
     def refers(self, name: str, other: str) -> bool:
-        """Whether objects of a kind refer to those of another, by way of others too."""
+        """Whether objects of a kind refer to those of another kind, by way of further kinds too."""
         return any(need == other or self.refers(need, other) for need in self.needs(name))
 
     def form_for(self, destination: AnyDestination, follows: str = "") -> Form:
         """The form that a destination asks for.
 
         Args:
-            follows: the earlier result that its objects are to name (`Form.follows`).
+            destination: that asks.
+            follows: the earlier result that the form's objects are to name (`Form.follows`).
         """
         asked = {
             option.name for kind in self for option in kind.options if option.asked_by(destination)
@@ -83,7 +84,7 @@ class Kinds:
         """Checks that every kind that a destination wants exists.
 
         Raises:
-            ReportingError: one does not.
+            ReportingError: a kind does not exist.
         """
         for destination in destinations:
             for name in destination.kinds:

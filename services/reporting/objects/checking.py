@@ -55,7 +55,7 @@ def expect(condition: bool, problem: str) -> None:
     """Says what is wrong unless a condition holds.
 
     Raises:
-        Problem: it does not hold.
+        Problem: the condition does not hold.
     """
     if not condition:
         fail(problem)

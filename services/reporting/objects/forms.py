@@ -21,7 +21,7 @@ class Form:
     Attributes:
         options: names of what destinations ask for (`Option`).
         follows: SOP Instance UID of the earlier result that an object of this form names as its
-            predecessor; empty for none. Only a destination that has that result gets it.
+            predecessor; empty for none. Only a destination that has that result gets the form.
     """
 
     options: frozenset[str] = frozenset()

@@ -24,13 +24,13 @@ class ObjectNames:
 
     Attributes:
         kind: the kind's name, in settings, tables and answers: SEG.
-        called: what a person calls it; ends its series description.
+        called: what a person calls the kind; ends the series description.
         sop_class_uid: the SOP class; empty for what is no DICOM object.
         modality: Modality of its series.
         series_place: the place of its plain form among the series numbers of a job.
         options: the options of a form that change its objects, each with what it adds to the
             series number.
-        names_predecessor: whether its objects name the one that they replace.
+        names_predecessor: whether the kind's objects name the object that they replace.
     """
 
     kind: str
@@ -42,9 +42,9 @@ class ObjectNames:
     names_predecessor: bool = False
 
     def form_name(self, form: Form) -> str:
-        """The form's name as stored with a result, at most 32 characters; empty for the plain one.
+        """The form's name as stored with a result, at most 32 characters; empty for the plain form.
 
-        An option that does not change the kind's objects is not in it: forms that differ in
+        An option that does not change the kind's objects is left out: forms that differ in
         nothing else are one form of this kind.
         """
         options = self._options(form)

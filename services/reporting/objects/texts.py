@@ -24,7 +24,7 @@ def ascii_text(text: str, longest: int) -> str:
 
 
 def local_time(source: Dataset, moment: dt.datetime) -> dt.datetime:
-    """`moment` in the source's time zone where it names one (0008,0201), else in its own.
+    """`moment` in the source's time zone where the source names one (0008,0201), else unchanged.
 
     One offset holds for all times of an object, the copied ones included.
     """

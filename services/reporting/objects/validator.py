@@ -87,7 +87,7 @@ class RunningValidator:
         """Waits for its end.
 
         Raises:
-            ValidatorError: it did not end, or did not recognise the object.
+            ValidatorError: dciodvfy did not end, or did not recognise the object.
         """
         try:
             output = self._process.communicate(timeout=_DEADLINE_S)[0]
@@ -101,7 +101,7 @@ class RunningValidator:
         return sort_errors(lines, self._source_uids)
 
     def stop(self) -> None:
-        """Ends it, whatever it was doing."""
+        """Ends the validator's process, whatever it was doing."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.communicate()
@@ -113,7 +113,7 @@ def dciodvfy_path() -> Path:
 
 
 def sort_errors(lines: list[str], source_uids: frozenset[str] = frozenset()) -> Validation:
-    """Sorts dciodvfy's error lines into our own and inherited ones, and takes values out.
+    """Sorts dciodvfy's error lines into our own and inherited errors, and removes values.
 
     Values may be a patient's: a line keeps the attribute's path and the complaint only.
     """

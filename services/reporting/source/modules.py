@@ -86,7 +86,7 @@ def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
 
 
 def copy_element(source: Dataset, target: Dataset, keyword: str) -> None:
-    """Copies one attribute as its bytes; does nothing when `source` lacks it.
+    """Copies one attribute as its bytes; does nothing when `source` lacks the attribute.
 
     Sequences, and values of a big-endian or implicit source whose bytes would mean something
     else in Explicit VR Little Endian, are decoded and written anew.
@@ -111,7 +111,15 @@ def copy_element(source: Dataset, target: Dataset, keyword: str) -> None:
 
 
 def raw_bytes(dataset: Dataset, keyword: str) -> bytes | None:
-    """The attribute's bytes as they lie in the file, without padding; None when absent."""
+    """The attribute's bytes as they lie in the file, without padding; None when absent.
+
+    Args:
+        dataset: as read, not decoded yet.
+        keyword: of the attribute.
+
+    Raises:
+        TypeError: the attribute was decoded already.
+    """
     tag = _tag(keyword)
     if tag not in dataset:
         return None
@@ -124,8 +132,8 @@ def raw_bytes(dataset: Dataset, keyword: str) -> bytes | None:
 def keep_bytes(dataset: Dataset) -> None:
     """Makes pydicom write raw elements of `dataset` as they are, without decoding them.
 
-    It does so only when it believes that the data set was read in the encoding and character set
-    in which it is written.
+    pydicom keeps raw elements only when it believes that the data set was read in the encoding and
+    character set in which it is written.
     """
     dataset.set_original_encoding(
         is_implicit_vr=False,

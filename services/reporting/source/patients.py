@@ -34,7 +34,7 @@ def differing_patients(files: Iterable[Path]) -> list[str]:
     attributes, some dozen elements in.
 
     Raises:
-        StoredObjectError: one is no sound DICOM object.
+        StoredObjectError: a file is no sound DICOM object.
     """
     named: dict[str, dict[int, str]] = {}
     differ: dict[str, None] = {}

@@ -41,13 +41,13 @@ class SourceSeries:
     """A source series in slice order, proven to be one regular grid.
 
     Attributes:
-        headers: element k is plane k of the labels: an instance, a frame or a tile of one.
+        headers: element k is plane k of the labels: an instance, or a frame or tile of an instance.
         first: the whole data set of the first instance but its pixels, elements still as bytes.
         affine: float64 4x4, (i, j, k, 1) to LPS millimetres.
         slice_spacing_mm: the distance of neighbouring slices, from their positions; the mean
-            where it is uneven.
-        steps: float64 [k], in units of `slice_spacing_mm`: what each slice stands for, half the
-            way to its neighbours. None where the spacing is even and every slice stands for one.
+            where the distances differ.
+        steps: float64 [k], in units of `slice_spacing_mm`: the thickness that each slice stands
+            for, half the way to its neighbours. None where the spacing is even.
     """
 
     headers: tuple[InstanceHeader, ...]
@@ -61,7 +61,7 @@ class SourceSeries:
     def voxel_volume_mm3(self) -> float:
         """The volume of a voxel: its pixel's area by the distance of the slices.
 
-        So a viewer computes it from our SEG, whose slices lie as far apart; along a tilt too.
+        A viewer computes the same from our SEG, whose slices lie as far apart; along a tilt too.
         """
         row, column = np.linalg.norm(self.affine[:3, :2], axis=0)
         return float(row * column) * self.slice_spacing_mm
@@ -77,7 +77,7 @@ class SourceSeries:
 
     @property
     def slice_thickness_mm(self) -> float | None:
-        """SliceThickness of the first slice; None unless it is one number as DICOM writes it."""
+        """SliceThickness of the first slice; None unless the value is one valid number."""
         sent = self.headers[0].attributes.get("SliceThickness")
         if not isinstance(sent, str) or not is_valid_value("DS", sent.strip()):
             return None

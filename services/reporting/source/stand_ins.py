@@ -29,7 +29,7 @@ def stand_in(header: InstanceHeader, source: SourceSeries) -> Dataset:
     """A plane of the source as highdicom needs it: identity and geometry, no patient.
 
     Orientation and spacing are the first instance's throughout: the geometry gate has proven
-    that the others differ from it by less than its tolerance.
+    that those of the others differ by less than its tolerance.
     """
     first = source.headers[0]
     dataset = identity_of(header)

@@ -32,7 +32,7 @@ _CODE_VALUES = ("CodeValue", "LongCodeValue", "URNCodeValue")
 
 
 def has_valid(source: Dataset, keyword: str) -> bool:
-    """Whether `source` has a value of this attribute, and a valid one."""
+    """Whether `source` has a valid value of this attribute."""
     if keyword not in source:
         return False
     element = source.get_item(keyword)
@@ -40,7 +40,7 @@ def has_valid(source: Dataset, keyword: str) -> bool:
 
 
 def is_valid_value(vr: str, text: str) -> bool:
-    """Whether `text` is one value of a VR; an empty one is not."""
+    """Whether `text` is one value of a VR; an empty text is not."""
     try:
         validate_value(vr, text, config.RAISE)
         if vr == "DT":
@@ -73,13 +73,13 @@ def text_sent(dataset: Dataset, keyword: str) -> str:
 
 
 def items_of(dataset: Dataset, keyword: str) -> list[Dataset]:
-    """The items of a sequence; none where it is absent or was sent as something else."""
+    """The items of a sequence; none where the attribute is absent or was sent as something else."""
     items = dataset.get(keyword)
     return list(items) if isinstance(items, Sequence) else []
 
 
 def character_sets(dataset: Dataset) -> tuple[str, ...]:
-    """The defined terms of SpecificCharacterSet; none where it is absent."""
+    """The defined terms of SpecificCharacterSet; none where the attribute is absent."""
     sent = text_sent(dataset, "SpecificCharacterSet")
     return tuple(term.strip() for term in sent.split("\\")) if sent else ()
 

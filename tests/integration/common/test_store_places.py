@@ -79,7 +79,7 @@ def test_key_cannot_leave_the_store(store: StudyStore, tmp_path: Path, key: str)
 
 
 @pytest.mark.parametrize("size", [0, 10, MIB, 20 * MIB])
-def test_file_is_taken_in_and_gone(store: StudyStore, tmp_path: Path, size: int) -> None:
+def test_file_is_moved_in_and_gone(store: StudyStore, tmp_path: Path, size: int) -> None:
     content = _content(size)[:size]
     file = _file(tmp_path, "spooled", content)
     store.put_file(f"{SERIES}/1.dcm", file)
@@ -101,7 +101,7 @@ def test_file_never_replaces_another_object(store: StudyStore, tmp_path: Path, s
 
 
 @pytest.mark.parametrize("size", [10, 20 * MIB])
-def test_file_with_the_same_bytes_was_taken_before(
+def test_file_with_the_same_bytes_was_stored_before(
     store: StudyStore, tmp_path: Path, size: int
 ) -> None:
     content = _content(size)[:size]
@@ -111,7 +111,7 @@ def test_file_with_the_same_bytes_was_taken_before(
         assert not file.exists()
 
 
-def test_one_file_that_is_not_taken_keeps_no_other_out(store: StudyStore, tmp_path: Path) -> None:
+def test_one_file_that_is_not_stored_keeps_no_other_out(store: StudyStore, tmp_path: Path) -> None:
     store.put(f"{SERIES}/2.dcm", [b"was here first"])
     files = [(f"{SERIES}/{n}.dcm", _file(tmp_path, f"{n}", b"%d" % n)) for n in range(5)]
     with pytest.raises(ObjectDiffers) as error:
@@ -127,7 +127,7 @@ def test_of_two_different_files_at_once_one_stays(store: StudyStore, tmp_path: P
         files = [_file(tmp_path, f"{attempt}-{n}", b"%d" % n * 1000) for n in range(4)]
         start = threading.Barrier(len(files))
 
-        def take(file: Path, key: str = key, start: threading.Barrier = start) -> bool:
+        def put(file: Path, key: str = key, start: threading.Barrier = start) -> bool:
             start.wait()
             try:
                 store.put_file(key, file)
@@ -136,9 +136,9 @@ def test_of_two_different_files_at_once_one_stays(store: StudyStore, tmp_path: P
             return True
 
         with ThreadPoolExecutor(len(files)) as pool:
-            taken = list(pool.map(take, files))
-        assert sum(taken) == 1
-        assert store.read(key) == b"%d" % taken.index(True) * 1000
+            stored = list(pool.map(put, files))
+        assert sum(stored) == 1
+        assert store.read(key) == b"%d" % stored.index(True) * 1000
 
 
 def test_listing_names_what_lies_below_a_prefix(store: StudyStore) -> None:

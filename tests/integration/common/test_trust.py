@@ -194,7 +194,7 @@ def test_a_server_that_is_another_component_is_not_believed(folder: Path) -> Non
     assert servicer.served == []
 
 
-def test_more_calls_than_are_taken_are_refused_as_overload(folder: Path) -> None:
+def test_more_calls_than_are_accepted_are_refused_as_overload(folder: Path) -> None:
     with (
         _served(folder) as (servicer, address),
         open_channel(address, _of(folder, "orchestrator"), "reporting") as channel,

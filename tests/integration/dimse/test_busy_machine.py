@@ -44,7 +44,7 @@ def test_many_associations_at_once_lose_nothing_and_none_waits_for_a_second(
         wait_until(
             lambda: _in_store(engine) == ASSOCIATIONS * each, 120, "all of it is in the store"
         )
-    assert (sent.taken, sent.problems) == (ASSOCIATIONS * each, ())
+    assert (sent.stored, sent.problems) == (ASSOCIATIONS * each, ())
     assert sent.longest_s < 1.0
     instance = look_at(file)
     assert _uids(engine) == {

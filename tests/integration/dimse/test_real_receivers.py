@@ -126,7 +126,7 @@ def test_pynetdicom_gets_every_transfer_syntax_in_pdus_of_its_size(
 
 
 @pytest.mark.parametrize(("only", "tool"), [(IMPLICIT, "+te"), (EXPLICIT, "+ti")])
-def test_who_takes_one_uncompressed_syntax_gets_what_is_in_the_other_written_anew(
+def test_who_accepts_one_uncompressed_syntax_gets_what_is_in_the_other_written_anew(
     only: str, tool: str, scan: Scan, tmp_path: Path
 ) -> None:
     slices = sorted(scan("philips-ct-phantom-201").glob("*.dcm"))[::7]
@@ -153,7 +153,7 @@ def plain_values(content: bytes) -> dict[int, bytes]:
     return {e.tag: e.value for e in elements if isinstance(e, RawDataElement) and e.value}
 
 
-def test_a_sop_class_that_is_not_taken_is_told(tmp_path: Path) -> None:
+def test_a_sop_class_that_is_not_accepted_is_told(tmp_path: Path) -> None:
     files = sound_series(tmp_path / "mr")
     with pynetdicom_scp(EXPLICIT) as (port, _):
         report = send(files, port)
@@ -164,17 +164,17 @@ def test_a_sop_class_that_is_not_taken_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "taken"), [(0xB007, True), (0xA700, False), (0xA900, False), (0xC123, False)]
+    ("status", "stored"), [(0xB007, True), (0xA700, False), (0xA900, False), (0xC123, False)]
 )
 def test_each_status_is_counted_and_told(
-    status: int, taken: bool, in_every_syntax: list[Path]
+    status: int, stored: bool, in_every_syntax: list[Path]
 ) -> None:
     files = in_every_syntax[:3]
     with pynetdicom_scp(*SYNTAXES, status=status) as (port, _):
         report = send(files, port)
     assert report.statuses == {status: 3}
-    assert report.sent == (3 if taken else 0)
-    told = report.remarks if taken else report.failed
+    assert report.sent == (3 if stored else 0)
+    told = report.remarks if stored else report.failed
     assert [file for file, _ in told] == files
     assert all(f"status 0x{status:04X}: " in text for _, text in told)
 
@@ -187,7 +187,7 @@ def test_who_rejects_us_is_told_with_the_standards_reason(in_every_syntax: list[
         send(in_every_syntax, port)
 
 
-def test_more_associations_than_the_receiver_takes_are_fewer(in_every_syntax: list[Path]) -> None:
+def test_more_associations_than_the_receiver_accepts_are_fewer(in_every_syntax: list[Path]) -> None:
     with pynetdicom_scp(*SYNTAXES, maximum_associations=2) as (port, stored):
         report = send(in_every_syntax, port, associations=8)
     assert (report.sent, report.failed) == (len(in_every_syntax), ())

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from services.common.database import DeliveryRow, InstanceRow, JobRow, ResultRow, StudyRow, utc_now
+from services.common.database import DeliveryRow, InstanceRow, JobRow, StudyRow, utc_now
 from services.common.lifecycle import DeliveryState
+from tests.builders.job_rows import write_result
 from tests.integration.gateway.conftest import SeededGateway
 
 
@@ -27,30 +28,15 @@ def test_metrics_count_what_waits(gateway: SeededGateway) -> None:
 
 
 def test_queue_that_ran_empty_shows_nothing_waiting(gateway: SeededGateway) -> None:
+    with Session(gateway.engine) as session:
+        job_uid = session.scalars(select(JobRow.job_uid)).all()[0]
+    result_uid = write_result(gateway.engine, job_uid, gateway.done)
     with Session(gateway.engine) as session, session.begin():
-        job_uid = session.scalars(select(JobRow.job_uid)).first()
-        session.add(
-            ResultRow(
-                sop_instance_uid="2.25.3",
-                job_uid=job_uid,
-                study_uid=gateway.done,
-                series_uid="2.25.4",
-                sop_class_uid="1.2",
-                kind="SEG",
-                form="",
-                sequence=1,
-                store_key="k",
-                digest="d",
-                size_bytes=1,
-                created_at=utc_now(),
-            )
-        )
-        session.flush()
         session.add(
             DeliveryRow(
                 delivery_uid="2.25.1",
                 job_uid=job_uid,
-                sop_instance_uid="2.25.3",
+                sop_instance_uid=result_uid,
                 destination="pacs",
                 sequence=1,
                 state=DeliveryState.PENDING,

@@ -46,7 +46,7 @@ def add_conflicts(gateway: SeededGateway, study_uid: str, series_uid: str, **val
     return len(rows)
 
 
-def add_copy(gateway: SeededGateway) -> int:
+def add_copy(gateway: SeededGateway, state: str = "open") -> int:
     now = utc_now()
     with gateway.engine.begin() as connection:
         connection.execute(
@@ -59,7 +59,7 @@ def add_copy(gateway: SeededGateway) -> int:
                 series_uid=SERIES, study_uid=COPY, attributes={"SeriesNumber": "4"}
             )
         )
-    return add_conflicts(gateway, COPY, SERIES)
+    return add_conflicts(gateway, COPY, SERIES, state=state)
 
 
 def test_a_study_of_which_only_conflicts_came_is_listed_and_says_why(
@@ -127,17 +127,7 @@ def test_fates_of_images_that_are_another_studys_now_stay(gateway: SeededGateway
 
 
 def test_a_series_whose_images_are_all_another_ones_now_says_so(gateway: SeededGateway) -> None:
-    now = utc_now()
-    with gateway.engine.begin() as connection:
-        connection.execute(
-            insert(StudyRow).values(
-                study_uid=COPY, first_received_at=now, last_received_at=now, attributes={}
-            )
-        )
-        connection.execute(
-            insert(SeriesRow).values(series_uid=SERIES, study_uid=COPY, attributes={})
-        )
-    count = add_conflicts(gateway, COPY, SERIES, state="replaced")
+    count = add_copy(gateway, "replaced")
     for path in (f"studies/{COPY}/fate", f"series/{SERIES}/fate"):
         (fate,) = _get(gateway, path)
         assert (fate["fate"], fate["reason"], fate["instances"]) == (

@@ -22,7 +22,7 @@ PATHS = ("/api/v1/studies", "/api/v1/studies/{}", "/api/v1/studies/{}/fate")
         ("quantum_noise", {}),
     ],
 )
-def test_a_stored_verdict_takes_no_study_down(
+def test_a_stored_verdict_breaks_no_study(
     gateway: SeededGateway, reason: str, values: dict[str, Any]
 ) -> None:
     with gateway.engine.begin() as connection:

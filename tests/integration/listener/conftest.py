@@ -68,6 +68,12 @@ def receiving(tmp_path: Path) -> Generator[Callable[..., Reception]]:
 
 
 @pytest.fixture
+def lite_reception(lite_engine: Engine, store: StudyStore, receiving: Receiving) -> Reception:
+    """A reception on SQLite; closed after the test."""
+    return receiving(lite_engine, store)
+
+
+@pytest.fixture
 def open_front_door(tmp_path: Path, lite_engine: Engine, store: StudyStore) -> OpenListener:
     """Opens a whole listener: ``with open_front_door(quiet_period_s=0.1) as listener:``."""
 

@@ -47,7 +47,7 @@ def test_openvino_equals_torch(
     assert differing_voxels(network.foreground(), by_torch) <= by_torch.size // 1000
 
 
-def test_memory_that_was_released_is_taken_again(
+def test_memory_that_was_released_is_allocated_again(
     catalogue_module: Path, image: np.ndarray, tmp_path: Path
 ) -> None:
     save_openvino_ir(catalogue_module, SHAPE, tmp_path / "fine.xml")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psutil
@@ -108,6 +109,31 @@ def test_what_waited_comes_through_a_few_at_a_time_with_flat_memory(
     assert most[0] <= REVISIONS_AT_ONCE
     assert threads[0] <= before + 40
     assert max(sizes[WARM:]) - sizes[WARM] < GROWTH_BYTES
+
+
+def test_no_more_are_worked_on_than_the_limit_however_many_were_given_out(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DBOS gives out more than a queue's limit where it looks twice before the first ones run."""
+    at_work, most = [0], [0]
+    counting = threading.Lock()
+    all_wait = threading.Event()
+
+    def counted(context: StageContext, study_uid: str, number: int) -> RecordedSelection:
+        with counting:
+            at_work[0] += 1
+            most[0] = max(most[0], at_work[0])
+        all_wait.wait(0.2)
+        with counting:
+            at_work[0] -= 1
+        return RecordedSelection((), ())
+
+    monkeypatch.setattr(workflow, "select_stage", counted)
+    select = worker.workflows._select  # pyright: ignore[reportPrivateUsage]
+    with ThreadPoolExecutor(3 * REVISIONS_AT_ONCE) as pool:
+        begun = [pool.submit(select, f"1.2.{n}", 1) for n in range(3 * REVISIONS_AT_ONCE)]
+        assert [each.result(30) for each in begun] == [([], [])] * len(begun)
+    assert most[0] == REVISIONS_AT_ONCE
 
 
 def _wait(engine: Engine, studies: list[str]) -> None:

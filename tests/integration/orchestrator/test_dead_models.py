@@ -76,7 +76,7 @@ def server_folder(opened: Opened) -> Path:
 @pytest.fixture(autouse=True)
 def regions_need_not_be_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stub_regions, "_SURELY_STARTED_S", 0.0)
-    monkeypatch.setattr(stub_regions, "_SETTLED_S", 0.0)
+    monkeypatch.setattr(stub_regions, "_UNANSWERED_FOR_S", 0.0)
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def test_a_model_that_cannot_be_loaded_again_is_said_and_others_go_on(
     _infer(opened.client, RIGHT)
 
 
-def test_a_new_build_takes_over_once_it_answers_and_the_old_one_is_unloaded(
+def test_a_new_build_serves_once_it_answers_and_the_old_one_is_unloaded(
     server: TritonUnderTest, opened: Opened
 ) -> None:
     watch = opened.watch()
@@ -267,7 +267,7 @@ def test_a_new_build_that_cannot_be_loaded_leaves_the_old_one_serving(
 def test_a_hanging_model_is_loaded_again(
     server: TritonUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.orchestrator.inference.ANSWERS_WITHIN_S", 1.0)
+    monkeypatch.setattr("services.orchestrator.reviving.ANSWERS_WITHIN_S", 1.0)
     stub = _stub(server, RIGHT)
     with _client(server, "shared_memory", 1.0) as client:
         stub.send_signal(signal.SIGSTOP)
@@ -283,7 +283,7 @@ def test_a_model_at_work_is_left_alone(
     server: TritonUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another worker's job keeps it from answering a question: that is no reason to end it."""
-    monkeypatch.setattr("services.orchestrator.inference.ANSWERS_WITHIN_S", 0.3)
+    monkeypatch.setattr("services.orchestrator.reviving.ANSWERS_WITHIN_S", 0.3)
     before = _stub(server, LATE).pid
     with _client(server) as client, _client(server) as other:
         job = threading.Thread(target=_infer, args=(other, LATE))

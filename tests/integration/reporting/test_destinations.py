@@ -53,7 +53,7 @@ def test_air_7_orthanc_holds_both_objects_as_they_were_checked(
 
 
 @pytest.mark.skipif(not ORTHANC.exists(), reason="needs Orthanc (Debian: orthanc)")
-def test_orthanc_takes_the_same_results_twice_as_one(
+def test_orthanc_keeps_the_same_results_sent_twice_as_one(
     tmp_path: Path, place: Workplace, job_uid: str, deliver: Open
 ) -> None:
     with orthanc(tmp_path) as archive:

@@ -316,7 +316,7 @@ def test_stopping_lets_the_object_under_way_arrive_and_keeps_the_rest(
         assert peer.stored == uids(job_uid)
 
 
-def test_what_a_killed_sender_held_is_taken_up_at_its_start(
+def test_what_a_killed_sender_held_is_put_back_at_its_start(
     place: Workplace, job_uid: str, deliver: Open
 ) -> None:
     with deliver(destination(free_port(), max_attempts=1000)) as deliveries:

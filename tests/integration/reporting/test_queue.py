@@ -103,7 +103,7 @@ def test_what_waits_is_not_due_before_its_time(job_uid: str, queue: DeliveryQueu
     assert 3500 < (due - utc_now()).total_seconds() < 3700
 
 
-def test_a_report_that_is_due_takes_its_segmentation_along(
+def test_a_report_that_is_due_is_claimed_with_its_segmentation(
     job_uid: str, queue: DeliveryQueue
 ) -> None:
     queue.enqueue(job_uid, [PACS])
@@ -113,7 +113,7 @@ def test_a_report_that_is_due_takes_its_segmentation_along(
     assert [delivery.kind for delivery in claimed(queue).deliveries] == ["SEG", "SR"]
 
 
-def test_a_lapsed_lease_is_taken_over_and_the_late_sender_changes_nothing(
+def test_a_lapsed_lease_is_claimed_anew_and_the_late_sender_changes_nothing(
     place: Workplace, job_uid: str, queue: DeliveryQueue
 ) -> None:
     queue.enqueue(job_uid, [PACS])
@@ -123,11 +123,11 @@ def test_a_lapsed_lease_is_taken_over_and_the_late_sender_changes_nothing(
     assert due is not None
     assert due < utc_now()
     second = DeliveryQueue(place.engine, "two")
-    taken = claimed(second)
-    assert [delivery.attempts for delivery in taken.deliveries] == [2, 2]
+    adopted = claimed(second)
+    assert [delivery.attempts for delivery in adopted.deliveries] == [2, 2]
     assert not queue.delivered(late.deliveries[0], None)
     assert not queue.prolong(late.deliveries, 60)
-    assert second.delivered(taken.deliveries[0], None)
+    assert second.delivered(adopted.deliveries[0], None)
     assert states(place) == ["delivered", "sending"]
 
 
@@ -153,7 +153,7 @@ def test_a_parcel_of_which_another_has_a_part_is_not_held(
     assert not queue.prolong(parcel.deliveries, 60)
 
 
-def test_a_report_does_not_overtake_the_segmentation_that_another_sends(
+def test_a_report_does_not_pass_the_segmentation_that_another_sends(
     place: Workplace, job_uid: str, queue: DeliveryQueue
 ) -> None:
     queue.enqueue(job_uid, [PACS])
@@ -168,13 +168,13 @@ def test_a_report_does_not_overtake_the_segmentation_that_another_sends(
     assert [delivery.kind for delivery in claimed(second).deliveries] == ["SR"]
 
 
-def test_a_restarted_sender_takes_up_its_own_and_leaves_the_others(
+def test_a_restarted_sender_puts_back_its_own_and_leaves_the_others(
     place: Workplace, job_uid: str, queue: DeliveryQueue
 ) -> None:
     queue.enqueue(job_uid, [PACS, OTHER])
     claimed(queue)
     claimed(DeliveryQueue(place.engine, "two"), "other")
-    assert DeliveryQueue(place.engine, "one").take_up() == 2
+    assert DeliveryQueue(place.engine, "one").put_back_own() == 2
     assert states(place) == ["pending", "pending"]
     assert states(place, "other") == ["sending", "sending"]
 
@@ -309,7 +309,7 @@ def test_only_allowed_changes_happen(
         lambda: queue.resend(Wanted(destination="pacs"), delivered=True),
         lambda: queue.cut_short("pacs", all_of_them=True),
         lambda: queue.claim("pacs", 60),
-        lambda: queue.take_up(),
+        lambda: queue.put_back_own(),
     ]
     for operation in operations:
         with place.engine.begin() as connection:

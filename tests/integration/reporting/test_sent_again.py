@@ -154,7 +154,7 @@ def test_after_a_restart_a_peer_that_is_back_is_found_too(
         wait_until(lambda: states(place) == DONE, 10, "both are delivered")
 
 
-def test_a_peer_that_answers_the_echo_and_takes_no_results_uses_up_few_attempts(
+def test_a_peer_that_answers_the_echo_and_refuses_results_uses_up_few_attempts(
     place: Workplace, job_uid: str, deliver: Open
 ) -> None:
     """Each answer to a probe that led to nothing doubles the wait for the next one."""

@@ -184,13 +184,13 @@ def test_what_is_no_multipart_body_is_an_error(sent: bytes) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 7, 1 << 20])
-@pytest.mark.parametrize(("length", "taken"), [(100, True), (101, False)])
-def test_a_header_has_a_bound(length: int, taken: bool, step: int) -> None:
+@pytest.mark.parametrize(("length", "accepted"), [(100, True), (101, False)])
+def test_a_header_has_a_bound(length: int, accepted: bool, step: int) -> None:
     header = b"A: " + b"x" * (length - 3)
     sent = b"--b-1\r\n" + header + b"\r\n\r\n\r\n--b-1--"
     parser = MultipartParser(BOUNDARY, max_header_bytes=100)
     chunks = [sent[at : at + step] for at in range(0, len(sent), step)]
-    if taken:
+    if accepted:
         assert told(parser, *chunks)[-1] == PartEnded()
     else:
         with pytest.raises(MultipartError, match="too long"):

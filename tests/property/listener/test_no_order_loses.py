@@ -65,7 +65,7 @@ class Front:
         first, second = self._instances.another(), self._instances.another()
         other = self._instances.with_other_pixels(first)
         self._named = dict(zip(TOLD, (first, second, first, other), strict=True))
-        self.taken: set[str] = set()
+        self.acknowledged: set[str] = set()
         self._start()
 
     def _start(self) -> None:
@@ -119,7 +119,7 @@ class Front:
                 file: SpooledFile = writer.commit(FileMeta(*uids, "MR1"))
         finally:
             spool.close()
-        self.taken.add(instance.pixels)
+        self.acknowledged.add(instance.pixels)
         return Offered(file, None, "MR1")
 
     def _refusing(self, act: Callable[[], object]) -> None:
@@ -133,9 +133,9 @@ class Front:
             act()
 
     def assert_nothing_lost(self) -> None:
-        """Every image that was taken in is a file, and rows say what is."""
+        """Every image that was acknowledged is a file, and rows say what is."""
         folders = (self.spool, self.outbox, self.store.root)
-        assert self._instances.found_below(*folders) >= self.taken
+        assert self._instances.found_below(*folders) >= self.acknowledged
         with self._engine.connect() as connection:
             rows = connection.execute(
                 select(InstanceRow.store_key, InstanceRow.size_bytes).where(

@@ -33,7 +33,7 @@ def test_every_name_of_these_tests_is_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a--b", "a-", "-a", "A", "a.b", "a_b", "", "a\n", "1a", "a" * 65])
-def test_what_could_be_taken_for_two_names_is_none(name: str) -> None:
+def test_what_could_be_read_as_two_names_is_none(name: str) -> None:
     with pytest.raises(ValidationError):
         NAME.validate_python(name)
 

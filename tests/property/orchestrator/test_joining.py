@@ -77,7 +77,7 @@ def _all_that_hold(
 
 
 @given(questions())
-def test_of_all_assignments_that_hold_the_best_is_taken(
+def test_of_all_assignments_that_hold_the_best_is_chosen(
     question: tuple[list[RoleCandidates[int]], list[GoTogether[int]]],
 ) -> None:
     roles, rules = question

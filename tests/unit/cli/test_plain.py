@@ -97,7 +97,7 @@ def test_a_command_that_is_read_plainly_imports_neither_typer_nor_rich(tmp_path:
     code = "import sys; from services.cli.app import main; main(); print(*sys.modules)"
     heavy = {"typer", "rich", "pydantic", "sqlalchemy", "pydicom", "numpy", "structlog", "grpc"}
     for words in (["send", str(tmp_path / "dicom")], ["echo"]):
-        with acceptor(_takes_all) as port:
+        with acceptor(_accepts_all) as port:
             where = ["--host", "127.0.0.1", "--port", str(port), "--called", "PACS"]
             done = subprocess.run(
                 [sys.executable, "-c", code, *words, *where],
@@ -109,6 +109,6 @@ def test_a_command_that_is_read_plainly_imports_neither_typer_nor_rich(tmp_path:
         assert not heavy & {name.partition(".")[0] for name in done.stdout.split()}
 
 
-def _takes_all(caller: Caller) -> None:
+def _accepts_all(caller: Caller) -> None:
     caller.accept()
     caller.store_all()

@@ -25,7 +25,7 @@ def where(port: int) -> list[str]:
     return ["--host", "127.0.0.1", "--port", str(port), "--called", "PACS"]
 
 
-def takes_all(caller: Caller) -> None:
+def accepts_all(caller: Caller) -> None:
     caller.accept()
     caller.store_all()
 
@@ -33,7 +33,7 @@ def takes_all(caller: Caller) -> None:
 def refuses(caller: Caller) -> None:
     caller.accept()
     for status in (0x0000, 0xB007, 0xA700):
-        command, context_id, _ = caller.take()
+        command, context_id, _ = caller.read_request()
         caller.answer(command, context_id, status, "because")
     caller.store_all()
 
@@ -41,7 +41,7 @@ def refuses(caller: Caller) -> None:
 def test_a_folder_is_sent_and_what_to_do_next_is_said(tmp_path: Path) -> None:
     files = sound_series(tmp_path / "dicom")
     (tmp_path / "dicom" / "notes.txt").write_text("not DICOM")
-    with acceptor(takes_all) as port:
+    with acceptor(accepts_all) as port:
         result = run("send", tmp_path / "dicom", *where(port))
     assert result.exit_code == 0, result.output
     assert f"{len(files)} instance(s) sent" in result.output
@@ -51,12 +51,12 @@ def test_a_folder_is_sent_and_what_to_do_next_is_said(tmp_path: Path) -> None:
 
 def test_several_paths_are_sent_and_no_file_twice(tmp_path: Path) -> None:
     files = sound_series(tmp_path / "dicom")
-    with acceptor(takes_all) as port:
+    with acceptor(accepts_all) as port:
         result = run("send", tmp_path / "dicom", files[0], *where(port), "--json")
     assert json.loads(result.output)["sent"] == len(files)
 
 
-def test_statuses_are_counted_and_what_was_not_taken_is_named(tmp_path: Path) -> None:
+def test_statuses_are_counted_and_what_was_not_stored_is_named(tmp_path: Path) -> None:
     files = sorted(sound_series(tmp_path / "dicom"))
     with acceptor(refuses) as port:
         result = run("send", tmp_path / "dicom", *where(port))
@@ -126,10 +126,10 @@ def test_options_that_cannot_be_meant_are_refused_before_anything_is_sent(tmp_pa
 
 
 def test_echo_says_whether_somebody_answers() -> None:
-    with acceptor(takes_all) as port:
+    with acceptor(accepts_all) as port:
         result = run("echo", *where(port))
     assert (result.exit_code, "answers: status 0x0000" in result.output) == (0, True)
-    with acceptor(takes_all) as port:
+    with acceptor(accepts_all) as port:
         result = run("echo", *where(port), "--json")
     assert json.loads(result.output) == {"status": 0, "implementation": "SCRIPT"}
 

@@ -71,7 +71,7 @@ def test_no_group_length_does_not_matter() -> None:
     assert found == Part10Head(CT, "1.2.3.4", EXPLICIT, data_set_at(file) - 12)
 
 
-def test_a_deflated_data_set_that_looks_like_meta_information_is_not_taken_for_it() -> None:
+def test_a_deflated_data_set_that_looks_like_meta_information_is_not_mistaken_for_it() -> None:
     file = dicom_file()
     at = data_set_at(file)
     found = read_head(file[:at] + b"\x02\x00\x99\x99UI\x04\x00abcd")

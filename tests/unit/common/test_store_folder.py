@@ -103,7 +103,7 @@ def test_file_of_another_disk_is_copied_and_synced(
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
-def test_disk_without_links_takes_files_and_overwrites_none(
+def test_disk_without_links_stores_files_and_overwrites_none(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr(Path, "hardlink_to", _fails_with(number))

@@ -219,7 +219,7 @@ def test_an_object_that_ends_early_is_no_sound_one(before: str, tmp_path: Path) 
             differing_patients(files)
 
 
-def test_bytes_of_another_object_are_not_taken_for_the_first_image(tmp_path: Path) -> None:
+def test_bytes_of_another_object_are_not_mistaken_for_the_first_image(tmp_path: Path) -> None:
     files = sound_series(tmp_path / "one")
     headers = headers_of(files)
     (other, *_) = sound_series(tmp_path / "two", seed="two")

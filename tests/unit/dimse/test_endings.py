@@ -74,7 +74,7 @@ def test_what_ends_an_association_is_told_in_words(
 ) -> None:
     def script(caller: Caller) -> None:
         caller.accept()
-        caller.take()
+        caller.read_request()
         caller.send(said)
 
     with acceptor(script) as port, asked(port) as association:
@@ -88,7 +88,7 @@ def test_what_ends_an_association_is_told_in_words(
 def test_an_answer_to_another_request_proves_nothing() -> None:
     def script(caller: Caller) -> None:
         caller.accept()
-        command, context_id, _ = caller.take()
+        command, context_id, _ = caller.read_request()
         other = commands.Command(
             command.field, command.message_id + 1, True, CT, command.sop_instance_uid, ""
         )
@@ -162,7 +162,7 @@ def test_whatever_an_acceptor_says_is_an_error_of_ours(accepted: bool, said: byt
     def script(caller: Caller) -> None:
         if accepted:
             caller.accept()
-            caller.take()
+            caller.read_request()
         else:
             caller.read()
         caller.send(said)

@@ -14,28 +14,28 @@ from tests.builders.acceptor import Caller, acceptor
 from tests.builders.asking import CT, DATA, asked, request
 
 
-def test_what_is_stored_arrives_as_it_was_in_fragments_that_the_acceptor_takes() -> None:
+def test_what_is_stored_arrives_as_it_was_in_fragments_that_the_acceptor_allows() -> None:
     for limit in (0, 64, 4096, 16384, 1 << 20, 1 << 31):
         longest_data = 3 << 20 if limit != 64 else 20_000
         for length in (2, 50, 4090, 16378, longest_data):
-            taken: list[bytes] = []
+            received: list[bytes] = []
             longest: list[int] = []
 
             def script(
                 caller: Caller,
                 limit: int = limit,
-                taken: list[bytes] = taken,
+                received: list[bytes] = received,
                 longest: list[int] = longest,
             ) -> None:
                 caller.accept(limit)
-                taken += caller.store_all()
+                received += caller.store_all()
                 longest.append(caller.longest)
 
             data = (DATA * (length // len(DATA) + 1))[:length]
             with acceptor(script) as port, asked(port) as association:
                 assert association.store(request(data)).status == 0x0000
                 assert association.store(request(data)).status == 0x0000
-            assert taken == [data, data], (limit, length)
+            assert received == [data, data], (limit, length)
             assert not limit or longest[0] <= limit
 
 
@@ -43,7 +43,7 @@ def test_what_is_stored_arrives_as_it_was_in_fragments_that_the_acceptor_takes()
 def test_every_status_and_comment_is_told(status: int) -> None:
     def script(caller: Caller) -> None:
         caller.accept()
-        command, context_id, _ = caller.take()
+        command, context_id, _ = caller.read_request()
         caller.answer(command, context_id, status, "said so")
         caller.store_all()
 
@@ -58,7 +58,7 @@ def test_the_context_that_holds_the_data_set_is_used() -> None:
 
     def script(caller: Caller) -> None:
         caller.accept()
-        command, context_id, _ = caller.take()
+        command, context_id, _ = caller.read_request()
         seen.append(context_id)
         caller.answer(command, context_id, 0)
         caller.store_all()
@@ -94,7 +94,7 @@ def test_many_instances_in_one_association_count_their_messages_on() -> None:
     def script(caller: Caller) -> None:
         caller.accept()
         for _ in range(3):
-            command, context_id, _ = caller.take()
+            command, context_id, _ = caller.read_request()
             seen.append(command.message_id)
             caller.answer(command, context_id, 0)
         caller.store_all()

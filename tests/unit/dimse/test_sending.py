@@ -27,7 +27,7 @@ def test_the_next_instance_is_read_while_the_answer_is_awaited(tmp_path: Path) -
 
     def waits(caller: Caller) -> None:
         caller.accept()
-        command, context_id, _ = caller.take()
+        command, context_id, _ = caller.read_request()
         wait_until(lambda: is_open(second), 20, "the second file is open")
         caller.answer(command, context_id, 0x0000)
         assert caller.store_all() == [second.read_bytes()[instances[1].data_set_at :]]
@@ -39,23 +39,23 @@ def test_the_next_instance_is_read_while_the_answer_is_awaited(tmp_path: Path) -
 
 def test_what_was_read_ahead_goes_over_the_next_association_in_its_order(tmp_path: Path) -> None:
     instances = [look_at(file) for file in sorted(sound_series(tmp_path / "dicom"))]
-    taken: list[str] = []
+    received: list[str] = []
 
     def breaks(caller: Caller) -> None:
         caller.accept()
-        caller.take()
+        caller.read_request()
         caller.reset()
 
     def goes_on(caller: Caller) -> None:
         caller.accept()
         with suppress(AssertionError):
             while True:
-                command, context_id, _ = caller.take()
-                taken.append(command.sop_instance_uid)
+                command, context_id, _ = caller.read_request()
+                received.append(command.sop_instance_uid)
                 caller.answer(command, context_id, 0x0000)
         caller.send(pdu.release_response())
 
     with acceptor(breaks, goes_on) as port:
         report = send_instances(instances, Call("127.0.0.1", port, "PACS", "AXIAL"))
     assert (report.sent, report.failed) == (len(instances), ())
-    assert taken == [instance.sop_instance_uid for instance in instances]
+    assert received == [instance.sop_instance_uid for instance in instances]

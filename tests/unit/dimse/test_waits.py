@@ -20,7 +20,7 @@ from tests.builders.peers import wait_until
 def test_no_answer_in_time_is_told_and_aborted() -> None:
     def script(caller: Caller) -> None:
         caller.accept()
-        caller.take()
+        caller.read_request()
         assert caller.read()[0] == pdu.A_ABORT
 
     with acceptor(script) as port, asked(port, answer_timeout_s=0.3) as association:
@@ -33,7 +33,7 @@ def test_no_answer_in_time_is_told_and_aborted() -> None:
 def test_an_answer_that_comes_in_drops_has_a_deadline() -> None:
     def script(caller: Caller) -> None:
         caller.accept()
-        command, context_id, _ = caller.take()
+        command, context_id, _ = caller.read_request()
         for byte in pdu.p_data(context_id, commands.response(command, 0)):
             try:
                 caller.send(bytes((byte,)))
@@ -48,7 +48,7 @@ def test_an_answer_that_comes_in_drops_has_a_deadline() -> None:
         assert time.monotonic() - begun < 2
 
 
-def test_who_takes_nothing_any_more_is_given_up() -> None:
+def test_who_reads_nothing_any_more_is_given_up() -> None:
     over = threading.Event()
 
     def script(caller: Caller) -> None:
@@ -63,7 +63,7 @@ def test_who_takes_nothing_any_more_is_given_up() -> None:
         over.set()
 
 
-def test_who_takes_slowly_is_not_given_up() -> None:
+def test_who_reads_slowly_is_not_given_up() -> None:
     """Longer than the wait for an answer as a whole, but never without progress."""
     data = bytes(32 << 20)
 

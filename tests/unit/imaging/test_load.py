@@ -267,7 +267,7 @@ def test_too_few_pixel_bytes_are_pixels_unreadable(tmp_path: Path) -> None:
     assert refusal.values["problem"] == "it has 100 bytes of pixel data instead of 240"
 
 
-def test_a_matrix_larger_than_its_pixel_bytes_takes_no_memory(tmp_path: Path) -> None:
+def test_a_matrix_larger_than_its_pixel_bytes_allocates_no_memory(tmp_path: Path) -> None:
     files = [edit(f, Rows=65535, Columns=65535) for f in sound_series(tmp_path / "dicom")]
     refusal = load(files, tmp_path)
     assert isinstance(refusal, Refusal)
@@ -357,7 +357,7 @@ def test_values_are_written_where_they_are_wanted_without_a_copy(tmp_path: Path)
     assert np.array_equal(out, (volume.array * 0.1 + 3).astype(np.float32))
 
 
-def test_values_that_are_no_stored_ones_take_no_rescale() -> None:
+def test_values_that_are_no_stored_ones_are_not_rescaled() -> None:
     with pytest.raises(ImagingError):
         Volume(np.zeros((2, 2, 2), np.float32), np.eye(4), rescale=Rescale(2.0, 0.0))
 

@@ -131,10 +131,10 @@ def test_outside_of_the_slices_is_the_lowest_value(tmp_path: Path) -> None:
         edit(file, RescaleSlope=-1, RescaleIntercept=100)
     _, volume, places = read(files)
     indices = np.rint(on_grid(volume, places)).astype(int)
-    taken = np.zeros(volume.array.shape, bool)
-    taken[indices[..., 2], indices[..., 1], indices[..., 0]] = True
+    occupied = np.zeros(volume.array.shape, bool)
+    occupied[indices[..., 2], indices[..., 1], indices[..., 0]] = True
     # Into the row beside a slice, its edge may reach.
-    beside = taken | np.roll(taken, 1, axis=1) | np.roll(taken, -1, axis=1)
+    beside = occupied | np.roll(occupied, 1, axis=1) | np.roll(occupied, -1, axis=1)
     assert not beside.all()
     lowest = 100 - small_volume().array.max()
     np.testing.assert_allclose(volume.array[~beside], lowest, rtol=1e-6)

@@ -83,7 +83,7 @@ def test_a_position_that_is_missing_or_no_number_is_refused(tmp_path: Path) -> N
     assert "(0065,1051) are absent or damaged" in refusal_of(file).sentence
 
 
-def test_an_image_whose_private_attributes_were_taken_is_refused(tmp_path: Path) -> None:
+def test_an_image_whose_private_attributes_were_removed_is_refused(tmp_path: Path) -> None:
     file, _ = sound_vframe(tmp_path)
     data = pydicom.dcmread(file)
     data.remove_private_tags()

@@ -169,7 +169,7 @@ def test_what_a_killed_build_left_is_cleared(tmp_path: Path) -> None:
     assert not left.exists()
 
 
-def test_builds_of_one_target_take_turns(tmp_path: Path) -> None:
+def test_builds_of_one_target_come_one_after_the_other(tmp_path: Path) -> None:
     inside: list[str] = []
 
     def second() -> None:

@@ -107,7 +107,7 @@ def test_real_scans_are_told_apart(scan: Any, name: str, wanted: bool) -> None:
     assert passes(**attributes) is wanted
 
 
-def test_a_name_is_not_taken_for_the_word_that_was_met() -> None:
+def test_a_name_is_not_mistaken_for_the_word_that_was_met() -> None:
     outcomes = evaluate(IMAGE.selector, T1 | {"SeriesDescription": "T1_map SAG"})
     (failed,) = (outcome for outcome in outcomes if not outcome.passed)
     assert 'the model takes nothing that is called "map"' in failed.sentence

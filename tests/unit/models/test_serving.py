@@ -101,7 +101,7 @@ def test_a_refusal_lists_no_output(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int16", "uint16"])
-def test_the_tensor_that_the_request_names_is_taken(pipeline: Pipeline, dtype: str) -> None:
+def test_the_tensor_that_the_request_names_is_read(pipeline: Pipeline, dtype: str) -> None:
     stored = volume().astype(dtype)
     named = f"VOLUME.image.{dtype}"
     tensors = {named: stored, FLOATS: np.zeros((30, 30, 30), np.float32)}

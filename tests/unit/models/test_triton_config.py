@@ -18,7 +18,7 @@ def parsed(text: str) -> Any:
     return text_format.Parse(text, triton.ModelConfig())
 
 
-def test_a_pipeline_takes_each_volume_as_it_is_stored(
+def test_a_pipeline_accepts_each_volume_as_it_is_stored(
     small_manifest: Manifest,
 ) -> None:
     config = parsed(pipeline_config(small_manifest, "d" * 64, "bf16", Target.CPU))

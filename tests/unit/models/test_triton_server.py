@@ -80,7 +80,7 @@ def test_the_stub_finds_this_python_and_these_packages(tmp_path: Path) -> None:
     assert "PYTHONHOME" not in environment
 
 
-def test_a_missing_library_is_taken_from_debians_package(
+def test_a_missing_library_is_copied_from_debians_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(triton_server, "_library_folders", list[Path])

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import time_machine
 from sqlalchemy import Engine
 
-from services.orchestrator.executors import beat, claim_dead, forget
+from services.orchestrator.executors import beat, claim_dead, forget, is_alone
 
 NOW = dt.datetime(2026, 1, 1, 12, 0, tzinfo=dt.UTC)
 
@@ -47,6 +47,15 @@ def test_claimed_worker_is_returned_until_it_is_forgotten(engine: Engine) -> Non
         assert claim_dead(engine, "b", timeout_s=15) == []
 
 
+def test_a_worker_is_alone_as_long_as_no_other_is_on_the_list(engine: Engine) -> None:
+    beat(engine, "a")
+    assert is_alone(engine, "a")
+    beat(engine, "b")
+    assert not is_alone(engine, "a")
+    forget(engine, ["b"])
+    assert is_alone(engine, "a")
+
+
 def test_only_one_of_many_claims_at_the_same_moment(engine: Engine) -> None:
     with _at(0):
         beat(engine, "dead")
@@ -59,7 +68,7 @@ def test_only_one_of_many_claims_at_the_same_moment(engine: Engine) -> None:
     assert [name for claim in claims for name in claim] == ["dead"]
 
 
-def test_claim_of_a_dead_claimer_is_taken_over(engine: Engine) -> None:
+def test_claim_of_a_dead_claimer_is_adopted(engine: Engine) -> None:
     with _at(0):
         beat(engine, "a")
     with _at(20):

@@ -14,13 +14,11 @@ from services.common.database import (
     FateRow,
     JobRow,
     JobStageRow,
-    ResultRow,
     migrate,
     open_database,
     utc_now,
 )
 from services.common.fates import Verdict
-from services.common.identity import derived_uid
 from services.common.lifecycle import JobState, LifecycleError
 from services.orchestrator import jobs, recording
 from services.orchestrator.asking_again import jobs_to_retry, revision_to_retry
@@ -28,6 +26,7 @@ from services.orchestrator.revision import read_revision
 from services.orchestrator.selection import select_series
 from services.orchestrator.stage_times import StageTime
 from tests.builders.head_like import write_head_like
+from tests.builders.job_rows import write_result
 from tests.builders.revisions import register_revision
 
 DIGEST = "d" * 64
@@ -48,25 +47,10 @@ def _finish(engine: Engine, job_uid: str) -> None:
     jobs.end_job(engine, job_uid, DONE)
 
 
-def _with_results(engine: Engine, job_uid: str) -> None:
-    """Registers a result, as reporting does before anything can leave."""
-    with Session(engine) as session, session.begin():
-        session.add(
-            ResultRow(
-                sop_instance_uid=derived_uid("result", job_uid),
-                job_uid=job_uid,
-                study_uid="1.2",
-                series_uid="1.3",
-                sop_class_uid="1.4",
-                kind="SEG",
-                form="",
-                sequence=1,
-                store_key="k",
-                digest="d",
-                size_bytes=1,
-                created_at=utc_now(),
-            )
-        )
+def _add_late_series(engine: Engine, folder: Path, files: list[Path]) -> None:
+    """Freezes a second revision with a series that no model wants."""
+    late = write_head_like(folder, series="other", description="T2 FLAIR")
+    register_revision(engine, [*files, *late], number=2)
 
 
 def _fates(engine: Engine, number: int) -> dict[str, str]:
@@ -93,7 +77,7 @@ def test_late_instances_supersede_the_first_result(
     files = write_head_like(tmp_path, slices=30)
     study_uid = register_revision(engine, files[:25])
     ((first, _),) = _select(engine, manifest, study_uid, 1).to_run
-    _with_results(engine, first)
+    write_result(engine, first, study_uid)
     _finish(engine, first)
     register_revision(engine, files, number=2)
     recorded = _select(engine, manifest, study_uid, 2)
@@ -113,8 +97,7 @@ def test_unchanged_inputs_keep_their_result(
     study_uid = register_revision(engine, files)
     ((first, _),) = _select(engine, manifest, study_uid, 1).to_run
     _finish(engine, first)
-    late = write_head_like(tmp_path, series="other", description="T2 FLAIR")
-    register_revision(engine, [*files, *late], number=2)
+    _add_late_series(engine, tmp_path, files)
     recorded = _select(engine, manifest, study_uid, 2)
     assert recorded == recording.RecordedSelection((), ())
     assert sorted(_fates(engine, 2).values()) == ["attribute_mismatch", "unchanged"]
@@ -127,8 +110,7 @@ def test_job_under_way_is_carried_into_the_next_revision(
     files = write_head_like(tmp_path)
     study_uid = register_revision(engine, files)
     ((first, _),) = _select(engine, manifest, study_uid, 1).to_run
-    late = write_head_like(tmp_path, series="other", description="T2 FLAIR")
-    register_revision(engine, [*files, *late], number=2)
+    _add_late_series(engine, tmp_path, files)
     # Put on the queue again: its recorder may have died before doing so. Twice starts once.
     assert _select(engine, manifest, study_uid, 2).to_run == ((first, 1),)
     _finish(engine, first)
@@ -142,8 +124,7 @@ def test_another_model_digest_makes_another_job(
     study_uid = register_revision(engine, files)
     ((first, _),) = _select(engine, manifest, study_uid, 1).to_run
     _finish(engine, first)
-    late = write_head_like(tmp_path, series="other", description="T2 FLAIR")
-    register_revision(engine, [*files, *late], number=2)
+    _add_late_series(engine, tmp_path, files)
     recorded = _select(engine, manifest, study_uid, 2, digest="e" * 64)
     assert len(recorded.to_run) == 1
     assert recorded.superseded == (first,)
@@ -212,7 +193,7 @@ def test_results_of_a_superseded_job_are_still_the_predecessor(
     files = write_head_like(tmp_path, slices=32)
     study_uid = register_revision(engine, files[:24])
     ((first, _),) = _select(engine, manifest, study_uid, 1).to_run
-    _with_results(engine, first)
+    write_result(engine, first, study_uid)
     _finish(engine, first)
     # Revision 2 is still under way when revision 3 comes: what the receivers hold is of 1.
     register_revision(engine, files[:28], number=2)
@@ -229,8 +210,7 @@ def test_job_recorded_but_never_queued_is_run_by_the_next_revision(
     study_uid = register_revision(engine, files)
     ((first, _),) = _select(engine, manifest, study_uid, 1).to_run
     # The worker dies here; meanwhile another series arrives.
-    late = write_head_like(tmp_path, series="other", description="T2 FLAIR")
-    register_revision(engine, [*files, *late], number=2)
+    _add_late_series(engine, tmp_path, files)
     assert _select(engine, manifest, study_uid, 1).to_run == ()
     assert _select(engine, manifest, study_uid, 2).to_run == ((first, 1),)
 

@@ -21,13 +21,13 @@ def _place(priority: str, seconds_after_noon: float) -> int:
     return place_in_queue(priority, NOON + dt.timedelta(seconds=seconds_after_noon), LEAD_S)
 
 
-def test_a_high_job_overtakes_what_came_shortly_before() -> None:
+def test_a_high_job_passes_what_came_shortly_before() -> None:
     waiting = [_place("normal", seconds) for seconds in range(12)]
     assert _place("high", 20) < min(waiting)
     assert _place("low", 0) > max(waiting)
 
 
-def test_what_waited_for_a_lead_is_overtaken_no_more() -> None:
+def test_what_waited_for_a_lead_is_passed_no_more() -> None:
     assert _place("high", LEAD_S + 1) > _place("normal", 0)
     assert _place("high", 2 * LEAD_S + 1) > _place("low", 0)
     assert _place("normal", LEAD_S + 1) > _place("low", 0)
@@ -46,12 +46,12 @@ def test_equal_priorities_keep_their_order(
 
 
 @given(moments, priorities, st.floats(0, 86400 * 30))
-def test_the_queue_takes_every_place(moment: dt.datetime, priority: str, lead_s: float) -> None:
+def test_the_queue_accepts_every_place(moment: dt.datetime, priority: str, lead_s: float) -> None:
     assert 1 <= place_in_queue(priority, moment, lead_s) <= (1 << 31) - 1
 
 
 @given(moments, priorities, priorities, st.floats(0, 86400))
-def test_nothing_is_overtaken_by_what_came_two_leads_later(
+def test_nothing_is_passed_by_what_came_two_leads_later(
     moment: dt.datetime, waiting: str, coming: str, further_s: float
 ) -> None:
     later = moment + dt.timedelta(seconds=2 * LEAD_S + 1 + further_s)

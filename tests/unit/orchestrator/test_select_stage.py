@@ -151,7 +151,7 @@ def test_job_under_way_goes_on_while_its_model_is_not_built_and_is_found_again(
     assert sorted(place.fates(2).values()) == ["attribute_mismatch", "unchanged"]
 
 
-def test_a_model_with_two_roles_takes_one_series_for_each(place: Place, tmp_path: Path) -> None:
+def test_a_model_with_two_roles_gets_one_series_for_each(place: Place, tmp_path: Path) -> None:
     place.add_model_with_two_roles()
     t1 = write_head_like(tmp_path / "a", series="t1")
     study_uid = place.receive(t1)

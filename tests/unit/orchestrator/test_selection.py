@@ -67,7 +67,7 @@ def test_better_series_wins_and_the_other_learns_which(tmp_path: Path, manifest:
     assert verdict.values["chosen_series"] == "7"
 
 
-def test_of_equals_the_normalised_series_is_taken_and_then_the_later(
+def test_of_equals_the_normalised_series_is_chosen_and_then_the_later(
     tmp_path: Path, manifest: Manifest
 ) -> None:
     plain = ("ORIGINAL", "PRIMARY", "M", "ND")

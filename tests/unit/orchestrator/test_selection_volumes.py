@@ -33,7 +33,7 @@ def echoes(tmp_path: Path) -> SeriesOfRevision:
     return series_of(broken_series.several_echoes(tmp_path), Modality="MR")
 
 
-def test_the_volume_that_passes_the_selector_is_taken(
+def test_the_volume_that_passes_the_selector_is_chosen(
     manifest: Manifest, echoes: SeriesOfRevision
 ) -> None:
     (chosen,) = chosen_in(select_series(wanting(manifest, FIRST_ECHO), [echoes]))
@@ -89,7 +89,7 @@ def test_a_preference_decides_between_volumes(manifest: Manifest, echoes: Series
     assert chosen.attributes["EchoTime"] == "9.2"
 
 
-def test_a_model_that_accepts_it_takes_the_first_volume(manifest: Manifest, tmp_path: Path) -> None:
+def test_a_model_that_accepts_it_gets_the_first_volume(manifest: Manifest, tmp_path: Path) -> None:
     series = series_of(broken_series.time_series(tmp_path), Modality="MR")
     (role,) = manifest.roles.values()
     accepts = role.gate.accepts.model_copy(update={"several_volumes": "first"})

@@ -1,9 +1,9 @@
-"""Objects that many tests only read: written once."""
+"""Objects that many tests only read, written once; and a place to make results in."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,14 @@ from services.reporting.analysis.analysis import Analysis
 from services.reporting.kinds.report.writing import Context, encode_report
 from services.reporting.kinds.segmentation.writing import encode_segmentation
 from services.reporting.objects.forms import PLAIN, Form, form_of
-from tests.builders.reporting import analysis_of, blobs, series_in, three_segments
+from tests.builders.reporting import (
+    Workplace,
+    analysis_of,
+    blobs,
+    series_in,
+    three_segments,
+    workplace,
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,14 @@ def write(
     segmentation = encode_segmentation(analysis, form, 9000) if analysis.found else b""
     report = encode_report(analysis, form, 9001, context or Context())
     return Written(analysis, files, segmentation, report)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Generator[Workplace]:
+    """A registered axial series."""
+    made = workplace(tmp_path, series_in(tmp_path / "series", "axial", (7, 12, 10)))
+    yield made
+    made.engine.dispose()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -28,7 +28,7 @@ from services.reporting.objects.finishing import as_file, finish
 from services.reporting.objects.naming import ObjectNames
 from services.reporting.results import ResultMaker
 from tests.builders.peers import destination
-from tests.builders.reporting import Workplace, blobs, series_in, workplace
+from tests.builders.reporting import Workplace, blobs
 
 SHAPE = (7, 12, 10)
 PICTURE = ObjectNames(
@@ -78,14 +78,6 @@ PICTURES = Kind(
 WITH_PICTURES = Kinds((SEGMENTATION, REPORT, PICTURES))
 PACS = destination(104, "pacs", kinds=("SEG", "SR", "PICTURE"))
 OLD = destination(104, "old", kinds=("PICTURE",), keep_empty_frames=True)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Generator[Workplace]:
-    """A registered axial series."""
-    made = workplace(tmp_path, series_in(tmp_path / "series", "axial", SHAPE))
-    yield made
-    made.engine.dispose()
 
 
 def make(place: Workplace, kinds: Kinds = WITH_PICTURES, *, empty: bool = False) -> str:

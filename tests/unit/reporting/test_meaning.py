@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from tests.builders.reporting import (
     blobs,
     brain_manifest,
     series_in,
-    workplace,
 )
 from tests.unit.reporting.reading import groups, items, named
 
@@ -55,14 +54,6 @@ def two_of_each() -> Manifest:
     return manifest.model_copy(
         update={"segments": (*manifest.segments, LESION), "measurements": (first, second)}
     )
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Generator[Workplace]:
-    """A registered axial series."""
-    made = workplace(tmp_path, series_in(tmp_path / "series", "axial", SHAPE))
-    yield made
-    made.engine.dispose()
 
 
 def test_two_measurements_of_one_kind_keep_their_concepts_and_units(place: Workplace) -> None:

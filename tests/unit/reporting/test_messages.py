@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from pathlib import Path
-
 import numpy as np
 import pytest
 from axial.v1 import reporting_pb2
@@ -20,21 +17,11 @@ from tests.builders.reporting import (
     blobs,
     brain_manifest,
     manifest_text,
-    series_in,
     three_segments,
-    workplace,
 )
 from tests.builders.reporting_service import make_request
 
 SHAPE = (7, 12, 10)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Generator[Workplace]:
-    """A registered axial series."""
-    made = workplace(tmp_path, series_in(tmp_path / "series", "axial", SHAPE))
-    yield made
-    made.engine.dispose()
 
 
 def read(place: Workplace, request: reporting_pb2.MakeResultsRequest) -> object:

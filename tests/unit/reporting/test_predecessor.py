@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pydicom
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from services.common.database import DeliveryRow, JobRow, ResultRow, utc_now
+from services.common.database import DeliveryRow, ResultRow
 from services.common.settings import Destination
 from services.reporting.delivery import DeliveryQueue
 from services.reporting.kinds.report import SR
 from services.reporting.objects.forms import PLAIN
 from services.reporting.results import Made
+from tests.builders.job_rows import write_inferred
 from tests.builders.peers import destination
-from tests.builders.reporting import Workplace, blobs, series_in, workplace
+from tests.builders.reporting import Workplace, blobs
 
 SHAPE = (7, 12, 10)
 PACS = destination(104, "pacs")
 ARCHIVE = destination(104, "archive")
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Generator[Workplace]:
-    """A registered axial series."""
-    made = workplace(tmp_path, series_in(tmp_path / "series", "axial", SHAPE))
-    yield made
-    made.engine.dispose()
 
 
 @pytest.mark.parametrize("state", ["delivered", "committing", "committed"])
@@ -151,21 +143,7 @@ def make(
 ) -> Made:
     """Makes the results of a job that the orchestrator has written down."""
     job = replace(place.job(blobs(SHAPE), revision=revision), supersedes_job_uid=supersedes)
-    with Session(place.engine) as session, session.begin():
-        session.merge(
-            JobRow(
-                job_uid=job.job_uid,
-                study_uid=job.study_uid,
-                revision=job.revision,
-                model_name=job.manifest.name,
-                model_version=job.manifest.version,
-                model_digest=job.model_digest,
-                selection_digest="0" * 64,
-                state="inferred",
-                supersedes_job_uid=supersedes or None,
-                created_at=utc_now(),
-            )
-        )
+    write_inferred(place.engine, job)
     return place.make(job, check_with_dciodvfy=False, destinations=tuple(destinations))
 
 

@@ -32,7 +32,7 @@ def test_coordinates_are_column_then_row() -> None:
     assert points[:, 1].max() == 2
 
 
-def test_the_largest_part_is_taken_and_its_holes_are_not() -> None:
+def test_the_largest_part_is_outlined_and_its_holes_are_not() -> None:
     points = outline(drawn("####.#", "#..#..", "#..#.#", "####.."))
     assert area(points) == 16
 

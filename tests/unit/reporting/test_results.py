@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from models.manifest import Manifest
-from services.common.database import InstanceRow, ResultRow, utc_now
+from services.common.database import InstanceRow, ResultRow
 from services.common.fates import Verdict
 from services.common.identity import sha256_hex
 from services.common.incomplete import missing_in_short
@@ -21,6 +20,7 @@ from services.common.settings import ReportingSettings
 from services.reporting.errors import JobError
 from services.reporting.results import ResultMaker
 from tests.builders.broken_series import gantry_tilt, uneven_spacing
+from tests.builders.job_rows import write_inferred
 from tests.builders.malformed import malformed_values
 from tests.builders.reporting import (
     Workplace,
@@ -34,14 +34,6 @@ from tests.builders.reporting import (
 from tests.builders.series import edit
 
 SHAPE = (7, 12, 10)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Generator[Workplace]:
-    """A registered axial series."""
-    made = workplace(tmp_path, series_in(tmp_path / "series", "axial", SHAPE))
-    yield made
-    made.engine.dispose()
 
 
 def registered(place: Workplace) -> list[ResultRow]:
@@ -317,24 +309,9 @@ def test_r25_a_series_that_changed_since_the_gate_is_withheld(place: Workplace) 
 
 
 def test_r41_jobs_of_a_study_do_not_share_series_numbers(place: Workplace) -> None:
-    from services.common.database import JobRow
-
     jobs = [place.job(blobs(SHAPE), revision=revision) for revision in (1, 2)]
-    with Session(place.engine) as session, session.begin():
-        for job in jobs:
-            session.add(
-                JobRow(
-                    job_uid=job.job_uid,
-                    study_uid=job.study_uid,
-                    revision=job.revision,
-                    model_name=job.manifest.name,
-                    model_version=job.manifest.version,
-                    model_digest=job.model_digest,
-                    selection_digest="0" * 64,
-                    state="inferred",
-                    created_at=utc_now(),
-                )
-            )
+    for job in jobs:
+        write_inferred(place.engine, job)
     numbers = [
         pydicom.dcmread(place.store.path(result.store_key)).SeriesNumber
         for job in jobs

@@ -72,7 +72,7 @@ def test_a_source_with_empty_sequences_does_not_hand_them_on(tmp_path: Path) -> 
     assert errors_of(tmp_path, written.segmentation) == ((), ())
 
 
-def test_values_are_taken_out_of_complaints() -> None:
+def test_values_are_removed_from_complaints() -> None:
     line = "Error - </PatientID(0010,0020)[1]> - Value dubious = <OKAPI-17> - too odd"
     ours = "Error - </ContentLabel(0070,0080)[1]> - Illegal character = <patient zebra>"
     validation = sort_errors(["Warning - something", line, ours, "Segmentation"])

@@ -36,7 +36,7 @@ class Association:
     def send(
         self, file: Path, delivery: Delivery, on_progress: Callable[[], None] | None = None
     ) -> Attempt:
-        """As a `Line`; progress is told for each megabyte that the destination took."""
+        """See `Line`; `on_progress` is called for each megabyte that the destination accepted."""
         refused = self._refused(delivery.sop_class_uid)
         if refused is not None:
             return refused
@@ -155,7 +155,7 @@ class CStore:
             yield held
 
     def probe(self, opened: Callable[[Line], None]) -> bool:
-        """Whether it gives us an association, and answers C-ECHO where it takes that."""
+        """Whether the destination accepts an association, and C-ECHO where it accepts that."""
         context = ProposedContext(1, requestor.VERIFICATION, (IMPLICIT,))
         try:
             asked = requestor.Association(_call(self._destination), [context])

@@ -24,7 +24,7 @@ class Entry:
     """A transport as the registry holds it.
 
     Attributes:
-        make: the way to a destination, of that transport's settings.
+        make: makes the way to a destination from the settings of that transport.
         carries: media types of files (`Kind.media_type`).
     """
 
@@ -53,7 +53,7 @@ def require_carried(
     """Checks that each destination's transport carries what the destination wants.
 
     Raises:
-        ReportingError: one does not.
+        ReportingError: a transport does not carry what its destination wants.
     """
     for destination in destinations:
         tag = transport_of(destination)

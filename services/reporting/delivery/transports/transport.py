@@ -17,8 +17,9 @@ class Attempt:
     """How an attempt to send one result ended.
 
     Attributes:
-        note: why it did not arrive, or what the destination remarked; None for plain success.
-        not_reached: there was no line to try it over.
+        note: why the result did not arrive, or what the destination remarked; None for plain
+            success.
+        not_reached: there was no line to send over.
     """
 
     outcome: SendOutcome
@@ -27,7 +28,7 @@ class Attempt:
 
 
 class NotReached(Exception):
-    """There is no line to the destination: why, in a sentence. Another attempt may have one."""
+    """There is no line to the destination: why, in a sentence. Another attempt may succeed."""
 
 
 class Line(Protocol):
@@ -38,10 +39,12 @@ class Line(Protocol):
     ) -> Attempt:
         """Sends one result and waits for the answer.
 
-        A file that is not, byte for byte, the one that was registered does not leave.
+        A file that is not, byte for byte, the registered one does not leave.
 
         Args:
-            on_progress: called now and then while a large one goes out.
+            file: the result's.
+            delivery: of the result.
+            on_progress: called now and then while a large file goes out.
         """
         ...
 
@@ -64,7 +67,7 @@ class Transport(Protocol):
         """Opens a line for deliveries that belong together and closes it at the end.
 
         Args:
-            opened: told the line before it is asked for, so that it can be aborted.
+            opened: called with the line before the line is asked for, so that it can be aborted.
 
         Raises:
             NotReached: the destination is not there or turns us away.
@@ -72,7 +75,7 @@ class Transport(Protocol):
         ...
 
     def probe(self, opened: Callable[[Line], None]) -> bool:
-        """Whether the destination is there, found out at no cost to it.
+        """Whether the destination is there, found out without sending a result.
 
         Args:
             opened: as in `open`.

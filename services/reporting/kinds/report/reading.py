@@ -53,12 +53,12 @@ def read_groups(report: Dataset) -> list[Group]:
 
 
 def content(item: Dataset) -> Iterator[Dataset]:
-    """The content items directly below one."""
+    """The content items directly below an item."""
     return iter(item.get("ContentSequence") or [])
 
 
 def concept(item: Dataset) -> str:
-    """Code value of an item's concept name; empty when it has none."""
+    """Code value of an item's concept name; empty when the item has none."""
     names = item.get("ConceptNameCodeSequence") or []
     return str(names[0].CodeValue) if names else ""
 

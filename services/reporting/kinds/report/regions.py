@@ -64,7 +64,7 @@ def _loops(following: dict[Corner, list[Corner]]) -> list[list[Corner]]:
         loop = [start]
         here, came = start, None
         while True:
-            there = _take(following, here, came)
+            there = _pop_side(following, here, came)
             came = (there[0] - here[0], there[1] - here[1])
             if there == start and start not in following:
                 break
@@ -74,8 +74,8 @@ def _loops(following: dict[Corner, list[Corner]]) -> list[list[Corner]]:
     return loops
 
 
-def _take(following: dict[Corner, list[Corner]], here: Corner, came: Corner | None) -> Corner:
-    """Takes the next side from `here`; at a crossing the one that turns right."""
+def _pop_side(following: dict[Corner, list[Corner]], here: Corner, came: Corner | None) -> Corner:
+    """Removes and returns the next side from `here`; at a crossing the one that turns right."""
     options = following[here]
     if came is not None and len(options) > 1:
         right = (here[0] + came[1], here[1] - came[0])

@@ -44,11 +44,11 @@ def needs_pad(frames: int, voxels: int) -> bool:
 
 
 def further_frames(present: Sequence[Frame], slices: int, voxels: int) -> list[Frame]:
-    """Frames without voxels to write too, so that no pad byte is needed; as few as do it.
+    """Frames without voxels to write too, as few as are needed to have no pad byte.
 
-    They are taken beside the ends of the segments: a reader sees a structure with a border of
-    nothing. Where there are not enough planes without voxels none is written, and the pad byte
-    stays: a segment that fills every plane, or a form that has the empty ones already.
+    The frames lie beside the ends of the segments: a reader sees a structure with an empty border.
+    Where there are not enough planes without voxels no frame is added, and the pad byte stays: a
+    segment that fills every plane, or a form that has the empty frames already.
 
     Args:
         present: the frames that hold voxels, or all that are written anyway.

@@ -82,7 +82,7 @@ def test_a_refusing_orchestrator_is_asked_again(engine: Engine, frozen: str) -> 
         wait_announced(engine)
 
 
-def test_announcing_takes_milliseconds_when_the_orchestrator_is_there(
+def test_announcing_lasts_milliseconds_when_the_orchestrator_is_there(
     engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
     stored: list[str] = []
@@ -113,7 +113,7 @@ def test_leaving_does_not_wait_for_an_orchestrator_that_is_away(
     assert unannounced_revisions(engine) == [(frozen, 1)]
 
 
-def test_a_revision_that_nobody_announces_is_taken_up(
+def test_a_revision_that_nobody_announces_is_adopted(
     engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
     stored: list[str] = []
@@ -121,7 +121,7 @@ def test_a_revision_that_nobody_announces_is_taken_up(
     reception.receive(offer(sound_series(tmp_path / "dicom")[0]))
     with (
         orchestrator_peer() as (peer, address),
-        Announcer(engine, to_orchestrator(address), take_up_every_s=0.01),
+        Announcer(engine, to_orchestrator(address), adopt_every_s=0.01),
     ):
         # The answer to the commit was lost, or its listener died.
         assert freeze_revision(engine, stored[0], Trigger.TOLD, utc_now()) is not None
@@ -132,5 +132,5 @@ def test_a_revision_that_nobody_announces_is_taken_up(
 def test_a_revision_that_is_being_announced_keeps_its_pause(engine: Engine, frozen: str) -> None:
     with orchestrator_peer() as (_, address):
         announcer = Announcer(engine, to_orchestrator(address))  # its thread does not run
-        assert announcer.take_up() == [(frozen, 1)]
-        assert announcer.take_up() == []
+        assert announcer.adopt() == [(frozen, 1)]
+        assert announcer.adopt() == []

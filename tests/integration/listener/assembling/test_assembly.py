@@ -20,6 +20,7 @@ from services.listener.assembling.revisions import (
 )
 from tests.builders.assembling import NOON, Front, members, revisions, study_uids
 from tests.builders.series import headers_of, sound_series
+from tests.integration.listener.assembling.conftest import MakeFront
 from tests.integration.listener.conftest import Receiving
 
 
@@ -32,10 +33,7 @@ def assert_frozen_only_after(front: Front, seconds: float, instances: int) -> No
     assert [revision.instances for revision in revisions(front.engine)] == [instances]
 
 
-def test_a_quiet_study_is_frozen_with_all_its_instances(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
-) -> None:
-    front = Front(engine, store, tmp_path, receiving)
+def test_a_quiet_study_is_frozen_with_all_its_instances(front: Front, engine: Engine) -> None:
     front.receive(0, 1, 2)
     front.clock.advance(4.9)
     front.look(engine)
@@ -51,10 +49,7 @@ def test_a_quiet_study_is_frozen_with_all_its_instances(
     assert front.announced == [(front.study_uid, 1)]
 
 
-def test_every_instance_begins_the_quiet_period_again(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
-) -> None:
-    front = Front(engine, store, tmp_path, receiving)
+def test_every_instance_begins_the_quiet_period_again(front: Front, engine: Engine) -> None:
     for number in range(4):
         front.receive(number)
         front.clock.advance(4)
@@ -62,20 +57,14 @@ def test_every_instance_begins_the_quiet_period_again(
     assert_frozen_only_after(front, seconds=1, instances=4)
 
 
-def test_a_study_waits_for_as_long_as_its_peer_asks_for(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
-) -> None:
-    front = Front(engine, store, tmp_path, receiving)
+def test_a_study_waits_for_as_long_as_its_peer_asks_for(front: Front, engine: Engine) -> None:
     front.receive(0, 1, peer="HASTY")
     front.clock.advance(1)
     front.look(engine)
     assert [revision.instances for revision in revisions(engine)] == [2]
 
 
-def test_a_study_of_several_peers_waits_for_the_longest_quiet_period_of_them(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
-) -> None:
-    front = Front(engine, store, tmp_path, receiving)
+def test_a_study_of_several_peers_waits_for_the_longest_quiet_period_of_them(front: Front) -> None:
     front.receive(0, peer="SLOW")
     front.clock.advance(10)
     front.receive(1, peer="HASTY")
@@ -84,9 +73,8 @@ def test_a_study_of_several_peers_waits_for_the_longest_quiet_period_of_them(
 
 
 def test_a_restarted_or_other_listener_knows_the_quiet_period_of_a_study(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    front: Front, engine: Engine
 ) -> None:
-    front = Front(engine, store, tmp_path, receiving)
     front.receive(0, peer="SLOW")
     (study_uid,) = study_uids(engine)
     other = Assembly(engine, lambda _uid, _number: None, front.clock)
@@ -97,11 +85,8 @@ def test_a_restarted_or_other_listener_knows_the_quiet_period_of_a_study(
     assert remaining_quiet(activity, front.clock()) == dt.timedelta(seconds=1)
 
 
-def test_silence_counts_only_while_the_doors_are_open(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
-) -> None:
+def test_silence_counts_only_while_the_doors_are_open(front: Front, engine: Engine) -> None:
     """A listener that was killed and is back: its sender could not have gone on meanwhile."""
-    front = Front(engine, store, tmp_path, receiving)
     front.receive(0)
     (study_uid,) = study_uids(engine)
     front.clock.advance(3600)
@@ -116,10 +101,7 @@ def test_silence_counts_only_while_the_doors_are_open(
     assert len(revisions(engine)) == 1
 
 
-def test_late_instance_starts_new_revision_that_holds_all(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
-) -> None:
-    front = Front(engine, store, tmp_path, receiving)
+def test_late_instance_starts_new_revision_that_holds_all(front: Front, engine: Engine) -> None:
     front.receive(0, 1)
     front.clock.advance(5)
     front.look(engine)
@@ -135,10 +117,7 @@ def test_late_instance_starts_new_revision_that_holds_all(
     assert front.announced == [(front.study_uid, 1), (front.study_uid, 2)]
 
 
-def test_a_repeated_instance_starts_no_revision(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
-) -> None:
-    front = Front(engine, store, tmp_path, receiving)
+def test_a_repeated_instance_starts_no_revision(front: Front, engine: Engine) -> None:
     front.receive(0, 1)
     front.clock.advance(5)
     front.look(engine)
@@ -149,10 +128,7 @@ def test_a_repeated_instance_starts_no_revision(
     assert unfrozen_studies(engine) == []
 
 
-def test_freezing_twice_is_freezing_once(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
-) -> None:
-    front = Front(engine, store, tmp_path, receiving)
+def test_freezing_twice_is_freezing_once(front: Front, engine: Engine) -> None:
     front.receive(0, 1)
     (study_uid,) = study_uids(engine)
     assert front.assembly.freeze(study_uid, Trigger.TOLD) is not None
@@ -162,10 +138,7 @@ def test_freezing_twice_is_freezing_once(
     assert len(revisions(engine)) == 1
 
 
-def test_a_told_study_is_frozen_before_it_is_quiet(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
-) -> None:
-    front = Front(engine, store, tmp_path, receiving)
+def test_a_told_study_is_frozen_before_it_is_quiet(front: Front, engine: Engine) -> None:
     front.receive(0, 1)
     (study_uid,) = study_uids(engine)
     frozen = front.assembly.freeze(study_uid, Trigger.TOLD)
@@ -179,9 +152,8 @@ def test_a_told_study_is_frozen_before_it_is_quiet(
 
 
 def test_what_another_listener_received_postpones_freezing(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    front: Front, engine: Engine, store: StudyStore, receiving: Receiving
 ) -> None:
-    front = Front(engine, store, tmp_path, receiving)
     front.receive(0)
     other = receiving(engine, store, clock=front.clock)
     front.clock.advance(4)
@@ -192,9 +164,8 @@ def test_what_another_listener_received_postpones_freezing(
 
 
 def test_what_waits_to_be_registered_has_come_and_a_study_is_not_quiet(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    front: Front, engine: Engine
 ) -> None:
-    front = Front(engine, store, tmp_path, receiving)
     front.receive(0)
     front.clock.advance(6)  # longer than the quiet period
     late = [front.offers[1]]
@@ -218,9 +189,8 @@ def test_what_waits_to_be_registered_has_come_and_a_study_is_not_quiet(
 
 
 def test_a_study_is_not_frozen_while_registering_is_in_trouble(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    front: Front, engine: Engine
 ) -> None:
-    front = Front(engine, store, tmp_path, receiving)
     front.receive(0)
     front.clock.advance(6)
     assembly = Assembly(engine, lambda *_: None, front.clock, lambda _seconds: False)
@@ -230,9 +200,8 @@ def test_a_study_is_not_frozen_while_registering_is_in_trouble(
 
 
 def test_an_instance_registered_late_does_not_make_the_study_older(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    front: Front, engine: Engine
 ) -> None:
-    front = Front(engine, store, tmp_path, receiving)
     front.receive(0)
     front.clock.advance(-600)  # acknowledged before that, and found in a spool only now
     front.receive(1)
@@ -245,10 +214,10 @@ def test_an_instance_registered_late_does_not_make_the_study_older(
 
 
 def test_new_instances_of_another_study_are_none_of_this_one(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    make_front: MakeFront, engine: Engine, tmp_path: Path
 ) -> None:
     files = sound_series(tmp_path / "one")
-    front = Front(engine, store, tmp_path, receiving, files)
+    front = make_front(files)
     front.receive(0)
     front.look(engine)
     series_uid = headers_of(files)[0].series_uid
@@ -257,14 +226,9 @@ def test_new_instances_of_another_study_are_none_of_this_one(
     assert not has_new_instances(engine, "1.2.3", 0, [series_uid])
 
 
-def test_a_study_that_nobody_looks_after_is_taken_up(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
-) -> None:
-    front = Front(engine, store, tmp_path, receiving)
+def test_a_study_that_nobody_looks_after_is_adopted(front: Front, engine: Engine) -> None:
     announced = threading.Event()
-    with Assembly(
-        engine, lambda *_: announced.set(), front.clock, take_up_every_s=0.01
-    ) as assembly:
+    with Assembly(engine, lambda *_: announced.set(), front.clock, adopt_after_s=0.01) as assembly:
         # Its listener died, or was not told that it is registered.
         front.receive(0, 1)
         front.clock.advance(5.1)
@@ -274,18 +238,17 @@ def test_a_study_that_nobody_looks_after_is_taken_up(
 
 
 def test_a_study_that_is_being_received_is_left_to_its_listener(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    front: Front, engine: Engine
 ) -> None:
-    front = Front(engine, store, tmp_path, receiving)
-    assembly = Assembly(engine, lambda *_: None, front.clock, take_up_every_s=60)
+    assembly = Assembly(engine, lambda *_: None, front.clock, adopt_after_s=60)
     front.receive(0)
     (study_uid,) = study_uids(engine)
     for seconds in (0, 4, 1, 59.9):  # its listener may still be busy with it
         front.clock.advance(seconds)
-        assert assembly.take_up() == []
+        assert assembly.adopt() == []
     front.clock.advance(0.1)
     front.receive(1)
-    assert assembly.take_up() == []
+    assert assembly.adopt() == []
     front.clock.advance(65)
-    assert assembly.take_up() == [study_uid]
-    assert assembly.take_up() == []  # it has its deadline
+    assert assembly.adopt() == [study_uid]
+    assert assembly.adopt() == []  # it has its deadline

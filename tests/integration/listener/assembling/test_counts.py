@@ -18,7 +18,7 @@ from services.listener.keeping.retention import Retention
 from tests.builders.assembling import Front, revisions
 from tests.builders.head_like import write_head_like
 from tests.builders.series import edit, sound_series
-from tests.integration.listener.conftest import Receiving
+from tests.integration.listener.assembling.conftest import MakeFront
 
 
 @pytest.fixture(params=["scanned", "read by pydicom"])
@@ -48,7 +48,7 @@ def assert_left_to_the_quiet_period(front: Front, instances: int) -> None:
 
 
 def test_a_study_whose_instances_declare_their_number_is_frozen_with_the_last(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving, charset: str
+    make_front: MakeFront, engine: Engine, tmp_path: Path, charset: str
 ) -> None:
     files = declaring(
         sound_series(tmp_path / "dicom"),
@@ -57,7 +57,7 @@ def test_a_study_whose_instances_declare_their_number_is_frozen_with_the_last(
         SpecificCharacterSet=charset.split("\\"),
         PatientName="Yamada^Tarou=山田^太郎" if "87" in charset else "Zebra",
     )
-    front = Front(engine, store, tmp_path, receiving, files)
+    front = make_front(files)
     for number in range(6):
         front.receive(number)
         front.count()
@@ -69,13 +69,13 @@ def test_a_study_whose_instances_declare_their_number_is_frozen_with_the_last(
 
 
 def test_series_that_declare_their_number_and_their_instances_make_a_study(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    make_front: MakeFront, engine: Engine, tmp_path: Path
 ) -> None:
     first = write_head_like(tmp_path, series="t1", slices=6)
     second = write_head_like(tmp_path, series="t2", slices=5)
     declaring(first, NumberOfStudyRelatedSeries=2, NumberOfSeriesRelatedInstances=6)
     declaring(second, NumberOfStudyRelatedSeries=2, NumberOfSeriesRelatedInstances=5)
-    front = Front(engine, store, tmp_path, receiving, [*first, *second])
+    front = make_front([*first, *second])
     front.receive(*range(6))
     front.count()
     assert triggers(engine) == []
@@ -85,19 +85,19 @@ def test_series_that_declare_their_number_and_their_instances_make_a_study(
 
 
 def test_a_number_that_is_exceeded_leaves_the_study_to_its_quiet_period(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    make_front: MakeFront, tmp_path: Path
 ) -> None:
     files = declaring(sound_series(tmp_path / "dicom"), NumberOfStudyRelatedInstances=2)
-    front = Front(engine, store, tmp_path, receiving, files)
+    front = make_front(files)
     front.receive(0, 1, 2)
     assert_left_to_the_quiet_period(front, instances=3)
 
 
 def test_what_comes_after_the_counted_study_makes_the_next_revision_when_it_is_quiet(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    make_front: MakeFront, engine: Engine, tmp_path: Path
 ) -> None:
     files = declaring(sound_series(tmp_path / "dicom"), NumberOfStudyRelatedInstances=2)
-    front = Front(engine, store, tmp_path, receiving, files)
+    front = make_front(files)
     front.receive(0, 1)
     front.count()
     front.receive(2)
@@ -109,12 +109,12 @@ def test_what_comes_after_the_counted_study_makes_the_next_revision_when_it_is_q
 
 
 def test_of_numbers_that_grow_the_largest_counts(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    make_front: MakeFront, engine: Engine, tmp_path: Path
 ) -> None:
     # A PACS that sends on what it is still receiving.
     numbers = (2, 2, 2, 4, 4, 4, 4)
     files = declaring(sound_series(tmp_path / "dicom"), NumberOfStudyRelatedInstances=numbers)
-    front = Front(engine, store, tmp_path, receiving, files)
+    front = make_front(files)
     front.receive(3, 0)
     front.count()
     assert triggers(engine) == []
@@ -124,24 +124,24 @@ def test_of_numbers_that_grow_the_largest_counts(
 
 
 def test_numbers_that_contradict_each_other_leave_the_study_to_its_quiet_period(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    make_front: MakeFront, tmp_path: Path
 ) -> None:
     files = declaring(
         sound_series(tmp_path / "dicom"),
         NumberOfStudyRelatedInstances=7,
         NumberOfSeriesRelatedInstances=8,
     )
-    front = Front(engine, store, tmp_path, receiving, files)
+    front = make_front(files)
     front.receive(*range(7))
     assert_left_to_the_quiet_period(front, instances=7)
 
 
 def test_what_is_told_before_the_first_instance_holds_and_outdoes_what_they_declare(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    make_front: MakeFront, engine: Engine, tmp_path: Path
 ) -> None:
     # The archive has seven, three of which it sends.
     files = declaring(sound_series(tmp_path / "dicom"), NumberOfStudyRelatedInstances=7)
-    front = Front(engine, store, tmp_path, receiving, files)
+    front = make_front(files)
     expect_study(engine, derived_uid("test", "one", "study"), 3, {})
     expect_study(engine, derived_uid("test", "another", "study"), 1, {})
     for number in range(3):
@@ -151,10 +151,7 @@ def test_what_is_told_before_the_first_instance_holds_and_outdoes_what_they_decl
     assert triggers(engine) == [("counted", 3)]
 
 
-def test_what_is_told_again_replaces_what_was_told(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
-) -> None:
-    front = Front(engine, store, tmp_path, receiving)
+def test_what_is_told_again_replaces_what_was_told(front: Front, engine: Engine) -> None:
     front.receive(0, 1)
     front.count()
     expect_study(engine, front.study_uid, 5, {"1.2.3": 5})
@@ -169,19 +166,19 @@ def test_what_is_told_again_replaces_what_was_told(
 
 
 def test_a_number_that_is_none_is_not_asked(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    make_front: MakeFront, engine: Engine, tmp_path: Path
 ) -> None:
     files = declaring(sound_series(tmp_path / "dicom"), NumberOfStudyRelatedInstances=0)
-    front = Front(engine, store, tmp_path, receiving, files)
+    front = make_front(files)
     front.receive(0)
     front.count()
     assert read_expectation(engine, front.study_uid) is None
 
 
 def test_what_was_told_of_a_study_that_never_comes_is_forgotten(
-    engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    make_front: MakeFront, engine: Engine, store: StudyStore, tmp_path: Path
 ) -> None:
-    front = Front(engine, store, tmp_path, receiving, sound_series(tmp_path / "dicom"))
+    front = make_front(sound_series(tmp_path / "dicom"))
     front.receive(0)
     front.count()
     for study_uid in (front.study_uid, "1.2.3"):

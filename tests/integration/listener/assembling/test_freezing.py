@@ -152,7 +152,7 @@ def test_without_an_answer_from_models_the_quiet_period_decides(
     ],
     ids=["nothing", "series exceed the study", "empty series", "no UID", "no UID of a series"],
 )
-def test_counts_that_cannot_be_meant_are_not_taken(
+def test_counts_that_cannot_be_meant_are_refused(
     open_front_door: OpenListener, contradiction: dict[str, Any]
 ) -> None:
     request = intake_pb2.ExpectStudyRequest(**contradiction)

@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine
 
-from services.common.database import InstanceRow
-from services.common.store import StudyStore
 from services.listener.door import spool as spool_module
 from services.listener.door.statuses import StoreStatus
 from tests.builders.malformed import malformed_values
-from tests.builders.reception import Reception, offer
+from tests.builders.reception import Reception, offer, registered
 from tests.builders.series import edit, small_volume, sound_series
-from tests.integration.listener.conftest import Receiving
 
 ERRORS = [errno.ENOSPC, errno.EDQUOT, errno.EIO]
 
@@ -59,17 +56,15 @@ def written(reception: Reception) -> list[Path]:
     [("pwritev", 1), ("pwritev", 2), ("pwritev", 3), ("fdatasync", 1), ("pread", 1)],
     ids=["data", "last of the data", "head", "sync", "reading a long head"],
 )
-def test_a_refusal_is_out_of_resources_and_the_next_instance_is_taken(
+def test_a_refusal_is_out_of_resources_and_the_next_instance_is_accepted(
     call: str,
     number: int,
     error: int,
     lite_engine: Engine,
-    store: StudyStore,
+    lite_reception: Reception,
     tmp_path: Path,
-    receiving: Receiving,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    reception = receiving(lite_engine, store)
     # Large enough to be written in parts; a head is read again when it is long.
     file = sound_series(tmp_path / "dicom", small_volume((2, 300, 320)))[0]
     if call == "pread":
@@ -77,36 +72,31 @@ def test_a_refusal_is_out_of_resources_and_the_next_instance_is_taken(
     offered = offer(file)
     broken = BrokenOs(call, error, number)
     monkeypatch.setattr(spool_module, "os", broken)
-    assert reception.receive(offered) is StoreStatus.OUT_OF_RESOURCES
+    assert lite_reception.receive(offered) is StoreStatus.OUT_OF_RESOURCES
     assert broken.failures == 1
-    assert written(reception) == []
-    assert [refused.status for refused in reception.refused] == ["A700"]
-    assert reception.receive(offered) is StoreStatus.SUCCESS
-    with lite_engine.connect() as connection:
-        assert connection.execute(select(func.count()).select_from(InstanceRow)).scalar() == 1
+    assert written(lite_reception) == []
+    assert [refused.status for refused in lite_reception.refused] == ["A700"]
+    assert lite_reception.receive(offered) is StoreStatus.SUCCESS
+    assert len(registered(lite_engine)) == 1
 
 
-def test_a_folder_that_takes_no_files_is_out_of_resources_until_it_does(
+def test_a_folder_that_holds_no_more_files_is_out_of_resources_until_it_does(
     lite_engine: Engine,
-    store: StudyStore,
+    lite_reception: Reception,
     tmp_path: Path,
-    receiving: Receiving,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    reception = receiving(lite_engine, store)
     offers = [offer(file) for file in sound_series(tmp_path / "dicom")]
     # As many as were made in advance are taken; then none can be made.
     broken = BrokenOs("fsync", errno.EIO)
     monkeypatch.setattr(spool_module, "os", broken)
     monkeypatch.setattr(spool_module, "_MADE_AT_ONCE", 2)
-    statuses = [reception.receive(offers[n % len(offers)], wait=False) for n in range(200)]
+    statuses = [lite_reception.receive(offers[n % len(offers)], wait=False) for n in range(200)]
     assert broken.failures == 1
     assert set(statuses) <= {StoreStatus.SUCCESS, StoreStatus.OUT_OF_RESOURCES}
     assert statuses[-1] is StoreStatus.SUCCESS
-    assert reception.registrar.flush(20)
-    with lite_engine.connect() as connection:
-        found = connection.execute(select(func.count()).select_from(InstanceRow)).scalar()
-    assert found == len(offers)
+    assert lite_reception.registrar.flush(20)
+    assert len(registered(lite_engine)) == len(offers)
 
 
 def test_more_than_are_made_at_a_time_may_wait_for_files(

@@ -203,7 +203,7 @@ def test_garbage_at_the_door_disturbs_nobody(open_front_door: OpenListener) -> N
         assert listener.problems() == []
 
 
-def test_stopping_lets_an_association_finish_and_takes_no_new_one(
+def test_stopping_lets_an_association_finish_and_accepts_no_new_one(
     open_front_door: OpenListener, lite_engine: Engine, tmp_path: Path
 ) -> None:
     files = sound_series(tmp_path / "dicom")
@@ -247,7 +247,7 @@ def test_a_listener_that_lost_a_part_says_that_it_is_dead(open_front_door: OpenL
     assert listener.dead() == "Instances are not being registered."
 
 
-def test_a_taken_port_is_told_in_one_sentence(open_front_door: OpenListener) -> None:
+def test_a_port_in_use_is_told_in_one_sentence(open_front_door: OpenListener) -> None:
     with (
         open_front_door() as listener,
         pytest.raises(ListenerError, match=str(listener.port)),

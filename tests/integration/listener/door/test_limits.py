@@ -45,7 +45,7 @@ def _send_all(listener: Listener, files: list[Path]) -> None:
         association.store_all(files)
 
 
-def test_who_sends_a_byte_now_and_then_takes_one_place_and_delays_nobody(
+def test_who_sends_a_byte_now_and_then_occupies_one_place_and_delays_nobody(
     open_front_door: OpenListener, lite_engine: Engine, store: StudyStore, tmp_path: Path
 ) -> None:
     files = sound_series(tmp_path / "dicom")
@@ -111,7 +111,7 @@ def test_a_place_is_free_before_the_release_is_answered(
         assert all(sender.is_closed() for sender in lingering[:20])
 
 
-def test_who_does_not_take_the_answers_loses_the_place(open_front_door: OpenListener) -> None:
+def test_who_does_not_read_the_answers_loses_the_place(open_front_door: OpenListener) -> None:
     with open_front_door(idle_timeout_s=0.5, max_associations=1) as listener:
         with (
             RawSender(listener.port).associate() as deaf,
@@ -136,7 +136,7 @@ def test_a_receiver_without_descriptors_lets_senders_in_again(
             _send_all(listener, files[:1])
 
 
-def test_an_instance_that_is_too_large_is_refused_and_the_next_is_taken(
+def test_an_instance_that_is_too_large_is_refused_and_the_next_is_accepted(
     open_front_door: OpenListener, lite_engine: Engine, store: StudyStore, tmp_path: Path
 ) -> None:
     large, small, *_ = sound_series(tmp_path / "dicom")
@@ -154,7 +154,7 @@ def test_an_instance_that_is_too_large_is_refused_and_the_next_is_taken(
     assert_kept_as_sent([small], kept(lite_engine, store))
 
 
-def test_the_largest_instance_that_is_allowed_is_taken_and_a_byte_more_is_not(
+def test_the_largest_instance_that_is_allowed_is_accepted_and_a_byte_more_is_not(
     open_front_door: OpenListener, lite_engine: Engine, store: StudyStore
 ) -> None:
     limit = 1 << 20

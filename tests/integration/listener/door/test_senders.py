@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,17 +69,46 @@ def explicit(slices: list[Path], tmp_path: Path) -> list[Path]:
     return rewritten(slices, tmp_path / "sent", "dcmconv", "+te")
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A front door that real senders send to, and what the listener keeps of it."""
+
+    open: OpenListener
+    engine: Engine
+    store: StudyStore
+
+    def send(self, tool: Path, *options: object, files: Sequence[Path]) -> None:
+        """Opens the door and has a tool of dcmtk send files, all of which are accepted."""
+        with self.open() as listener:
+            done = run_tool(tool, *options, *_CALL, listener.port, *files)
+        assert done.returncode == 0, done.stderr
+
+    def kept(self) -> dict[str, Kept]:
+        """Every instance that is kept, by SOP instance UID."""
+        return kept(self.engine, self.store)
+
+    def assert_kept(self, files: Sequence[Path]) -> dict[str, Kept]:
+        """These files' instances and no others are kept as they were sent; returns them."""
+        found = self.kept()
+        assert_kept_as_sent(files, found)
+        return found
+
+
 @pytest.fixture
-def send_at_once(
-    open_front_door: OpenListener, lite_engine: Engine, store: StudyStore
-) -> SendAtOnce:
+def door(open_front_door: OpenListener, lite_engine: Engine, store: StudyStore) -> Door:
+    """A door, not opened yet."""
+    return Door(open_front_door, lite_engine, store)
+
+
+@pytest.fixture
+def send_at_once(door: Door) -> SendAtOnce:
     """Sends each share of files by a dcmsend of its own, all at once; what is kept then."""
 
     def sent(shares: list[list[Path]]) -> dict[str, Kept]:
-        with open_front_door(receivers=2) as listener:
+        with door.open(receivers=2) as listener:
             codes = run_together([DCMSEND, *_CALL, listener.port, *share] for share in shares)
         assert codes == [0] * len(shares)
-        return kept(lite_engine, store)
+        return door.kept()
 
     return sent
 
@@ -86,20 +116,15 @@ def send_at_once(
 @pytest.mark.parametrize("option", _PROPOSALS)
 def test_storescu_sends_in_every_transfer_syntax_that_it_proposes(
     option: str,
-    open_front_door: OpenListener,
-    lite_engine: Engine,
-    store: StudyStore,
+    door: Door,
     slices: list[Path],
     tmp_path: Path,
 ) -> None:
     tool, syntax = _PROPOSALS[option]
     files = rewritten(slices[::4], tmp_path / "sent", *tool)
-    with open_front_door() as listener:
-        done = run_tool(STORESCU, option, *_CALL, listener.port, *files)
-    assert done.returncode == 0, done.stderr
-    found = kept(lite_engine, store)
+    door.send(STORESCU, option, files=files)
+    found = door.assert_kept(files)
     assert {one.transfer_syntax_uid for one in found.values()} == {syntax}
-    assert_kept_as_sent(files, found)
 
 
 @pytest.mark.parametrize(
@@ -108,27 +133,21 @@ def test_storescu_sends_in_every_transfer_syntax_that_it_proposes(
 def test_storescu_sends_what_a_scanner_compressed(
     option: str,
     name: str,
-    open_front_door: OpenListener,
-    lite_engine: Engine,
-    store: StudyStore,
+    door: Door,
     scan: Scan,
     tmp_path: Path,
 ) -> None:
     # Rewritten only so that lengths and paddings are dcmtk's own: the fragments stay.
     files = rewritten(sorted(scan(name).glob("*.dcm")), tmp_path / "sent", "dcmconv")
-    with open_front_door() as listener:
-        done = run_tool(STORESCU, option, *_CALL, listener.port, *files)
-    assert done.returncode == 0, done.stderr
-    assert_kept_as_sent(files, kept(lite_engine, store))
+    door.send(STORESCU, option, files=files)
+    door.assert_kept(files)
 
 
 @pytest.mark.parametrize(("option", "syntax"), [("-xv", JPEG2000Lossless), ("-xw", JPEG2000)])
 def test_storescu_sends_jpeg_2000(
     option: str,
     syntax: str,
-    open_front_door: OpenListener,
-    lite_engine: Engine,
-    store: StudyStore,
+    door: Door,
     slices: list[Path],
     tmp_path: Path,
 ) -> None:
@@ -139,60 +158,52 @@ def test_storescu_sends_jpeg_2000(
         data.compress(syntax, generate_instance_uid=False, **how)
         compressed.append(written(data, tmp_path / "made" / file.name))
     files = rewritten(compressed, tmp_path / "sent", "dcmconv")
-    with open_front_door() as listener:
-        done = run_tool(STORESCU, option, *_CALL, listener.port, *files)
-    assert done.returncode == 0, done.stderr
-    assert_kept_as_sent(files, kept(lite_engine, store))
+    door.send(STORESCU, option, files=files)
+    door.assert_kept(files)
 
 
-def test_a_sender_that_proposes_only_video_finds_no_context(
-    open_front_door: OpenListener, lite_engine: Engine, store: StudyStore, slices: list[Path]
-) -> None:
-    with open_front_door() as listener:
+def test_a_sender_that_proposes_only_video_finds_no_context(door: Door, slices: list[Path]) -> None:
+    with door.open() as listener:
         for option in _VIDEO:
             done = run_tool(STORESCU, option, *_CALL, listener.port, slices[0])
             assert done.returncode != 0, option
             assert "No Acceptable Presentation Contexts" in done.stderr, option
-    assert kept(lite_engine, store) == {}
+    assert door.kept() == {}
 
 
 @pytest.mark.parametrize("tool", [STORESCU, DCMSEND], ids=["storescu", "dcmsend"])
 def test_pdus_of_every_size_with_and_without_nagle(
     tool: Path,
-    open_front_door: OpenListener,
-    lite_engine: Engine,
-    store: StudyStore,
+    door: Door,
     explicit: list[Path],
 ) -> None:
     ways = [(size, nodelay) for size in (4096, 16384, 65534, 131072) for nodelay in (True, False)]
     each = len(explicit) // len(ways)
     sent: list[Path] = []
-    with open_front_door() as listener:
+    with door.open() as listener:
         for number, (size, nodelay) in enumerate(ways):
             some = explicit[number * each : (number + 1) * each]
             sizes = ("--max-pdu", size, "--max-send-pdu", size)
             done = run_tool(tool, *sizes, *_CALL, listener.port, *some, nodelay=nodelay)
             assert done.returncode == 0, (size, nodelay, done.stderr)
             sent += some
-    assert_kept_as_sent(sent, kept(lite_engine, store))
+    door.assert_kept(sent)
 
 
 @pytest.mark.parametrize("max_pdu_bytes", [4096, 16384, 1 << 20])
 def test_our_own_longest_pdu_is_kept_to(
     max_pdu_bytes: int,
-    open_front_door: OpenListener,
-    lite_engine: Engine,
-    store: StudyStore,
+    door: Door,
     slices: list[Path],
     tmp_path: Path,
 ) -> None:
     files = rewritten(slices[:6], tmp_path / "sent", "dcmconv", "+te")
-    with open_front_door(max_pdu_bytes=max_pdu_bytes) as listener:
+    with door.open(max_pdu_bytes=max_pdu_bytes) as listener:
         done = run_tool(DCMSEND, *_CALL, listener.port, *files[:3])
         assert done.returncode == 0, done.stderr
         call = Call("127.0.0.1", listener.port, "AXIAL", "OWN")
         assert send_instances([look_at(file) for file in files[3:]], call).failed == ()
-    assert_kept_as_sent(files, kept(lite_engine, store))
+    door.assert_kept(files)
 
 
 @pytest.mark.parametrize("senders", [4, 8])
@@ -216,34 +227,27 @@ def test_the_same_instances_from_two_senders_at_once_are_kept_once(
 def test_pynetdicoms_storescu_sends_in_each_way_that_it_has(
     option: str,
     syntax: str,
-    open_front_door: OpenListener,
-    lite_engine: Engine,
-    store: StudyStore,
+    door: Door,
     slices: list[Path],
     tmp_path: Path,
 ) -> None:
     files = rewritten(slices[::3], tmp_path / "sent", *_PROPOSALS[option][0])
-    with open_front_door() as listener:
+    with door.open() as listener:
         run_pynetdicom_storescu(option, *_CALL[2:], listener.port, tmp_path / "sent", *_CALL[:2])
-    found = kept(lite_engine, store)
+    found = door.assert_kept(files)
     assert {one.transfer_syntax_uid for one in found.values()} == {syntax}
-    assert_kept_as_sent(files, found)
 
 
 def test_what_a_sender_rewrites_on_its_way_is_kept_as_it_came(
-    open_front_door: OpenListener,
-    lite_engine: Engine,
-    store: StudyStore,
+    door: Door,
     slices: list[Path],
     tmp_path: Path,
 ) -> None:
     # dcmsend proposes Explicit VR Little Endian before what the files are in.
     files = rewritten(slices[::4], tmp_path / "sent", "dcmconv", "+ti")
-    with open_front_door() as listener:
-        done = run_tool(DCMSEND, *_CALL, listener.port, *files)
-    assert done.returncode == 0, done.stderr
+    door.send(DCMSEND, files=files)
     on_the_way = rewritten(files, tmp_path / "rewritten", "dcmconv", "+te")
-    assert_kept_as_sent(on_the_way, kept(lite_engine, store))
+    door.assert_kept(on_the_way)
 
 
 @pytest.mark.skipif(not ORTHANC.exists(), reason="needs Orthanc (Debian: orthanc)")
@@ -257,18 +261,15 @@ def test_orthanc_sends_a_series(
     tool: tuple[str, ...],
     how_many: int,
     nodelay: bool,
-    open_front_door: OpenListener,
-    lite_engine: Engine,
-    store: StudyStore,
+    door: Door,
     slices: list[Path],
     tmp_path: Path,
 ) -> None:
     files = rewritten(slices[:how_many], tmp_path / "sent", *tool)
-    with open_front_door() as listener, orthanc(tmp_path, nodelay=nodelay) as sender:
+    with door.open() as listener, orthanc(tmp_path, nodelay=nodelay) as sender:
         sender.call("PUT", "/modalities/axial", ["AXIAL", "127.0.0.1", listener.port])
         ids = [sender.call("POST", "/instances", file.read_bytes())["ID"] for file in files]
         sent = sender.call("POST", "/modalities/axial/store", {"Resources": ids})
         assert (sent["InstancesCount"], sent["FailedInstancesCount"]) == (len(files), 0)
-    found = kept(lite_engine, store)
+    found = door.assert_kept(files)
     assert {one.peer for one in found.values()} == {"PACS"}
-    assert_kept_as_sent(files, found)

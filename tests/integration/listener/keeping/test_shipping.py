@@ -77,7 +77,7 @@ def _ignore(_study_uid: str) -> None:
     """Nobody waits for the study."""
 
 
-def test_what_is_taken_reaches_the_store_and_the_rows_say_so(
+def test_what_is_acknowledged_reaches_the_store_and_the_rows_say_so(
     engine: Engine, s3_store: StudyStore, tmp_path: Path
 ) -> None:
     told: list[str] = []
@@ -250,7 +250,7 @@ def _uid(file: Path) -> str:
     return str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID)
 
 
-def test_below_the_watermark_nothing_is_taken_and_readiness_says_why(tmp_path: Path) -> None:
+def test_below_the_watermark_nothing_is_accepted_and_readiness_says_why(tmp_path: Path) -> None:
     sound_series(tmp_path / "dicom")
     process = ListenerProcess(tmp_path / "listener", store={"min_free_bytes": 1 << 60})
     with process.running():
@@ -282,7 +282,7 @@ def test_what_was_sent_by_a_round_that_broke_is_marked(
     assert _holds(s3_store, contents)
 
 
-def test_what_is_sent_while_it_is_taken_is_counted_once(
+def test_what_is_sent_while_it_is_registered_is_counted_once(
     lite_engine: Engine, s3_store: StudyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items, contents = _registered(lite_engine, tmp_path, range(1, 6))
@@ -307,7 +307,7 @@ def test_what_is_sent_while_it_is_taken_is_counted_once(
     assert _holds(s3_store, contents | more)
 
 
-def test_what_the_disk_does_not_take_is_not_counted(
+def test_what_the_disk_refuses_is_not_counted(
     lite_engine: Engine, s3_store: StudyStore, tmp_path: Path
 ) -> None:
     items, _ = _registered(lite_engine, tmp_path, range(1, 4))

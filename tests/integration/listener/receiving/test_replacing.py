@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 from pydicom.uid import MRImageStorage
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine
 
-from services.common.database import InstanceRow
 from services.listener import service as service_module
 from services.listener.receiving import receivers as receivers_module
 from services.listener.service import Listener
 from tests.builders.peers import wait_until
 from tests.builders.raw_sender import RawSender, receiver_processes
+from tests.builders.reception import registered
 from tests.builders.series import sound_series
 from tests.fuzz.dicom_door import CT
 from tests.integration.listener.conftest import OpenListener
@@ -36,11 +36,6 @@ def _kill_receiver() -> None:
 
 def _is_served(listener: Listener) -> bool:
     return listener.problems() == [] and len(receiver_processes()) == 1
-
-
-def _registered(engine: Engine) -> int:
-    with engine.connect() as connection:
-        return connection.execute(select(func.count()).select_from(InstanceRow)).scalar() or 0
 
 
 def _open_associations() -> float:
@@ -65,7 +60,7 @@ def test_though_the_system_gives_no_process_at_first(
             sender.release()
 
 
-def test_though_its_spool_cannot_be_taken_up_at_first(
+def test_though_its_spool_cannot_be_recovered_at_first(
     open_front_door: OpenListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = service_module.recover_spool, iter(range(100))
@@ -110,7 +105,7 @@ def test_and_who_asks_whether_all_is_registered_waits_for_its_spool(
                 (receiver,) = receiver_processes()
                 receiver.kill()
             assert listener.wait_until_registered(20)
-            assert _registered(lite_engine) == number
+            assert len(registered(lite_engine)) == number
             _wait_until(lambda: _is_served(listener))
 
 
@@ -134,4 +129,4 @@ def test_a_context_of_one_class_carries_no_instance_of_another(
         with RawSender(listener.port).associate(CT) as sender:
             assert sender.store(file) == 0x0122
         assert listener.wait_until_registered(20)
-    assert _registered(lite_engine) == 0
+    assert len(registered(lite_engine)) == 0

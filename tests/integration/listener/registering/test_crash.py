@@ -26,7 +26,7 @@ from tests.builders.listener_process import ListenerProcess
 from tests.builders.network import free_port
 from tests.builders.orchestrator_peer import orchestrator_peer
 from tests.builders.raw_sender import RawSender
-from tests.builders.reception import LISTENER_ID, OfferedInstance, offer
+from tests.builders.reception import LISTENER_ID, OfferedInstance, offer, registered
 from tests.builders.series import PATIENT_ID, PATIENT_NAME, edit, sound_series
 from tests.integration.listener.conftest import Receiving
 
@@ -61,11 +61,6 @@ class Process(ListenerProcess):
 
     def engine(self) -> Engine:
         return open_database(f"sqlite:///{self.folder / 'data' / 'axial.sqlite'}")
-
-
-def registered(engine: Engine) -> set[str]:
-    with engine.connect() as connection:
-        return set(connection.execute(select(InstanceRow.sop_instance_uid)).scalars())
 
 
 def test_a_receiver_killed_before_its_answer_leaves_what_is_on_disk_to_the_listener(
@@ -240,7 +235,7 @@ def test_recovery_registers_what_is_whole_and_puts_aside_what_is_torn(
     assert not unknown.exists()
 
 
-def test_rows_of_files_that_reached_the_store_unnoticed_are_settled(
+def test_rows_of_files_that_reached_the_store_unnoticed_are_corrected(
     lite_engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
 ) -> None:
     reception = receiving(lite_engine, store)

@@ -19,7 +19,7 @@ def test_a_second_sender_of_other_bytes_is_refused_while_the_first_may_be_on_its
     assert known(UID, "second", SYNTAX)
 
 
-def test_and_taken_when_the_first_did_not_come(lite_engine: Engine) -> None:
+def test_and_registered_when_the_first_did_not_come(lite_engine: Engine) -> None:
     """The disk may have refused it: "duplicate" would let the second sender drop its copy."""
     now = [0.0]
     known = KnownOtherwise(lite_engine, lambda _seconds: True, lambda: now[0])

@@ -28,17 +28,12 @@ from services.listener.registering.quarantine import Quarantine
 from services.listener.registering.registrar import Registrar
 from tests.builders.malformed import malformed_values
 from tests.builders.peers import wait_until
-from tests.builders.reception import OfferedInstance, Reception, offer
+from tests.builders.reception import OfferedInstance, Reception, offer, registered
 from tests.builders.series import edit, sound_series
 from tests.integration.listener.conftest import Receiving
 
 # The receivers read the first themselves, and leave the second to pydicom.
 CHARACTER_SETS = ["ISO_IR 100", "ISO 2022 IR 87"]
-
-
-def registered(engine: Engine) -> int:
-    with engine.connect() as connection:
-        return len(connection.execute(select(InstanceRow.sop_instance_uid)).all())
 
 
 def put_aside(folder: Path) -> int:
@@ -100,50 +95,45 @@ def test_a_value_that_is_none_of_its_kind_is_kept_as_it_was_sent(
     value: bytes,
     charset: str,
     lite_engine: Engine,
-    store: StudyStore,
     tmp_path: Path,
-    receiving: Receiving,
+    lite_reception: Reception,
 ) -> None:
     file, other = sound_series(tmp_path / "dicom")[:2]
     edit(file, SpecificCharacterSet=charset)
     assert dictionary_VR(tag_for_keyword(keyword) or 0)
-    reception = receiving(lite_engine, store)
-    assert reception.receive(with_raw(file, keyword, vr, value)) is StoreStatus.SUCCESS
-    assert reception.receive(offer(other)) is StoreStatus.SUCCESS
-    assert registered(lite_engine) == 2
+    assert lite_reception.receive(with_raw(file, keyword, vr, value)) is StoreStatus.SUCCESS
+    assert lite_reception.receive(offer(other)) is StoreStatus.SUCCESS
+    assert len(registered(lite_engine)) == 2
     assert put_aside(tmp_path) == 0
 
 
 def test_a_moment_without_descriptors_puts_nothing_aside(
     lite_engine: Engine,
-    store: StudyStore,
     tmp_path: Path,
-    receiving: Receiving,
+    lite_reception: Reception,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     offered = offer(for_the_library(sound_series(tmp_path / "dicom")[0]))
     scarce = failing(registrar_module._read, OSError(errno.EMFILE, "Too many open files"))  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(registrar_module, "_read", scarce)
-    assert receiving(lite_engine, store).receive(offered) is StoreStatus.SUCCESS
-    assert (registered(lite_engine), put_aside(tmp_path)) == (1, 0)
+    assert lite_reception.receive(offered) is StoreStatus.SUCCESS
+    assert (len(registered(lite_engine)), put_aside(tmp_path)) == (1, 0)
 
 
-def test_what_cannot_be_put_aside_yet_is_put_aside_when_the_disk_takes_it(
+def test_what_cannot_be_put_aside_yet_is_put_aside_when_the_disk_has_room(
     lite_engine: Engine,
-    store: StudyStore,
     tmp_path: Path,
-    receiving: Receiving,
+    lite_reception: Reception,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, second = sound_series(tmp_path / "dicom")[:2]
     monkeypatch.setattr(registrar_module, "_read", failing(lambda _: None, HeaderError("none")))
     full = failing(Quarantine.put, OSError(errno.ENOSPC, "No space left on device"))
     monkeypatch.setattr(Quarantine, "put", full)
-    reception = receiving(lite_engine, store)
-    assert reception.receive(offer(for_the_library(first)), wait=False) is StoreStatus.SUCCESS
+    assert lite_reception.receive(offer(for_the_library(first)), wait=False) is StoreStatus.SUCCESS
     monkeypatch.setattr(registrar_module, "_read", failing(lambda _: None, HeaderError("none")))
-    assert reception.receive(offer(second)) is StoreStatus.SUCCESS
-    assert (registered(lite_engine), put_aside(tmp_path)) == (1, 1)
+    assert lite_reception.receive(offer(second)) is StoreStatus.SUCCESS
+    assert (len(registered(lite_engine)), put_aside(tmp_path)) == (1, 1)
 
 
 def test_what_a_lost_commit_registered_is_told_of(
@@ -162,7 +152,7 @@ def test_what_a_lost_commit_registered_is_told_of(
     for file in files:
         reception.receive(offer(file), wait=False)
     assert reception.registrar.flush(20)
-    assert len(told) == registered(lite_engine) == len(files)
+    assert len(told) == len(registered(lite_engine)) == len(files)
 
 
 class _Away(StudyStore):
@@ -211,7 +201,7 @@ def test_a_store_that_is_away_keeps_only_what_came_again_waiting(
     _say_that_all_is_there(lite_engine, away, tmp_path / "outbox")
     shipped.receive(again)
     shipped.receive(new)
-    assert registered(lite_engine) == 2
+    assert len(registered(lite_engine)) == 2
     (waiting,) = (file for file in shipped.spool.folder.iterdir() if file.stat().st_size)
     away.answers.set()
     wait_until(lambda: not waiting.exists(), 20, "the end of comparing")
@@ -262,7 +252,7 @@ def test_a_file_that_was_offered_twice_is_put_aside_once(tmp_path: Path) -> None
 
 
 def test_an_object_with_a_head_of_megabytes_is_registered(
-    lite_engine: Engine, store: StudyStore, tmp_path: Path, receiving: Receiving
+    lite_engine: Engine, tmp_path: Path, lite_reception: Reception
 ) -> None:
     file = sound_series(tmp_path / "dicom")[0]
     content = pydicom.dcmread(file)
@@ -270,5 +260,5 @@ def test_an_object_with_a_head_of_megabytes_is_registered(
     content.add_new("EncapsulatedDocument", "OB", bytes(9 << 20))
     content.MIMETypeOfEncapsulatedDocument = "model/stl"
     content.save_as(file)
-    assert receiving(lite_engine, store).receive(offer(file)) is StoreStatus.SUCCESS
-    assert registered(lite_engine) == 1
+    assert lite_reception.receive(offer(file)) is StoreStatus.SUCCESS
+    assert len(registered(lite_engine)) == 1

@@ -76,7 +76,9 @@ def test_the_body_of_a_refused_request_may_not_drip_for_ever(
         assert (answer.status, answer.getheader("connection")) == (404, "close")
 
 
-def test_one_that_drips_takes_one_place_and_delays_nobody(content: bytes, tmp_path: Path) -> None:
+def test_one_that_drips_occupies_one_place_and_delays_nobody(
+    content: bytes, tmp_path: Path
+) -> None:
     headers = {"Content-Type": CONTENT_TYPE}
     with (
         open_door(tmp_path, idle_timeout_s=600, max_requests=2) as door,

@@ -98,7 +98,9 @@ def test_too_large_a_request_and_too_large_an_instance(
         assert len(answered(response).ReferencedSOPSequence) == 1
 
 
-def test_a_disk_that_is_nearly_full_takes_nothing(sound_files: list[Path], tmp_path: Path) -> None:
+def test_a_disk_that_is_nearly_full_accepts_nothing(
+    sound_files: list[Path], tmp_path: Path
+) -> None:
     with open_door(tmp_path, watermark_bytes=1 << 62) as door:
         response = post(door, body([sound_files[0].read_bytes()]))
         assert response.status_code == 503

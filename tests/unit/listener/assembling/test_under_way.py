@@ -74,7 +74,7 @@ def test_a_series_has_settled_when_nothing_of_it_came_for_the_settle_period(
     assert following.under_way.settled(STUDY) == {A}
 
 
-def test_what_comes_within_the_settle_period_takes_the_series_up_again(
+def test_what_comes_within_the_settle_period_holds_the_series_again(
     following: Following,
 ) -> None:
     following.stored("one", A)

@@ -199,7 +199,7 @@ def test_tls_and_certificates(
     assert decided == (expected or peer_rule(peer))
 
 
-def test_of_several_rules_the_first_that_fits_is_taken() -> None:
+def test_of_several_rules_the_first_that_fits_is_chosen() -> None:
     pinned = Peer(name="console", ae_title="CT1", certificate_common_name="Console")
     inside = Peer(name="inside", ae_title="CT1", addresses=("10.0.0.0/8",))
     both = rules(pinned, inside)
