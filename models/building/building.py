@@ -48,12 +48,18 @@ __all__ = ["Report", "build_model"]
 Report = Callable[[str, str], None]
 
 # Raised when the same manifest would be built into other files.
-_BUILD_VERSION: Final = "axial-build/2"
+_BUILD_VERSION: Final = {
+    Target.CPU: "axial-build/2",
+    Target.TORCH: "axial-build/2",
+    Target.TENSORRT: "axial-build/3",
+}
 _TOOLS: Final = {
     Target.CPU: ("openvino", "torch", "numpy"),
     Target.TORCH: ("torch", "numpy"),
     Target.TENSORRT: ("tensorrt", "torch", "onnx", "numpy"),
 }
+# TensorRT comes under its own name or that of one CUDA release; the first that is there counts.
+_ALSO_NAMED: Final = {"tensorrt": ("tensorrt-cu13", "tensorrt-cu12")}
 
 
 def _silent(step: str, detail: str) -> None:
@@ -181,7 +187,7 @@ def _build_key(manifest: Manifest, target: Target, precision: Precision) -> str:
     parity = manifest.acceptance.parity.model_dump(mode="json")
     digest = manifest.digest_for(precision, target)
     parts = {
-        "build": _BUILD_VERSION,
+        "build": _BUILD_VERSION[target],
         "model_py": MODEL_PY,
         "config": pipeline_config(manifest, digest, precision.value, target),
         "digest": digest,
@@ -193,13 +199,16 @@ def _build_key(manifest: Manifest, target: Target, precision: Precision) -> str:
 
 
 def _versions(target: Target) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for package in _TOOLS[target]:
+    return {package: _version(package) for package in _TOOLS[target]}
+
+
+def _version(package: str) -> str:
+    for name in (package, *_ALSO_NAMED.get(package, ())):
         try:
-            found[package] = version(package)
+            return version(name)
         except PackageNotFoundError:
-            found[package] = "missing"
-    return found
+            continue
+    return "missing"
 
 
 def _processor() -> str:

@@ -105,7 +105,9 @@ def export_graph(module_file: Path, takes: tuple[int, ...], batch: int, onnx_fil
             dynamo=False,
         )
     except (RuntimeError, torch.onnx.OnnxExporterError) as error:
-        raise BuildError(f"{module_file.name} cannot be exported as ONNX: {error}") from error
+        # PyTorch puts the whole graph behind its first line.
+        said = str(error).split("\n")[0].split("[Caused by")[0].strip()
+        raise BuildError(f"{module_file.name} cannot be exported as ONNX: {said}") from error
 
 
 def _spelled_out(network: torch.nn.Module) -> torch.nn.Module:

@@ -1,4 +1,9 @@
-"""TorchScript modules -> ONNX -> TensorRT plans, and running a plan for the parity check."""
+"""TorchScript modules -> ONNX -> TensorRT plans, and running a plan for the parity check.
+
+Networks are strongly typed: what a layer computes in is written in the graph, one ONNX file for
+each precision. TensorRT 10.13 to 11 read it alike; the flags by which a builder chose a precision
+are gone from 11.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.building.errors import BuildError, TargetMissingError
+from models.building.onnx_precision import lower_precision
 
 __all__ = ["PlanNetwork", "export_onnx", "require_tensorrt", "save_plan"]
 
@@ -54,31 +60,29 @@ def export_onnx(module_file: Path, shape: tuple[int, int, int], onnx_file: Path)
 def save_plan(onnx_file: Path, precision: str, plan_file: Path) -> None:
     """Build a serialised TensorRT plan for this machine's GPU; BuildError with the parser's words.
 
-    Inputs and outputs stay float32 and uint8; `precision` frees the layers between to compute
-    in f16 or bf16 (f32: TF32 is forbidden too).
+    Inputs and outputs stay float32 and uint8. The graph in `precision` is left beside the plan
+    (f32: TF32 is forbidden too).
     """
     require_tensorrt()
     import tensorrt as trt
 
+    typed_file = plan_file.with_suffix(".onnx")
+    lower_precision(onnx_file, precision, typed_file)
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
-    network = builder.create_network(0)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(onnx_file.read_bytes()):
+    if not parser.parse(typed_file.read_bytes()):
         errors = "; ".join(str(parser.get_error(place)) for place in range(parser.num_errors))
-        raise BuildError(f"TensorRT cannot read {onnx_file.name}: {errors}")
+        raise BuildError(f"TensorRT cannot read {onnx_file.name} in {precision}: {errors}")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
     config.clear_flag(trt.BuilderFlag.TF32)
-    if precision == "f16":
-        config.set_flag(trt.BuilderFlag.FP16)
-    elif precision == "bf16":
-        config.set_flag(trt.BuilderFlag.BF16)
     plan = builder.build_serialized_network(network, config)
     if plan is None:  # pyright: ignore[reportUnnecessaryComparison]
         raise BuildError(
-            f"TensorRT made no plan of {onnx_file.name} in {precision}. Its log says why; often "
-            "the GPU lacks memory."
+            f"TensorRT made no plan of {onnx_file.name} in {precision}. Its log says why: an "
+            "operator that the GPU has not in this precision, or too little memory."
         )
     plan_file.write_bytes(bytes(plan))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import sys
 from typing import Any
 
 import pytest
@@ -20,9 +20,6 @@ from tests.builders.small_networks import SMALL
 
 
 def _built(name: str) -> torch.nn.Module:
-    for prefix, package in (("monai.", "monai"), ("dynamic_", "dynamic_network_architectures")):
-        if name.startswith(prefix) and find_spec(package) is None:
-            pytest.skip(f"needs the package {package}")
     return build_network(name, SMALL[name].arguments)
 
 
@@ -70,16 +67,12 @@ def test_a_network_takes_its_own_weights_and_misses_one(name: str) -> None:
 def test_an_argument_that_is_wrong_is_named(
     name: str, arguments: dict[str, Any], reason: str
 ) -> None:
-    if name.startswith("monai.networks.nets.Seg") and find_spec("monai") is None:
-        pytest.skip("needs the package monai")
     with pytest.raises(ArchitectureError, match=reason):
         build_network(name, arguments)
 
 
 def test_plans_name_classes_of_a_list_only() -> None:
     name = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
-    if find_spec("dynamic_network_architectures") is None:
-        pytest.skip("needs the package dynamic_network_architectures")
     arguments = {**SMALL[name].arguments, "norm_op": "os.system"}
     with pytest.raises(ArchitectureError, match=r"norm_op names os\.system"):
         build_network(name, arguments)
@@ -140,3 +133,9 @@ def test_deepmedics_published_names_follow_its_scales() -> None:
     arguments = SMALL["deepmedic"].arguments
     keys = published_keys("deepmedic", arguments)
     assert keys.applied({"path(1, 1, 1)1.path.1.bn.bias": 0}) == {"paths.1.path.1.bn.bias": 0}
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "models.building.architectures.monai_networks", None)
+    with pytest.raises(ArchitectureError, match="The package monai is missing"):
+        build_network("monai.networks.nets.SegResNet", SMALL["monai.networks.nets.UNet"].arguments)
