@@ -19,7 +19,7 @@ from models.runtime.grid import Box, Grid
 from models.runtime.merging.regions import regions_to_labels, thresholded
 from models.runtime.restoring import restore_classes, restore_scores
 from models.runtime.sampling import Centres, resampled_grid
-from models.runtime.separable import resample_image, resample_labels
+from models.runtime.separable import Kinds, resample_image, resample_labels
 from models.runtime.values import Image, Layers, Scores, Slab
 
 CREW = Crew(2)
@@ -237,6 +237,22 @@ def test_regions_come_back_inside_their_crop_however_the_volume_lies(
     sure = np.min(np.abs(depths), axis=0) > 2 * reach_mm(work)
     at = sure & inside & reached
     np.testing.assert_array_equal(found.array[at], expected[at])
+
+
+@given(sources(), st.sampled_from(LETTERS), st.sampled_from(CENTRES), st.integers(0, 2), SEEDS)
+def test_scores_block_by_block_are_the_whole_volume_interpolated(
+    source: Grid, axes: str, centres: Centres, along: int, seed: int
+) -> None:
+    turned = source.turned(source.turn_to(axes))
+    box = cut_box(turned, np.random.default_rng(seed))
+    work = resampled_grid(box.inside, (1.5, 2.5, 1.1), centres)
+    scores = smooth(seed, 4, work.shape)
+    found = restore_classes(Scores(slabs_of(scores, along, 3), work, 4), source, CREW)
+    linear: Kinds = ("linear", "linear", "linear")
+    whole = resample_image(Image(scores, work), source, linear, CREW, outside=0.0).array
+    ordered = np.sort(whole, axis=0)
+    clear = ordered[-1] - ordered[-2] > 1e-3
+    np.testing.assert_array_equal(found.array[clear], whole.argmax(axis=0)[clear])
 
 
 def test_slabs_that_break_off_are_refused() -> None:
