@@ -65,12 +65,16 @@ def build(
     names: Names = None,
     target: Target = "",
     precision: Annotated[str, typer.Option(help="f32, bf16, f16 (default: the manifest's).")] = "",
+    mirror: Annotated[
+        Path | None,
+        typer.Option(help="A folder that has published weights already, by their sources' names."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Build models beside their other builds, and have them served; what is built is left alone."""
     settings = load_settings().settings
     outcomes = [
-        build_one(settings, listed.name, target, precision or None, quiet=as_json)
+        build_one(settings, listed.name, target, precision or None, quiet=as_json, mirror=mirror)
         for listed in _chosen(settings, names, target)
     ]
     if as_json:
@@ -211,7 +215,13 @@ def prune(
 
 
 def build_one(
-    settings: Settings, name: str, target: str, precision: str | None, *, quiet: bool
+    settings: Settings,
+    name: str,
+    target: str,
+    precision: str | None,
+    *,
+    quiet: bool,
+    mirror: Path | None = None,
 ) -> BuildOutcome:
     """Builds a model and prints each step as it begins."""
     begun = time.monotonic()
@@ -232,6 +242,7 @@ def build_one(
         settings.triton.repository,
         precision=precision,
         cache=Path("build/cache"),
+        mirror=mirror,
         report=report,
     )
     if not quiet:
