@@ -48,7 +48,11 @@ Tiling = Annotated[Whole | Tiles, Field(discriminator="kind")]
 
 
 class Merge(Part):
-    """How members and mirror passes become one: the mean of logits or of probabilities."""
+    """How members, mirror passes and overlapping tiles become one.
+
+    The mean of logits, which the activation makes probabilities of afterwards (nnU-Net), or of
+    probabilities.
+    """
 
     kind: Literal["mean"] = "mean"
     of: Literal["logits", "probabilities"] = "probabilities"
@@ -57,8 +61,8 @@ class Merge(Part):
 class Infer(Step):
     """Run every member on the image and merge their scores.
 
-    `activation` makes probabilities of a member's output. `mirror`: array axes along which the
-    image is also shown mirrored, in all combinations.
+    `activation` makes probabilities of a member's output, or of the mean of logits. `mirror`: array
+    axes along which the image is also shown mirrored, in all combinations.
     """
 
     do: Literal["infer"]
@@ -95,8 +99,13 @@ class Infer(Step):
                 "Run those of one number of classes in one step.",
                 ("members",),
             )
-        kind = "logits" if self.merge.of == "logits" else self.activation
-        return ScoresType(image.grid, outputs.pop(), kind, len(self.members))
+        if self.merge.of == "logits" and self.activation == "none":
+            raise PlanError(
+                "logits are merged, and nothing makes probabilities of them",
+                "Write activation: softmax or sigmoid; it is applied after the mean.",
+                ("activation",),
+            )
+        return ScoresType(image.grid, outputs.pop(), self.activation, len(self.members))
 
     def _fits(self, name: str, image: ImageType, scope: Scope) -> None:
         facts = scope.networks[name]

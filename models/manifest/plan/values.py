@@ -43,7 +43,8 @@ class ImageType:
 class ScoresType:
     """Scores [classes, a0, a1, a2] on a grid, of `members` networks.
 
-    `kind`: logits, softmax (sum to 1 over the classes) or sigmoid (each class by itself).
+    `kind`: softmax (sum to 1 over the classes), sigmoid (each class by itself) or none (what the
+    networks themselves make).
     """
 
     grid: GridType

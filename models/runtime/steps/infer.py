@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.manifest.plan.infer import Infer, Tiles, Whole
 from models.runtime.images import Image
+from models.runtime.merging.activation import sigmoid, softmax
 from models.runtime.merging.merger import Merger
 from models.runtime.networks import DecidingNetwork, ScoringNetwork
 from models.runtime.running import Run, Scores, Seen
@@ -67,7 +69,16 @@ def _slabs(
         if merger is None:
             merger = Merger(tiling, range(len(total)), weights, run.budget_bytes, run.crew)
         merger.add(start, total)
-        yield from merger.slabs()
+        for slab in merger.slabs():
+            yield _activated(slab, step)
+
+
+def _activated(slab: Slab, step: Infer) -> Slab:
+    """Make probabilities of merged logits; those of single tiles were made in the network."""
+    if step.merge.of != "logits":
+        return slab
+    make = softmax if step.activation == "softmax" else sigmoid
+    return replace(slab, scores=make(slab.scores))
 
 
 def _merged(

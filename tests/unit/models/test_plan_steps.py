@@ -1,0 +1,339 @@
+"""Plans of tiles, members, mirror passes and decisions, around networks that can be understood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from models.manifest.plan import AnyStep, NetworkFacts, PlanError, check_plan
+from models.runtime.crew import Crew
+from models.runtime.grids import source_grid
+from models.runtime.images import Image
+from models.runtime.record import Stopwatch
+from models.runtime.running import Refused, Run, Scores
+from models.runtime.source_volume import SourceVolume
+from models.runtime.steps import run_step
+
+F32 = NDArray[np.float32]
+AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
+STEPS: TypeAdapter[tuple[AnyStep, ...]] = TypeAdapter(tuple[AnyStep, ...])
+ORIENT = {"do": "orient", "in": "image", "axes": "RAS", "out": "head"}
+WINDOW = {
+    "do": "normalise",
+    "in": "head",
+    "by": {"kind": "window", "low": 0.0, "high": 100.0, "to": [0.0, 1.0]},
+    "out": "scaled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """Class k of a voxel scores its value * gains[k] + offsets[k]; loses `margin` on each side."""
+
+    name: str
+    gains: tuple[float, ...]
+    offsets: tuple[float, ...]
+    shape: tuple[int, int, int] = (8, 8, 8)
+    margin: tuple[int, int, int] = (0, 0, 0)
+    # Also looks at where in the patch a voxel lies, so that mirror passes differ.
+    slope: float = 0.0
+    target: str = "cpu"
+    precision: str = "f32"
+    seen: list[F32] = field(default_factory=list[F32])
+
+    def scores(self, batch: F32) -> F32:
+        self.seen.append(batch.copy())
+        inner = tuple(
+            slice(lost, side - lost) for lost, side in zip(self.margin, self.shape, strict=True)
+        )
+        along = np.arange(batch.shape[2], dtype=np.float32)[:, None, None] * self.slope
+        value = (batch[:, 0] + along)[(slice(None), *inner)]
+        parts = [value * g + o for g, o in zip(self.gains, self.offsets, strict=True)]
+        return np.stack(parts, axis=1).astype(np.float32)
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+    @property
+    def facts(self) -> NetworkFacts:
+        return NetworkFacts(1, self.shape, self.margin, len(self.gains))
+
+
+def steps(*described: Mapping[str, Any]) -> tuple[AnyStep, ...]:
+    return STEPS.validate_python(described)
+
+
+def ran(volume: NDArray[Any], networks: list[Linear], *described: Mapping[str, Any]) -> Run:
+    plan = steps(*described)
+    check_plan(plan, ("image",), (plan[-1].out,), {one.name: one.facts for one in networks})
+    source = SourceVolume(volume, AFFINE)
+    margins = {one.name: one.margin for one in networks}
+    named = {one.name: one for one in networks}
+    run = Run({"image": source}, named, Crew(2), Stopwatch(), margins, 1 << 28)
+    run.keep("image", Image(source_grid("image", source), ()))
+    for step in plan:
+        run_step(step, run)
+    return run
+
+
+def whole(run: Run, name: str) -> F32:
+    """Every score of the merged slabs, [k, a0, a1, a2]."""
+    scores = run.values[name]
+    assert isinstance(scores, Scores)
+    slabs = sorted(scores.slabs, key=lambda slab: slab.first)
+    return np.concatenate([slab.scores for slab in slabs], axis=slabs[0].axis + 1)
+
+
+def canonical(volume: NDArray[Any]) -> NDArray[Any]:
+    return volume.transpose(2, 1, 0)
+
+
+@pytest.fixture
+def volume() -> NDArray[np.int16]:
+    return np.random.default_rng(1).integers(-20, 120, (11, 13, 19)).astype(np.int16)
+
+
+TILINGS = [
+    {"kind": "tiles", "starts": "nnunet", "step": 0.5, "weight": "gaussian-nnunet"},
+    {"kind": "tiles", "starts": "monai", "step": 0.4, "weight": "gaussian-monai", "outside": 0.0},
+    {"kind": "tiles", "starts": "edge-to-edge"},
+]
+
+
+@pytest.mark.parametrize("margin", [(0, 0, 0), (2, 1, 0)])
+@pytest.mark.parametrize("tiling", TILINGS, ids=lambda tiling: tiling["starts"])
+def test_a_voxel_by_voxel_network_gives_the_same_whatever_the_tiles(
+    volume: NDArray[np.int16], tiling: dict[str, Any], margin: tuple[int, int, int]
+) -> None:
+    members = [
+        Linear("one", (1.0, 2.0, -1.0), (0.0, 0.5, 1.0), margin=margin),
+        Linear("two", (3.0, 0.0, 1.0), (0.5, 0.0, 0.0), margin=margin),
+    ]
+    infer = {
+        "do": "infer",
+        "in": "scaled",
+        "members": ["one", "two"],
+        "tiling": tiling,
+        "activation": "none",
+        "out": "p",
+    }
+    found = whole(ran(volume, members, ORIENT, WINDOW, infer), "p")
+    scaled = np.clip(canonical(volume), 0, 100) / np.float32(100)
+    wanted = [2.0 * scaled + 0.25, 1.0 * scaled + 0.25, 0.0 * scaled + 0.5]
+    assert np.allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("of", ["logits", "probabilities"])
+def test_members_and_mirror_passes_are_averaged_where_the_plan_says(
+    volume: NDArray[np.int16], of: str
+) -> None:
+    members = [
+        Linear("one", (4.0,), (-1.0,), slope=0.3),
+        Linear("two", (-2.0,), (3.0,), slope=0.1),
+    ]
+    infer = {
+        "do": "infer",
+        "in": "scaled",
+        "members": ["one", "two"],
+        "tiling": {"kind": "tiles", "starts": "edge-to-edge"},
+        "mirror": [0],
+        "merge": {"of": of},
+        "activation": "sigmoid" if of == "logits" else "none",
+        "out": "p",
+    }
+    run = ran(volume, members, ORIENT, WINDOW, infer)
+    found = whole(run, "p")[0]
+    scaled = np.clip(canonical(volume), 0, 100) / np.float32(100)
+    place = (np.arange(scaled.shape[0]) % 8)[:, None, None]
+    passes = [
+        gain * (scaled + slope * along) + offset
+        for gain, offset, slope in ((4.0, -1.0, 0.3), (-2.0, 3.0, 0.1))
+        for along in (place, 7 - place)
+    ]
+    mean = np.mean(passes, axis=0)
+    wanted = 1 / (1 + np.exp(-mean)) if of == "logits" else mean
+    assert np.allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rule", "wanted"),
+    [
+        ({"kind": "argmax", "segments": [3, 0, 7]}, lambda s: np.array([0, 3, 0, 7])[s.argmax(0)]),
+        (
+            {"kind": "threshold", "channel": 2, "at": 0.5, "segment": 9},
+            lambda s: np.where(s[2] > 0.5, 9, 0),
+        ),
+        (
+            {"kind": "regions", "at": 0.5, "segments": [1, 2, 4, 3]},
+            lambda s: np.select([s[3] > 0.5, s[2] > 0.5, s[1] > 0.5, s[0] > 0.5], [3, 4, 2, 1], 0),
+        ),
+    ],
+    ids=["argmax", "threshold", "regions"],
+)
+def test_scores_become_segments_by_the_rule_and_return_to_the_slices(
+    volume: NDArray[np.int16], rule: dict[str, Any], wanted: Any
+) -> None:
+    network = Linear("one", (0.2, 1.0, 0.6, -1.0), (0.4, 0.0, 0.15, 0.9))
+    run = ran(
+        volume,
+        [network],
+        ORIENT,
+        WINDOW,
+        {
+            "do": "infer",
+            "in": "scaled",
+            "members": ["one"],
+            "tiling": {"kind": "tiles", "starts": "nnunet", "step": 0.5},
+            "activation": "none",
+            "out": "p",
+        },
+        {"do": "decide", "in": "p", "rule": rule, "out": "found"},
+        {"do": "restore", "in": "found", "to": "image", "out": "labels"},
+    )
+    labels = np.zeros(volume.shape, np.uint8)
+    run.segments("labels").write(labels, run.crew)
+    scaled = np.clip(volume, 0, 100) / np.float32(100)
+    scores = np.stack(
+        [scaled * g + o for g, o in zip(network.gains, network.offsets, strict=True)]
+    ).astype(np.float32)
+    assert np.array_equal(labels, wanted(scores))
+
+
+@pytest.mark.parametrize("centres", ["half-pixel", "aligned", "spacing"])
+@pytest.mark.parametrize("axes", ["RAS", "SPL", "LIP"])
+def test_a_ball_comes_back_to_where_it_was(centres: str, axes: str) -> None:
+    """Resampled to half the spacing along one axis and more along the others, and back."""
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in (20, 40, 44)), indexing="ij"))
+    affine = np.diag([0.9, -0.8, 2.0, 1.0])
+    away = ((grid[0] - 10) * 2.0) ** 2 + ((grid[1] - 21) * 0.8) ** 2 + ((grid[2] - 20) * 0.9) ** 2
+    ball = (away < 12.0**2).astype(np.int16) * 100
+    source = SourceVolume(ball, affine)
+    plan = steps(
+        {"do": "orient", "in": "image", "axes": axes, "out": "head"},
+        {
+            "do": "resample",
+            "in": "head",
+            "onto": {"spacing_mm": [1.0, 1.0, 1.0]},
+            "order": "linear",
+            "centres": centres,
+            "out": "even",
+        },
+        {**WINDOW, "in": "even"},
+        {
+            "do": "infer",
+            "in": "scaled",
+            "members": ["one"],
+            "tiling": {"kind": "tiles", "starts": "monai", "step": 1.0},
+            "activation": "none",
+            "out": "p",
+        },
+        {
+            "do": "decide",
+            "in": "p",
+            "rule": {"kind": "threshold", "channel": 0, "at": 0.5, "segment": 1},
+            "out": "found",
+        },
+        {"do": "restore", "in": "found", "to": "image", "out": "labels"},
+    )
+    network = Linear("one", (1.0,), (0.0,))
+    margins = {"one": (0, 0, 0)}
+    run = Run({"image": source}, {"one": network}, Crew(1), Stopwatch(), margins, 1 << 28)
+    run.keep("image", Image(source_grid("image", source), ()))
+    for step in plan:
+        run_step(step, run)
+    labels = np.zeros(ball.shape, np.uint8)
+    run.segments("labels").write(labels, run.crew)
+    # A voxel at the surface may change sides; nothing else moves.
+    inner, outer = away < 10.5**2, away < 13.5**2
+    assert labels[inner].all()
+    assert not labels[~outer].any()
+    assert abs(int(labels.sum()) - int((ball > 0).sum())) < 0.05 * (ball > 0).sum()
+
+
+def test_what_was_not_measured_stays_out_of_an_interpolation() -> None:
+    volume = np.full((12, 12, 12), 50.0, np.float32)
+    volume[:, :, :4] = np.nan
+    run = ran(
+        volume,
+        [],
+        ORIENT,
+        {
+            "do": "resample",
+            "in": "head",
+            "onto": {"spacing_mm": [0.5, 1.0, 1.0]},
+            "order": "linear",
+            "centres": "half-pixel",
+            "out": "fine",
+        },
+        {**WINDOW, "in": "fine"},
+    )
+    (values,) = run.image("scaled").arrays(run.crew)
+    assert values.shape == (24, 12, 12)
+    assert set(np.unique(values)) == {np.float32(0.0), np.float32(0.5)}
+    assert (values == 0.5).sum() == 16 * 12 * 12
+
+
+@pytest.mark.parametrize("kind", ["minmax", "zscore", "quantiles"])
+def test_an_image_without_contrast_is_refused_by_every_scheme(kind: str) -> None:
+    by: dict[str, Any] = {"kind": kind}
+    by |= {"zscore": {"over": "all"}, "quantiles": {"low": 0.1, "high": 0.9}}.get(kind, {})
+    with pytest.raises(Refused) as caught:
+        ran(np.full((9, 9, 9), 7.0, np.float32), [], ORIENT, {**WINDOW, "by": by})
+    assert caught.value.refusal.reason == "blank_image"
+
+
+WRONG: list[tuple[list[dict[str, Any]], tuple[str | int, ...], str]] = [
+    (
+        [{"do": "resample", "in": "image", "onto": {"shape": [4, 4, 4]}, "order": "linear",
+          "centres": "aligned", "out": "x"}],
+        (0, "in"),
+        "Orient it first",
+    ),
+    (
+        [ORIENT, {"do": "stack", "in": "head", "and": ["image"], "out": "x"}],
+        (1, "and", 0),
+        "one grid",
+    ),
+    ([ORIENT, {**ORIENT}], (1, "out"), "another name"),
+    (
+        [ORIENT, {"do": "infer", "in": "head", "members": ["two-channels"], "tiling": TILINGS[2],
+                  "activation": "none", "out": "p"}],
+        (1, "in"),
+        "Stack the channels",
+    ),
+    (
+        [ORIENT, {"do": "infer", "in": "head", "members": ["one"], "tiling": TILINGS[2],
+                  "merge": {"of": "logits"}, "activation": "none", "out": "p"}],
+        (1, "activation"),
+        "after the mean",
+    ),
+    (
+        [ORIENT, {"do": "infer", "in": "head", "members": ["one", "three-classes"],
+                  "tiling": TILINGS[2], "activation": "none", "out": "p"}],
+        (1, "members"),
+        "one number of classes",
+    ),
+    ([ORIENT, {"do": "restore", "in": "head", "to": "image", "out": "x"}], (1, "in"), "Name that"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("described", "path", "remedy"), WRONG)
+def test_a_plan_that_cannot_work_names_step_field_and_remedy(
+    described: list[dict[str, Any]], path: tuple[str | int, ...], remedy: str
+) -> None:
+    facts = {
+        "one": NetworkFacts(1, (8, 8, 8), (0, 0, 0), 2),
+        "three-classes": NetworkFacts(1, (8, 8, 8), (0, 0, 0), 3),
+        "two-channels": NetworkFacts(2, (8, 8, 8), (0, 0, 0), 2),
+    }
+    plan = steps(*described)
+    with pytest.raises(PlanError) as caught:
+        check_plan(plan, ("image",), (plan[-1].out,), facts)
+    assert caught.value.path == path
+    assert remedy in caught.value.remedy
