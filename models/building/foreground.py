@@ -1,4 +1,4 @@
-"""Trained networks as modules that answer with a mask: the one place that reads weights."""
+"""Trained networks as modules that answer with a mask."""
 
 from __future__ import annotations
 
@@ -50,17 +50,15 @@ class _Foreground(torch.nn.Module):
         return above.to(torch.float32).to(torch.uint8)
 
 
-def save_foreground_module(weights: Path, head: Head, module_file: Path) -> None:
-    """Read TorchScript weights (an archive of declared format; its hash is checked before) and
-    save the module float32 [1, 1, x, y, z] -> uint8 [1, 1, x, y, z] as TorchScript.
+def save_foreground_module(
+    network: torch.nn.Module, weights: Path, head: Head, module_file: Path
+) -> None:
+    """Save a network of any patch as float32 [1, 1, x, y, z] -> uint8 [1, 1, x, y, z].
 
-    Raises ClassesError when the network has not the head's number of classes, BuildError when it
-    is no network of volumes.
+    As TorchScript; `weights` is the file that the network was read from, for errors. Raises
+    ClassesError when the network has not the head's number of classes, BuildError when it is no
+    network of volumes.
     """
-    try:
-        network = torch.jit.load(str(weights), map_location="cpu").eval()  # pyright: ignore[reportPrivateImportUsage]
-    except RuntimeError as error:
-        raise BuildError(f"{weights} is no TorchScript archive ({error}).") from error
     with torch.inference_mode():
         example = torch.rand(_EXAMPLE, generator=torch.Generator().manual_seed(0))
         _require_classes(network, example, head.classes, weights)

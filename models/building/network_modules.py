@@ -17,7 +17,7 @@ from models.building.weights import read_state_dict, read_torchscript
 from models.manifest.networks import Network
 from models.manifest.plan.heads import Head
 
-__all__ = ["save_network"]
+__all__ = ["deciding_head", "save_network"]
 
 
 def save_network(network: Network, head: Head, weights: Path, module_file: Path) -> None:
@@ -33,16 +33,23 @@ def save_network(network: Network, head: Head, weights: Path, module_file: Path)
         ClassesError: the network has another number of classes than was said.
         BuildError: the weights are not those of the network, or it takes no such patch.
     """
-    if head.threshold is not None and network.architecture is None:
-        rule = head.threshold
-        deciding = DecidingHead(network.classes, head.activation, rule.channel, rule.at)
-        save_foreground_module(weights, deciding, module_file)
+    deciding = deciding_head(network, head)
+    if deciding is not None:
+        save_foreground_module(_module(network, weights), weights, deciding, module_file)
         return
     module = _module(network, weights)
     takes = (network.channels, *network.patch)
     scoring = ScoringHead(kind="scores", activation=head.activation)
     answers = save_module(module, scoring, takes, module_file)
     _require_as_described(network, weights, answers)
+
+
+def deciding_head(network: Network, head: Head) -> DecidingHead | None:
+    """Return what a network answers with whose decision is built in; None: it gives scores."""
+    rule = head.threshold
+    if rule is None:
+        return None
+    return DecidingHead(network.classes, head.activation, rule.channel, rule.at)
 
 
 def _module(network: Network, weights: Path) -> torch.nn.Module:

@@ -15,7 +15,7 @@ from typing import Any
 import pydicom
 import torch
 
-from models.building.reference_volumes import parity_case
+from models.building.fetching import fetch_source_file
 from models.building.targets import save_modules
 from models.manifest import Condition, Manifest, Role, evaluate, rank
 from models.manifest.roles import Preference
@@ -89,13 +89,20 @@ class Consumers:
         work = self.folder / "modules"
         work.mkdir(exist_ok=True)
         save_modules(self.manifest_folder, manifest, self.cache, work, lambda step, detail: None)
-        made: list[object] = [parity_case(manifest, self.cache).sha256]
+        made: list[object] = [self._parity_case(manifest)]
         for name, network in manifest.networks.items():
             image = torch.rand(1, 1, *network.patch, generator=torch.Generator().manual_seed(0))
             module = torch.jit.load(str(work / f"{name}.pt"))  # pyright: ignore[reportPrivateImportUsage]
             with torch.inference_mode():
                 made.append((name, network.patch, module(4 * image - 2).numpy().tobytes()))
         return made
+
+    def _parity_case(self, manifest: Manifest) -> object:
+        """What volume builds are compared on; the file, which need not be one here."""
+        case = manifest.acceptance.parity.case
+        if case.source is None or case.path is None:
+            return case.phantom
+        return fetch_source_file(manifest, case.source, case.path, self.cache)
 
     def _analysis(self, manifest: Manifest) -> Analysis:
         numbers = [segment.number for segment in manifest.segments]

@@ -132,9 +132,9 @@ def test_builds_come_and_go_while_studies_flow(place: Place) -> None:
     with place.studies_flow():
         place.one_more()
         precise = place.build(MODEL, "--precision", "f32")
-        assert precise != first
         place.wait_for(lambda: place.states().get(precise) == "serving", "f32 serves")
-        place.wait_for(lambda: place.states()[first] == "retired", "bf16 is retired")
+        if precise != first:  # a processor without bf16 was served f32 before
+            place.wait_for(lambda: place.states()[first] == "retired", "bf16 is retired")
         place.one_more()
 
         # Broken in the catalogue, it is served as it was built.

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from models.building import wheels
 from models.building.errors import FetchError
+from models.building.network_modules import deciding_head
 from models.building.wheels import file_sha256
 from models.manifest import Manifest, ManifestError, ModelError, lint_manifest
 from models.manifest.base import Part
@@ -186,7 +187,7 @@ def test_every_setting_of_a_step_is_read_by_the_check_the_build_or_the_run(
         monkeypatch.setattr(part, "__getattribute__", _noting(part, read))
     assert next(problems_of(manifest), None) is None
     for name in networks:
-        assert head_of(manifest.plan, name).threshold is not None
+        assert deciding_head(manifest.networks[name], head_of(manifest.plan, name)) is not None
     result = pipeline.run({"image": SourceVolume(_bright_box(), _AFFINE)})
     assert result.voxels[1] > 0
     assert wanted - read == set()

@@ -65,8 +65,6 @@ class Place:
         named = {"attribute": "SeriesDescription", "words_match": "flair", "why": "test"}
         other["title"], other["selector"] = "T2 FLAIR of the head", [named]
         manifest["roles"] = {name: role, "other": other}
-        for network in manifest["networks"].values():
-            network["inputs"] = [name, "other"]
         folder = self.folder / "catalogue" / "two-roles"
         folder.mkdir()
         (folder / "model.yaml").write_text(yaml.safe_dump(manifest))
