@@ -19,7 +19,6 @@ from models.manifest.plan import (
     check_plan,
 )
 from models.manifest.plan.crop import Crop
-from models.manifest.plan.heads import head_of
 from models.manifest.plan.infer import Infer
 from models.manifest.plan.orient import Orient
 from models.manifest.plan.resample import Resample
@@ -118,7 +117,7 @@ def _kind(value: ValueType, manifest: Manifest, step: AnyStep) -> str:
     if isinstance(value, ImageType):
         return "image" if value.channels == 1 else f"image, {value.channels} channels"
     if isinstance(value, ScoresType):
-        if isinstance(step, Infer) and head_of(manifest.plan, step.members[0]).threshold:
+        if isinstance(step, Infer) and manifest.head_of(step.members[0]).threshold:
             return "0 or 1, decided in the network"
         return f"scores, {value.classes} classes"
     if isinstance(value, LayersType):
@@ -147,7 +146,7 @@ def _bytes(step: AnyStep, value: ValueType, grid: Grid, manifest: Manifest) -> f
         )
         return 0.0 if named_only else voxels * _FLOAT * value.channels
     if isinstance(value, ScoresType):
-        decided = isinstance(step, Infer) and head_of(manifest.plan, step.members[0]).threshold
+        decided = isinstance(step, Infer) and manifest.head_of(step.members[0]).threshold
         return voxels * (1 if decided else _FLOAT * value.classes)
     return voxels
 

@@ -21,7 +21,6 @@ from models.building.reference_volumes import ReferenceVolume, parity_case
 from models.building.triton_config import plan_config
 from models.manifest import Manifest, Precision, Target, plan_model_name, triton_model_name
 from models.manifest.lint import Problem, problem_in
-from models.manifest.plan.heads import head_of
 from models.manifest.record import Parity
 from models.runtime.errors import NetworkUnavailableError
 from models.runtime.known_answer import KnownAnswer
@@ -151,7 +150,7 @@ def save_modules(
         source, path = network.weights.source, network.weights.path
         report("fetch", f"{source_in_words(manifest, source)}: {path}")
         weights = fetch_source_file(manifest, source, path, cache, mirror)
-        built_in = head_of(manifest.plan, name)
+        built_in = manifest.head_of(name)
         try:
             save_network(network, built_in, weights, work / f"{name}.pt")
         except ClassesError as error:
@@ -191,7 +190,7 @@ def _converted(
         elif target is Target.TORCH:
             networks[name] = _torch(manifest, name, module, precision.value, "cuda")
             files[name] = (module,)
-        elif head_of(manifest.plan, name).threshold is None:
+        elif manifest.head_of(name).threshold is None:
             raise BuildError(
                 f"Network {name}: plans are built of networks whose answer a threshold decides; "
                 "this one's scores are merged. Build the target torch."
@@ -203,7 +202,7 @@ def _converted(
 
 def _torch(manifest: Manifest, name: str, module: Path, precision: str, device: str) -> Network:
     patch = manifest.networks[name].patch
-    scores = head_of(manifest.plan, name).threshold is None
+    scores = manifest.head_of(name).threshold is None
     make = TorchScores if scores else TorchNetwork
     return make(name, module, patch, precision, device)
 
@@ -216,7 +215,7 @@ def _openvino(
     from models.runtime.openvino_network import OpenVinoNetwork, OpenVinoScores
 
     described, xml = manifest.networks[name], module.with_suffix(".xml")
-    scores = head_of(manifest.plan, name).threshold is None
+    scores = manifest.head_of(name).threshold is None
     if not xml.exists() and scores:
         save_ir(module, (described.channels, *described.patch), None, xml)
     elif not xml.exists():

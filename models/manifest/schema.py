@@ -11,6 +11,7 @@ from models.manifest.base import Code, Name, Part
 from models.manifest.digest import content_digest
 from models.manifest.networks import Network, Precision, Precisions, Source, SourceFile, Target
 from models.manifest.plan import AnyStep
+from models.manifest.plan.heads import Head, head_of
 from models.manifest.plan.step import ValueName
 from models.manifest.roles import Role
 
@@ -241,6 +242,10 @@ class Manifest(Part):
             precision=Precision(precision).value,
             target=Target(target).value,
         )
+
+    def head_of(self, network: str) -> Head:
+        """Return what the plan builds into a network; KeyError when no step runs it."""
+        return head_of(self.plan, network, self.networks[network].channels)
 
     def source_file(self, source: str, path: str) -> SourceFile:
         """Return a file of a source.

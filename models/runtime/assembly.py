@@ -16,7 +16,6 @@ from models.manifest import (
     load_build_record,
     plan_model_name,
 )
-from models.manifest.plan.heads import head_of
 from models.runtime.bls_network import BlsNetwork
 from models.runtime.errors import NetworkUnavailableError
 from models.runtime.networks import Network
@@ -61,7 +60,7 @@ def _network(
 ) -> Network:
     shape = manifest.networks[name].patch
     precision = record.precision.value
-    scores = head_of(manifest.plan, name).threshold is None
+    scores = manifest.head_of(name).threshold is None
     if record.target is Target.CPU:
         from models.runtime.openvino_network import OpenVinoNetwork, OpenVinoScores
 

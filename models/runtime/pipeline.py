@@ -44,6 +44,11 @@ class Pipeline:
         self.manifest: Final = manifest
         self.networks: Final = dict(networks)
         self._crew: Final = Crew(threads)
+        outputs = {output.of for output in manifest.outputs}
+        self._read_later: Final = [
+            frozenset(outputs.union(*(later.reads() for later in manifest.plan[place + 1 :])))
+            for place in range(len(manifest.plan))
+        ]
 
     def run(self, volumes: Mapping[str, SourceVolume]) -> PipelineResult:
         """Segment one selection, given by role.
@@ -62,7 +67,8 @@ class Pipeline:
             grid = source_grid(role, volumes[role])
             run.keep(role, Image(grid, ()))
         try:
-            for step in self.manifest.plan:
+            for place, step in enumerate(self.manifest.plan):
+                run.read_later = self._read_later[place]
                 with watch.stage(f"{step.do} {step.out}"):
                     run_step(step, run)
         except Refused as end:

@@ -73,11 +73,12 @@ class Run:
     # Of an image by name and channel, and which quantiles: several steps may ask for the same.
     quantiles: dict[QuantileKey, Window] = field(default_factory=dict[QuantileKey, Window])
 
+    # What steps behind the present one read: its memory is not to be changed.
+    read_later: frozenset[str] = frozenset()
+
     def keep(self, name: str, value: Value) -> None:
-        """Give a value its name, in place of what had it."""
+        """Give a value its name; a plan makes each name once."""
         self.values[name] = value
-        for key in [key for key in self.quantiles if key[0] == name]:
-            del self.quantiles[key]
 
     def image(self, name: str) -> Image:
         """Return an image that the plan's check has promised."""

@@ -92,13 +92,12 @@ def check_plan(
             value = step.check(scope)
         except PlanError as error:
             raise PlanError(error.problem, error.remedy, (place, *error.path)) from error
-        if step.out in scope.values and step.out not in scope.read:
+        if step.out in scope.values:
             raise PlanError(
-                f"{step.out} is made anew before anything read it",
-                "Give one of them another name, or leave one out.",
+                f"there is a value {step.out} already",
+                "Give one of them another name: a name means one value throughout a plan.",
                 (place, "out"),
             )
-        scope.read.discard(step.out)
         scope.values[step.out] = value
         makers[step.out] = place
         made.append(value)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from models.manifest.base import Part
 from models.manifest.plan.step import PlanError, Scope, Step, ValueName
-from models.manifest.plan.values import ImageType
+from models.manifest.plan.values import GridType, ImageType
 
 __all__ = ["Crop", "Margin", "Where"]
 
@@ -62,12 +62,30 @@ class Crop(Step):
             if self.around.above is None
             else scope.image(self.around.of, "around")
         )
-        if found.grid != image.grid and found.grid.made_by[:-1] != image.grid.made_by:
+        if image.grid.axes is None:
+            raise PlanError(
+                f"{self.in_} lies as the scan was stored, so that nobody knows which axis is which",
+                "Orient it first.",
+                ("in",),
+            )
+        if found.grid != image.grid and not _of_the_same_place(found.grid, image.grid):
             raise PlanError(
                 f"{self.around.of} lies on {found.grid}, and {self.in_} on {image.grid}",
-                "Crop by what lies on the image's own grid, or on one resampled from it.",
+                "Crop by what lies on the image's own grid, or on one resampled from it with "
+                "half-pixel centres.",
                 ("around",),
             )
-        words = f"crop around {self.around.of} {self.around.above} {self.around.plane_share}"
+        words = f"crop {self.around.model_dump_json()} {self.margin.model_dump_json()}"
         grid = replace(image.grid, made_by=(*image.grid.made_by, words), shape=None)
         return replace(image, grid=grid)
+
+
+def _of_the_same_place(found: GridType, image: GridType) -> bool:
+    """Whether a grid is another's, resampled so that the outer edges of both meet."""
+    *before, last = found.made_by or ("",)
+    return (
+        found.role == image.role
+        and tuple(before) == image.made_by
+        and last.startswith("resample ")
+        and last.endswith(" half-pixel")
+    )

@@ -25,25 +25,27 @@ class Head:
     threshold: Threshold | None
 
 
-def head_of(plan: tuple[Step, ...], network: str) -> Head:
-    """Return the head of a network that one step of the plan runs; KeyError when none does."""
+def head_of(plan: tuple[Step, ...], network: str, channels: int) -> Head:
+    """Return the head of a network that one step of the plan runs; KeyError when none does.
+
+    `channels`: of the network; the decision is built in where one image goes in alone.
+    """
     for place, step in enumerate(plan):
         if isinstance(step, Infer) and network in step.members:
             inside = "none" if step.merge.of == "logits" else step.activation
-            return Head(inside, _decided(plan[place + 1 :], step))
+            alone = channels == 1 and len(step.members) == 1
+            return Head(inside, _decided(plan[place + 1 :], step) if alone else None)
     raise KeyError(network)
 
 
 def _decided(after: tuple[Step, ...], step: Infer) -> Threshold | None:
     """Return the one threshold that alone reads the answer of one pass of one network."""
-    if len(step.members) != 1 or not isinstance(step.tiling, Whole) or step.mirror:
+    if not isinstance(step.tiling, Whole) or step.mirror or step.merge.of == "logits":
         return None
     readers: list[Step] = []
     for later in after:
         if step.out in later.reads():
             readers.append(later)
-        if later.out == step.out:
-            break
     first = readers[0] if len(readers) == 1 else None
     if isinstance(first, Decide) and isinstance(first.rule, Threshold):
         return first.rule

@@ -83,6 +83,7 @@ class Infer(Step):
         """See `Step.check`."""
         image = scope.image(self.in_)
         outputs: set[int] = set()
+        looks: set[tuple[tuple[int, int, int], tuple[int, int, int]]] = set()
         for place, name in enumerate(self.members):
             if name not in scope.networks:
                 raise PlanError(
@@ -93,10 +94,17 @@ class Infer(Step):
             facts = scope.networks[name]
             self._fits(name, image, scope)
             outputs.add(facts.outputs)
+            looks.add((facts.patch, facts.margin))
         if len(outputs) != 1:
             raise PlanError(
                 f"the members make {sorted(outputs)} classes, and cannot be merged",
                 "Run those of one number of classes in one step.",
+                ("members",),
+            )
+        if len(looks) != 1:
+            raise PlanError(
+                "the members see patches of different sizes, and their tiles do not meet",
+                "Give them one patch and one margin.",
                 ("members",),
             )
         if self.merge.of == "logits" and self.activation == "none":

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import StringConstraints, field_validator
 
-from models.manifest.plan.step import Scope, Step
-from models.manifest.plan.values import ImageType
+from models.manifest.plan.step import PlanError, Scope, Step
+from models.manifest.plan.values import GridType, ImageType
 
 __all__ = ["Axes", "Orient"]
 
@@ -34,5 +34,11 @@ class Orient(Step):
     def check(self, scope: Scope) -> ImageType:
         """See `Step.check`."""
         image = scope.image(self.in_)
+        if image.grid != GridType(image.grid.role):
+            raise PlanError(
+                f"{self.in_} lies on {image.grid}, and only a scan as it was stored is oriented",
+                f"Orient {image.grid.role}, before anything else is done to it.",
+                ("in",),
+            )
         grid = replace(image.grid, made_by=(*image.grid.made_by, f"orient {self.axes}"))
         return replace(image, grid=replace(grid, axes=self.axes, shape=None, spacing_mm=None))

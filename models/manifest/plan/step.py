@@ -89,7 +89,14 @@ class Scope:
         return self.values[name]
 
     def _of(self, kind: type[V], name: str, field_: str) -> V:
+        read_before = name in self.read
         value = self.value(name, field_)
+        if isinstance(value, ScoresType) and read_before:
+            raise PlanError(
+                f"the scores {name} are read by a step before, and are held nowhere",
+                "Let one step read them.",
+                (field_,),
+            )
         if not isinstance(value, kind):
             raise PlanError(
                 f"{name} is {_CALLED[type(value)]}, and {_CALLED[kind]} is wanted",

@@ -27,6 +27,8 @@ def clean(step: Clean, run: Run) -> Segments:
         return found
     alone = step.segment == 1 and not (found.labels > 1).any()
     labels = np.ascontiguousarray(found.labels)
+    if labels is found.labels and step.in_ in run.read_later:
+        labels = labels.copy()
     mask = labels if alone else (labels == step.segment).view(np.uint8)
     before = None if alone else mask.copy()
     _apply(mask, step, found)

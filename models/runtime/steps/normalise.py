@@ -81,13 +81,13 @@ def _whole(channel: Channel, image: Image, run: Run) -> Distinct:
 
 def _scale(values: F32, by: Window | ZScore | MinMax | Quantiles, run: Run) -> None:
     """Scale float32 [a0, a1, a2] in place; what was not measured becomes the lowest value."""
-    known = measured(values)
     if isinstance(by, Window):
         _window(values, by, run)
         return
     if isinstance(by, ZScore):
         _zscore(values, by)
         return
+    known = measured(values)
     if isinstance(by, Quantiles):
         ends = quantiles(known, (by.low, by.high), run.crew)
     else:
@@ -120,7 +120,7 @@ def _window(values: F32, by: Window, run: Run) -> None:
 
 
 def _zscore(values: F32, by: ZScore) -> None:
-    unmeasured = np.isnan(values)
+    unmeasured = ~np.isfinite(values)
     counted = ~unmeasured
     if by.over == "nonzero":
         counted &= values != 0

@@ -54,10 +54,10 @@ def _resampled(
             channel.source.write_values(made, made)
             return Held(made)
     values = _values(channel, image, run.crew)
-    unmeasured = np.isnan(values)
+    unmeasured = ~np.isfinite(values)
     if not unmeasured.any():
         return Held(_interpolated(values, change, step, run.crew))
-    filled = np.where(unmeasured, np.nanmin(values) if not unmeasured.all() else 0, values)
+    filled = np.where(unmeasured, values[~unmeasured].min() if not unmeasured.all() else 0, values)
     made = _interpolated(filled.astype(np.float32, copy=False), change, step, run.crew)
     near = [change.nearest_old(axis) for axis in range(3)]
     made[unmeasured[np.ix_(*near)]] = np.nan

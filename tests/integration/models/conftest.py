@@ -27,7 +27,6 @@ from models.manifest import (
     triton_model_name,
     volume_tensor_name,
 )
-from models.manifest.plan.heads import head_of
 from models.runtime.source_volume import SourceVolume
 from tests.builders.triton import running_triton
 
@@ -132,7 +131,7 @@ def catalogue_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = network.weights
     trained = fetch_source_file(manifest, weights.source, weights.path, CACHE)
     file = tmp_path_factory.mktemp("module") / "fine.pt"
-    save_network(network, head_of(manifest.plan, "fine"), trained, file)
+    save_network(network, manifest.head_of("fine"), trained, file)
     return file
 
 

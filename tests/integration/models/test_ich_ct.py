@@ -15,7 +15,6 @@ from models.building.network_modules import save_network
 from models.building.phantoms import phantom
 from models.building.weights import read_state_dict
 from models.manifest import Manifest, lint_manifest
-from models.manifest.plan.heads import head_of
 from models.runtime.crew import Crew
 from models.runtime.grids import source_grid
 from models.runtime.images import Image
@@ -57,7 +56,7 @@ def networks(
     for member, (name, network) in zip(MEMBERS, manifest.networks.items(), strict=True):
         trained = weights("blast-ct-v1") / f"model_{member}.pt"
         module = folder / f"{name}.pt"
-        save_network(network, head_of(manifest.plan, name), trained, module)
+        save_network(network, manifest.head_of(name), trained, module)
         save_ir(module, (1, *network.patch), None, folder / f"{name}.xml")
         built[name] = OpenVinoScores(name, folder / f"{name}.xml", "f32", 2)
     return built

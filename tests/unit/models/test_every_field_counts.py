@@ -23,7 +23,6 @@ from models.building.wheels import file_sha256
 from models.manifest import Manifest, ManifestError, ModelError, lint_manifest
 from models.manifest.base import Part
 from models.manifest.lint import problems_of
-from models.manifest.plan.heads import head_of
 from models.runtime.pipeline import Pipeline
 from models.runtime.source_volume import SourceVolume
 from tests.builders import mutations
@@ -187,7 +186,7 @@ def test_every_setting_of_a_step_is_read_by_the_check_the_build_or_the_run(
         monkeypatch.setattr(part, "__getattribute__", _noting(part, read))
     assert next(problems_of(manifest), None) is None
     for name in networks:
-        assert deciding_head(manifest.networks[name], head_of(manifest.plan, name)) is not None
+        assert deciding_head(manifest.networks[name], manifest.head_of(name)) is not None
     result = pipeline.run({"image": SourceVolume(_bright_box(), _AFFINE)})
     assert result.voxels[1] > 0
     assert wanted - read == set()

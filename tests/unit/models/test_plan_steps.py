@@ -319,7 +319,7 @@ WRONG: list[tuple[list[dict[str, Any]], tuple[str | int, ...], str]] = [
         (1, "members"),
         "one number of classes",
     ),
-    ([ORIENT, {"do": "restore", "in": "head", "to": "image", "out": "x"}], (1, "in"), "Name that"),
+    ([ORIENT, {"do": "restore", "in": "head", "to": "image", "out": "x"}], (1, "in"), "Name another value"),
 ]  # fmt: skip
 
 
