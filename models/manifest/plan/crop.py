@@ -56,18 +56,12 @@ class Crop(Step):
 
     def check(self, scope: Scope) -> ImageType:
         """See `Step.check`."""
-        image = scope.image(self.in_)
+        image = scope.oriented(self.in_)
         found = (
             scope.layers(self.around.of, "around")
             if self.around.above is None
-            else scope.image(self.around.of, "around")
+            else scope.oriented(self.around.of, "around")
         )
-        if image.grid.axes is None:
-            raise PlanError(
-                f"{self.in_} lies as the scan was stored, so that nobody knows which axis is which",
-                "Orient it first.",
-                ("in",),
-            )
         if found.grid != image.grid and not _of_the_same_place(found.grid, image.grid):
             raise PlanError(
                 f"{self.around.of} lies on {found.grid}, and {self.in_} on {image.grid}",

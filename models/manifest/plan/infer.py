@@ -81,7 +81,7 @@ class Infer(Step):
 
     def check(self, scope: Scope) -> ScoresType:
         """See `Step.check`."""
-        image = scope.image(self.in_)
+        image = scope.oriented(self.in_)
         outputs: set[int] = set()
         looks: set[tuple[tuple[int, int, int], tuple[int, int, int]]] = set()
         for place, name in enumerate(self.members):

@@ -109,5 +109,5 @@ class Normalise(Step):
     def check(self, scope: Scope) -> ImageType:
         """See `Step.check`."""
         if isinstance(self.by, QuantileStandardise):
-            scope.image(self.by.of, "by")
-        return scope.image(self.in_)
+            scope.oriented(self.by.of, "by")
+        return scope.oriented(self.in_)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from models.manifest.base import Part
-from models.manifest.plan.step import PlanError, Scope, Step
+from models.manifest.plan.step import Scope, Step
 from models.manifest.plan.values import ImageType
 
 __all__ = ["Centres", "Onto", "Order", "Resample"]
@@ -55,13 +55,7 @@ class Resample(Step):
 
     def check(self, scope: Scope) -> ImageType:
         """See `Step.check`."""
-        image = scope.image(self.in_)
-        if image.grid.axes is None:
-            raise PlanError(
-                f"{self.in_} lies as the scan was stored, so that nobody knows which axis is which",
-                "Orient it first.",
-                ("in",),
-            )
+        image = scope.oriented(self.in_)
         words = f"resample {self.onto.shape or self.onto.spacing_mm} {self.centres}"
         grid = replace(
             image.grid,

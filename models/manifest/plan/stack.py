@@ -25,10 +25,10 @@ class Stack(Step):
 
     def check(self, scope: Scope) -> ImageType:
         """See `Step.check`."""
-        first = scope.image(self.in_)
+        first = scope.oriented(self.in_)
         channels = first.channels
         for place, name in enumerate(self.and_):
-            image = scope.image(name, "and")
+            image = scope.oriented(name, "and")
             if image.grid != first.grid:
                 raise PlanError(
                     f"{name} lies on {image.grid}, and {self.in_} on {first.grid}",

@@ -69,6 +69,17 @@ class Scope:
         """Return the type of an image; PlanError where there is none of the name."""
         return self._of(ImageType, name, field_)
 
+    def oriented(self, name: str, field_: str = "in") -> ImageType:
+        """Return the type of an image whose axes are known; PlanError where there is none."""
+        image = self.image(name, field_)
+        if image.grid.axes is None:
+            raise PlanError(
+                f"{name} lies as the scan was stored, so that nobody knows which axis is which",
+                "Orient it first.",
+                (field_,),
+            )
+        return image
+
     def scores(self, name: str, field_: str = "in") -> ScoresType:
         """Return the type of scores; PlanError where there are none of the name."""
         return self._of(ScoresType, name, field_)

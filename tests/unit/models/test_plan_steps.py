@@ -290,14 +290,10 @@ def test_an_image_without_contrast_is_refused_by_every_scheme(kind: str) -> None
 
 WRONG: list[tuple[list[dict[str, Any]], tuple[str | int, ...], str]] = [
     (
-        [{"do": "resample", "in": "image", "onto": {"shape": [4, 4, 4]}, "order": "linear",
-          "centres": "aligned", "out": "x"}],
-        (0, "in"),
-        "Orient it first",
-    ),
-    (
-        [ORIENT, {"do": "stack", "in": "head", "and": ["image"], "out": "x"}],
-        (1, "and", 0),
+        [ORIENT, {"do": "resample", "in": "head", "onto": {"shape": [4, 4, 4]}, "order": "linear",
+                  "centres": "aligned", "out": "small"},
+         {"do": "stack", "in": "head", "and": ["small"], "out": "x"}],
+        (2, "and", 0),
         "one grid",
     ),
     ([ORIENT, {**ORIENT}], (1, "out"), "another name"),
@@ -319,7 +315,22 @@ WRONG: list[tuple[list[dict[str, Any]], tuple[str | int, ...], str]] = [
         (1, "members"),
         "one number of classes",
     ),
-    ([ORIENT, {"do": "restore", "in": "head", "to": "image", "out": "x"}], (1, "in"), "Name another value"),
+    (
+        [ORIENT, {"do": "restore", "in": "head", "to": "image", "out": "x"}],
+        (1, "in"),
+        "Name another value",
+    ),
+    *(
+        ([{**step, "in": "image", "out": "x"}], (0, "in"), "Orient it first")
+        for step in (
+            {"do": "normalise", "by": {"kind": "minmax"}},
+            {"do": "stack", "and": ["image"]},
+            {"do": "infer", "members": ["one"], "tiling": TILINGS[2], "activation": "none"},
+            {"do": "crop", "around": {"of": "image", "above": 1.0}, "margin": {"voxels": 1}},
+            {"do": "resample", "onto": {"shape": [8, 8, 8]}, "order": "nearest",
+             "centres": "half-pixel"},
+        )
+    ),
 ]  # fmt: skip
 
 
