@@ -23,7 +23,7 @@ from models.manifest.plan.infer import Infer
 from models.manifest.plan.orient import Orient
 from models.manifest.plan.resample import Resample
 from models.manifest.plan.restore import Restore
-from models.runtime.grids import Grid, Shape, source_grid
+from models.runtime.grid import Grid, Shape, source_grid
 from models.runtime.source_volume import SourceVolume
 
 __all__ = ["ExplainedStep", "explain"]
@@ -78,7 +78,7 @@ def explain(
     at_most = dict.fromkeys(grids, False)
     told: list[ExplainedStep] = []
     for step, value in zip(manifest.plan, checked.made, strict=True):
-        grid = _grid(step, value, grids, scan)
+        grid = _grid(step, value, grids)
         grids[step.out] = grid
         at_most[step.out] = at_most[step.in_] or isinstance(step, Crop)
         fixed = isinstance(step, Resample) and step.onto.shape is not None
@@ -100,10 +100,10 @@ def explain(
     return told
 
 
-def _grid(step: AnyStep, value: ValueType, grids: dict[str, Grid], scan: SourceVolume) -> Grid:
+def _grid(step: AnyStep, value: ValueType, grids: dict[str, Grid]) -> Grid:
     before = grids[step.in_]
     if isinstance(step, Orient):
-        return before.oriented(step.axes, scan.affine_lps)
+        return before.turned(before.turn_to(step.axes))
     if isinstance(step, Resample):
         return before.resampled(
             step.centres, shape=step.onto.shape, spacing_mm=step.onto.spacing_mm

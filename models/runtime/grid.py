@@ -1,27 +1,41 @@
-"""Where the voxels of an array lie in the patient.
+"""Where the voxels of an array lie in the patient, and what was done to them since the scan.
 
 A grid is indexed in array order, first index first: `affine_lps` maps (i0, i1, i2, 1) to LPS
-millimetres, and voxel centres lie at whole indices. Turning, cropping and resampling an array make
-another grid of the same patient, so that a result finds the way back by coordinates alone.
+millimetres, and voxel centres lie at whole indices. Orienting, cropping and resampling an array
+make another grid of the same patient. Labels return by undoing these changes, the last first, so
+that they lie on the source's voxels by indices and not by comparing coordinates; scores return by
+coordinates (`models.runtime.placing`).
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from models.runtime.errors import RequestError
-from models.runtime.orientation import closest_canonical
+from models.runtime.interpolation import nearest_indices
+from models.runtime.orientation import Turn, closest, closest_canonical
+from models.runtime.resample import nearest_exact_indices
+from models.runtime.sampling import AxisSampling, Centres, Shape, samplings
+from models.runtime.source_volume import SourceVolume
 
-__all__ = ["SAME_PLACE_MM", "Box", "Grid", "Shape", "Turn"]
+__all__ = [
+    "SAME_PLACE_MM",
+    "Box",
+    "Change",
+    "Cropped",
+    "Grid",
+    "Oriented",
+    "Resampled",
+    "Shape",
+    "source_grid",
+]
 
-Shape = tuple[int, int, int]
-Slices = tuple[slice, slice, slice]
+Box = tuple[slice, slice, slice]
 
 # Two grids are the same when no voxel of one lies farther than this from the other's: a thousandth
 # of the finest pixel in use, and far above the rounding of positions written with six decimals.
@@ -30,54 +44,72 @@ SAME_PLACE_MM: Final = 1e-3
 # The letters of the two ends of the canonical axes (x to the right, y anterior, z superior).
 _POSITIVE: Final = "RAS"
 _NEGATIVE: Final = "LPI"
-_LETTERS: Final = {"R": 0, "A": 1, "S": 2, "L": 0, "P": 1, "I": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """A permutation and flips: axis n of the turned array is axis `order[n]` of the array.
+class Oriented:
+    """Axes were permuted and flipped."""
 
-    `flipped[n]` says whether the turned axis n runs against it.
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Cropped:
+    """`box` was cut out."""
+
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Resampled:
+    """Other voxels were put over the same place.
+
+    `axes`: where along each axis the new voxels look among the old ones.
     """
 
-    order: Shape
-    flipped: tuple[bool, bool, bool]
+    axes: tuple[AxisSampling, AxisSampling, AxisSampling]
 
-    def apply(self, array: Any) -> Any:
-        """Turn the last three axes of an array; a view, but a copy of a torch tensor's flips."""
-        return self._flip(self._permute(array, self.order), self.flipped)
+    def nearest_old(self, axis: int) -> NDArray[np.intp]:
+        """Return the voxel of the old grid that is nearest to each of the new one."""
+        sampling = self.axes[axis]
+        if sampling.centres == "half-pixel":
+            return nearest_exact_indices(sampling.size_in, sampling.size_out)
+        return nearest_indices(sampling)
 
-    @property
-    def back(self) -> Turn:
-        """The turn that undoes this one."""
-        first, second, third = (self.order.index(axis) for axis in range(3))
-        return Turn(
-            (first, second, third),
-            (self.flipped[first], self.flipped[second], self.flipped[third]),
+    def nearest_new(self, axis: int) -> NDArray[np.intp]:
+        """Return the voxel of the new grid that is nearest to each of the old one."""
+        sampling = self.axes[axis]
+        if sampling.centres == "half-pixel":
+            return nearest_exact_indices(sampling.size_out, sampling.size_in)
+        return nearest_indices(
+            AxisSampling(
+                sampling.size_out,
+                sampling.size_in,
+                sampling.centres,
+                1.0 / sampling.scale,
+                -sampling.shift / sampling.scale,
+            )
         )
 
-    @staticmethod
-    def _permute(array: Any, order: Shape) -> Any:
-        leading = tuple(range(array.ndim - 3))
-        last = (len(leading) + axis for axis in order)
-        return array_namespace(array).permute_dims(array, (*leading, *last))
 
-    @staticmethod
-    def _flip(array: Any, flipped: tuple[bool, bool, bool]) -> Any:
-        axes = tuple(array.ndim - 3 + axis for axis in range(3) if flipped[axis])
-        return array_namespace(array).flip(array, axis=axes) if axes else array
+Change = Oriented | Cropped | Resampled
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Grid:
     """A regular grid of voxels in patient space.
 
-    `shape` and the columns of `affine_lps` (float64 [4, 4]) are in array order. Raises RequestError
-    for an empty shape and an affine that does not span space.
+    `shape` and the columns of `affine_lps` (float64 [4, 4]) are in array order. `role`: the input
+    whose volume it was made from; `before` and `change`: the grid that became this one, and how,
+    None of a volume as it was stored. Raises RequestError for an empty shape and an affine that
+    does not span space.
     """
 
     shape: Shape
     affine_lps: NDArray[np.float64]
+    role: str = ""
+    before: Grid | None = None
+    change: Change | None = None
 
     def __post_init__(self) -> None:
         if len(self.shape) != 3 or min(self.shape) < 1:
@@ -85,7 +117,7 @@ class Grid:
         affine = np.array(self.affine_lps, np.float64)
         affine.setflags(write=False)
         object.__setattr__(self, "affine_lps", affine)
-        closest_canonical(affine)
+        closest_canonical(self._as_stored())
 
     @property
     def axes(self) -> str:
@@ -123,21 +155,11 @@ class Grid:
         return bool((np.linalg.norm(apart, axis=1) <= within_mm).all())
 
     def turn_to(self, axes: str) -> Turn:
-        """Return the turn after which the axes point to the letters; "source" turns nothing.
+        """Return the turn after which the axes point to the letters.
 
         Raises RequestError for letters that are no three axes.
         """
-        if axes == "source":
-            return Turn((0, 1, 2), (False, False, False))
-        if len(axes) != 3 or sorted(_LETTERS.get(letter, -1) for letter in axes) != [0, 1, 2]:
-            raise RequestError(f"{axes!r} names no three axes: write letters such as RAS or SPL.")
-        own = self._from_canonical()
-        order = [own.order.index(_LETTERS[letter]) for letter in axes]
-        flipped = [
-            own.flipped[axis] != (letter in _NEGATIVE)
-            for axis, letter in zip(order, axes, strict=True)
-        ]
-        return Turn((order[0], order[1], order[2]), (flipped[0], flipped[1], flipped[2]))
+        return closest(axes, self._as_stored())
 
     def turned(self, turn: Turn) -> Grid:
         """Return the grid of an array of this grid that is turned."""
@@ -148,56 +170,69 @@ class Grid:
             if flip:
                 affine[:, 3] += column * (self.shape[source] - 1)
         first, second, third = (self.shape[axis] for axis in turn.order)
-        return Grid((first, second, third), affine)
+        return self._changed((first, second, third), affine, Oriented(turn))
 
-    def moved(self, start: Shape, shape: Shape) -> Grid:
-        """Return the grid of `shape` voxels whose first one is this grid's voxel `start`.
-
-        A crop, or a padding where `start` lies before this grid or `shape` ends behind it.
-        """
+    def cropped(self, box: Box) -> Grid:
+        """Return the part of the grid in `box`. Raises RequestError for a box that leaves it."""
+        for part, side in zip(box, self.shape, strict=True):
+            if part.step not in (None, 1) or not 0 <= part.start < part.stop <= side:
+                raise RequestError(f"{part} is no part of an axis of {side} voxels.")
         affine = np.array(self.affine_lps)
-        affine[:3, 3] = self.positions_lps(np.array(start, np.float64))
-        return Grid(shape, affine)
+        affine[:3, 3] = self.positions_lps(np.array([part.start for part in box], np.float64))
+        first, second, third = (part.stop - part.start for part in box)
+        return self._changed((first, second, third), affine, Cropped(box))
+
+    def resampled(
+        self,
+        centres: Centres,
+        *,
+        shape: Shape | None = None,
+        spacing_mm: tuple[float, float, float] | None = None,
+    ) -> Grid:
+        """Return a grid over the same place, of so many voxels or of voxels of about that size.
+
+        By a size the shape is round(shape * spacing / spacing_mm), halves to even, as nnU-Net,
+        TotalSegmentator and SciPy have it. With `half-pixel` and `aligned` centres the spacing
+        follows from the shapes; with `spacing` it is as asked, and the first voxel stays.
+        """
+        if shape is None:
+            if spacing_mm is None:
+                raise ValueError("neither a shape nor a spacing is wanted")
+            first, second, third = (
+                max(round(side * own / asked), 1)
+                for side, own, asked in zip(self.shape, self.spacing_mm, spacing_mm, strict=True)
+            )
+            shape = (first, second, third)
+        if centres == "spacing":
+            if spacing_mm is None:
+                raise ValueError("steps in millimetres need a spacing")
+            axes = [
+                AxisSampling(side, wanted, "spacing", asked / own)
+                for side, wanted, own, asked in zip(
+                    self.shape, shape, self.spacing_mm, spacing_mm, strict=True
+                )
+            ]
+        else:
+            axes = list(samplings(self.shape, shape, centres))
+        affine = np.array(self.affine_lps)
+        for axis, sampling in enumerate(axes):
+            scale, shift = sampling.line
+            affine[:, 3] += self.affine_lps[:, axis] * shift
+            affine[:, axis] = self.affine_lps[:, axis] * scale
+        return self._changed(shape, affine, Resampled((axes[0], axes[1], axes[2])))
+
+    def _changed(self, shape: Shape, affine_lps: NDArray[np.float64], change: Change) -> Grid:
+        return Grid(shape, affine_lps, self.role, self, change)
+
+    def _as_stored(self) -> NDArray[np.float64]:
+        """The affine of an array [k, j, i] of this grid, as (i, j, k, 1) to LPS millimetres."""
+        return self.affine_lps[:, [2, 1, 0, 3]]
 
     def _from_canonical(self) -> Turn:
         """The turn that makes an array of this grid of one in [right, anterior, superior]."""
-        # The rule sees columns in the order (i, j, k) of an array [k, j, i], as nibabel does.
-        found = closest_canonical(self.affine_lps[:, [2, 1, 0, 3]])
-        return Turn(found.source_axis, found.flipped).back
+        return closest_canonical(self._as_stored()).back
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Box:
-    """A part of a grid: `slices` in array order, of step one, inside the grid.
-
-    Raises RequestError for slices that are empty or leave the grid.
-    """
-
-    grid: Grid
-    slices: Slices
-
-    def __post_init__(self) -> None:
-        for part, side in zip(self.slices, self.grid.shape, strict=True):
-            if part.step not in (None, 1) or not 0 <= part.start < part.stop <= side:
-                raise RequestError(f"{part} is no part of an axis of {side} voxels.")
-
-    @property
-    def inside(self) -> Grid:
-        """The grid of the voxels in the box."""
-        first, second, third = self.slices
-        return self.grid.moved(
-            (first.start, second.start, third.start),
-            (first.stop - first.start, second.stop - second.start, third.stop - third.start),
-        )
-
-    def grown(self, by: Shape) -> Box:
-        """Return the box with so many voxels more on both sides of each axis, inside the grid."""
-        first, second, third = (
-            slice(max(part.start - more, 0), min(part.stop + more, side))
-            for part, more, side in zip(self.slices, by, self.grid.shape, strict=True)
-        )
-        return Box(self.grid, (first, second, third))
-
-    def cut(self, array: Any) -> Any:
-        """View the box of an array [..., a0, a1, a2] of the whole grid."""
-        return array[(..., *self.slices)]
+def source_grid(role: str, source: SourceVolume) -> Grid:
+    """Return the grid of a role's volume as it was sent: [k, j, i]."""
+    return Grid(source.shape, source.affine_lps[:, [2, 1, 0, 3]], role)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.runtime.crew import Crew
-from models.runtime.grids import Box, Grid
+from models.runtime.grid import Box, Grid
 from models.runtime.intensity import Scaling
-from models.runtime.orientation import Orientation
+from models.runtime.orientation import Turn
 from models.runtime.resample import Axes, gather, repeat_into
 from models.runtime.source_volume import SourceVolume
 
@@ -40,10 +40,10 @@ class Distinct:
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """Voxels of the source at `places` of its oriented axes."""
+    """Voxels of the source at `places` of its turned axes."""
 
     source: SourceVolume
-    orientation: Orientation
+    turn: Turn
     places: Axes
 
     def cropped(self, box: Box) -> Picked:
@@ -56,7 +56,7 @@ class Picked:
         if any((np.diff(axis) != 1).any() for axis in self.places):
             return None
         first, second, third = (slice(int(axis[0]), int(axis[-1]) + 1) for axis in self.places)
-        return self.orientation.to_canonical(self.source.voxels)[first, second, third]
+        return self.turn.apply(self.source.voxels)[first, second, third]
 
     def distinct(self, crew: Crew) -> Distinct:
         """Gather each voxel that is meant once, however often it stands in the image."""
@@ -64,14 +64,14 @@ class Picked:
         counts = cast(Axes, tuple(axis[2] for axis in unique))
         if all((axis == 1).all() for axis in counts):
             # Places rise, as all that picks them does: nothing is sorted by that.
-            return Distinct(gather(self.source, self.orientation, self.places, crew), counts, None)
+            return Distinct(gather(self.source, self.turn, self.places, crew), counts, None)
         places = cast(Axes, tuple(axis[0] for axis in unique))
         inverse = cast(Axes, tuple(axis[1] for axis in unique))
-        return Distinct(gather(self.source, self.orientation, places, crew), counts, inverse)
+        return Distinct(gather(self.source, self.turn, places, crew), counts, inverse)
 
     def write(self, out: F32, crew: Crew) -> None:
         """Write the values to `out` [a0, a1, a2]."""
-        out[...] = gather(self.source, self.orientation, self.places, crew)
+        out[...] = gather(self.source, self.turn, self.places, crew)
 
 
 @dataclass(frozen=True, slots=True)

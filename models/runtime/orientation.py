@@ -1,8 +1,8 @@
-"""From a volume's own axes to the axes a network was trained on, and back, without moving data.
+"""From one order and direction of axes to another, and back, without moving data.
 
-A volume is indexed [k, j, i] with an affine that maps (i, j, k, 1) to LPS millimetres. Networks
-see [x, y, z] with the axes pointing most nearly to right, anterior, superior. Both views of the
-same memory differ by a permutation and flips only; nothing is interpolated.
+A volume comes as [k, j, i] with an affine that maps (i, j, k, 1) to LPS millimetres. Networks see
+arrays whose axes point most nearly to given directions. Both views of the same memory differ by a
+permutation and flips only; nothing is interpolated.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from models.runtime.errors import RequestError
 
-__all__ = ["Orientation", "closest", "closest_canonical"]
+__all__ = ["Turn", "closest", "closest_canonical"]
 
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 # Right, anterior, superior, and what lies against them.
@@ -23,46 +24,51 @@ _DIRECTIONS = "RASLPI"
 
 
 @dataclass(frozen=True, slots=True)
-class Orientation:
-    """Where each wanted axis (of RAS: x to the right, y anterior, z superior) lies in the source.
+class Turn:
+    """A permutation and flips: axis n of the turned array is axis `order[n]` of the array.
 
-    `source_axis[c]` is the axis of the source array [k, j, i] that wanted axis c runs along,
-    `flipped[c]` whether it runs against it.
+    `flipped[n]` says whether the turned axis n runs against it.
     """
 
-    source_axis: tuple[int, int, int]
+    order: tuple[int, int, int]
     flipped: tuple[bool, bool, bool]
 
-    def to_canonical(self, source: NDArray[Any]) -> NDArray[Any]:
-        """View a source array [k, j, i] as [x, y, z]; no copy."""
-        return source.transpose(self.source_axis)[self._steps()]
+    def apply(self, array: Any) -> Any:
+        """Turn the last three axes of an array; a view, but a copy of a torch tensor's flips."""
+        xp = array_namespace(array)
+        leading = array.ndim - 3
+        axes = (*range(leading), *(leading + axis for axis in self.order))
+        turned = xp.permute_dims(array, axes)
+        flips = tuple(leading + axis for axis in range(3) if self.flipped[axis])
+        return xp.flip(turned, axis=flips) if flips else turned
 
-    def to_source(self, canonical: NDArray[Any]) -> NDArray[Any]:
-        """View a canonical array [x, y, z] as [k, j, i]; no copy."""
-        back = [self.source_axis.index(axis) for axis in range(3)]
-        return canonical[self._steps()].transpose(back)
+    @property
+    def back(self) -> Turn:
+        """The turn that undoes this one."""
+        first, second, third = (self.order.index(axis) for axis in range(3))
+        return Turn(
+            (first, second, third),
+            (self.flipped[first], self.flipped[second], self.flipped[third]),
+        )
 
-    def _steps(self) -> tuple[slice, slice, slice]:
-        first, second, third = (slice(None, None, -1 if flip else 1) for flip in self.flipped)
-        return first, second, third
 
+def closest(axes: str, affine_lps: NDArray[np.float64]) -> Turn:
+    """Find the turn of [k, j, i] to the axes nearest to the letters of `axes` ("RAS", "SPL").
 
-def closest(axes: str, affine_lps: NDArray[np.float64]) -> Orientation:
-    """Find the axes nearest to the letters of `axes`, first array axis first ("RAS", "SPL").
-
-    Raises RequestError for an affine that does not span space; see `closest_canonical`.
+    `axes`: where each array axis points, the first one first. Raises RequestError for letters that
+    are no three axes, and an affine that does not span space; see `closest_canonical`.
     """
+    places = [_DIRECTIONS.find(letter) for letter in axes]
+    if -1 in places or sorted(place % 3 for place in places) != [0, 1, 2]:
+        raise RequestError(f"{axes!r} names no three axes: write letters such as RAS or SPL.")
     canonical = closest_canonical(affine_lps)
-    places = [_DIRECTIONS.index(letter) for letter in axes]
-    source_axis = [canonical.source_axis[place % 3] for place in places]
+    order = [canonical.order[place % 3] for place in places]
     flipped = [canonical.flipped[place % 3] != (place >= 3) for place in places]
-    return Orientation(
-        (source_axis[0], source_axis[1], source_axis[2]), (flipped[0], flipped[1], flipped[2])
-    )
+    return Turn((order[0], order[1], order[2]), (flipped[0], flipped[1], flipped[2]))
 
 
-def closest_canonical(affine_lps: NDArray[np.float64]) -> Orientation:
-    """Find the axes nearest to right, anterior, superior.
+def closest_canonical(affine_lps: NDArray[np.float64]) -> Turn:
+    """Find the turn of [k, j, i] to the axes nearest to right, anterior, superior.
 
     `affine_lps`: float64 [4, 4], (i, j, k, 1) to LPS millimetres. Decides exactly as nibabel's
     `io_orientation` / `as_closest_canonical` (5.4), which the networks' own package uses: the
@@ -88,6 +94,6 @@ def closest_canonical(affine_lps: NDArray[np.float64]) -> Orientation:
         flipped[canonical] = bool(rotation[canonical, column] < 0)
         source_axis[canonical] = 2 - column
         rotation[canonical, :] = 0
-    return Orientation(
+    return Turn(
         (source_axis[0], source_axis[1], source_axis[2]), (flipped[0], flipped[1], flipped[2])
     )

@@ -10,7 +10,7 @@ import numpy as np
 from models.manifest import Manifest
 from models.runtime.crew import Crew
 from models.runtime.errors import RequestError
-from models.runtime.grids import source_grid
+from models.runtime.grid import source_grid
 from models.runtime.images import Image
 from models.runtime.networks import Network
 from models.runtime.record import PipelineResult, Stopwatch
@@ -61,8 +61,8 @@ class Pipeline:
                 given = ", ".join(sorted(volumes)) or "none"
                 raise RequestError(f"The role {role} is wanted; given are: {given}.")
         watch = Stopwatch()
-        margins = {name: network.margin for name, network in self.manifest.networks.items()}
-        run = Run(volumes, self.networks, self._crew, watch, margins, _MERGING_BYTES)
+        facts = {name: network.facts for name, network in self.manifest.networks.items()}
+        run = Run(volumes, self.networks, self._crew, watch, facts, _MERGING_BYTES)
         for role in self.manifest.roles:
             grid = source_grid(role, volumes[role])
             run.keep(role, Image(grid, ()))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.runtime.crew import Crew
-from models.runtime.orientation import Orientation
+from models.runtime.orientation import Turn
 from models.runtime.source_volume import SourceVolume
 
 __all__ = ["Axes", "gather", "nearest_exact_indices", "repeat_into"]
@@ -30,14 +30,14 @@ def nearest_exact_indices(size_in: int, size_out: int) -> Indices:
     return np.minimum(np.floor(places).astype(np.intp), size_in - 1)
 
 
-def gather(source: SourceVolume, orientation: Orientation, axes: Axes, crew: Crew) -> F32:
+def gather(source: SourceVolume, turn: Turn, axes: Axes, crew: Crew) -> F32:
     """Pick canonical places out of a source; returns their values [x, y, z], contiguous.
 
     `axes` holds indices per canonical axis. One pass over what is picked, plane by plane: only
     voxels that are picked become values.
     """
-    walk = _plane_walk(orientation)
-    by_plane = orientation.to_canonical(source.voxels).transpose(walk)
+    walk = _plane_walk(turn)
+    by_plane = turn.apply(source.voxels).transpose(walk)
     picked = np.empty([len(index) for index in axes], np.float32)
     into = picked.transpose(walk)
     across, rows, columns = (axes[axis] for axis in walk)
@@ -94,14 +94,14 @@ def repeat_into(
     crew.share(len(planes), work)
 
 
-def _plane_walk(orientation: Orientation) -> tuple[int, int, int]:
+def _plane_walk(turn: Turn) -> tuple[int, int, int]:
     """Return canonical axes: the one to go along plane by plane, a plane's rows, its columns.
 
     A plane always has the source's fastest axis as columns, and the result's (z) with it if
     they differ, so that turning happens inside a plane, which fits in the cache.
     """
-    columns = orientation.source_axis.index(2)
-    rows = orientation.source_axis.index(1) if columns == 2 else 2
+    columns = turn.order.index(2)
+    rows = turn.order.index(1) if columns == 2 else 2
     return 3 - columns - rows, rows, columns
 
 

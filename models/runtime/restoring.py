@@ -19,8 +19,8 @@ from models.runtime.errors import RequestError
 from models.runtime.grid import Grid
 from models.runtime.interpolation import AxisOperator, Block, operator
 from models.runtime.merging.decision import label_type
-from models.runtime.sampling import place
-from models.runtime.values import Layers, Scores, Slab
+from models.runtime.placing import place
+from models.runtime.scores import Scores, Slab
 
 __all__ = ["Decide", "restore_classes", "restore_scores"]
 
@@ -35,15 +35,15 @@ _PLANES: Final = 8
 _SIDE: Final = 32
 
 
-def restore_classes(scores: Scores, to: Grid, crew: Crew) -> Layers:
-    """Return at each voxel of a grid the class whose interpolated score is the greatest there.
+def restore_classes(scores: Scores, to: Grid, crew: Crew) -> Any:
+    """Return labels [a0, a1, a2]: the class with the greatest score interpolated at each voxel.
 
     Costs a pass over the scores, and work where classes meet. Outside the scores' grid 0.
     """
     return _restore(scores, to, label_type(scores.classes), crew, _write_largest, _largest)
 
 
-def restore_scores(scores: Scores, to: Grid, decide: Decide, labels: int, crew: Crew) -> Layers:
+def restore_scores(scores: Scores, to: Grid, decide: Decide, labels: int, crew: Crew) -> Any:
     """Return what a rule decides at each voxel of a grid from the scores interpolated there.
 
     Args:
@@ -67,7 +67,7 @@ def _restore(
     crew: Crew,
     write: Callable[[F32, Weights, NDArray[Any]], None],
     decide: Decide,
-) -> Layers:
+) -> Any:
     placement = place(scores.grid, to)
     slabs = iter(scores.slabs)
     head = next(slabs)
@@ -75,7 +75,7 @@ def _restore(
     where = device(head.scores)
     labels = xp.zeros(to.shape, dtype=getattr(xp, np.dtype(kind).name), device=where)
     if placement.part is None:
-        return Layers(labels, to)
+        return labels
     back = placement.turn.back
     # The labels as the scores lie: a turned view, so that planes of scores are taken as they come.
     own = [
@@ -87,12 +87,12 @@ def _restore(
     if is_numpy_array(labels):
         out = back.apply(labels[placement.part]).transpose(order)
         _write_blocks(slabs, head, [along[axis] for axis in order], out, crew, write)
-        return Layers(labels, to)
+        return labels
     lying = xp.zeros([each.size_out for each in along], dtype=labels.dtype, device=where)
     out = xp.permute_dims(lying, order)
     _write_whole_planes(slabs, head, [along[axis] for axis in order], out, decide)
     labels[placement.part] = placement.turn.apply(lying)
-    return Layers(labels, to)
+    return labels
 
 
 def _write_blocks(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from models.manifest.plan import NetworkFacts
 from models.runtime.crew import Crew
-from models.runtime.grids import Grid
 from models.runtime.images import Image
 from models.runtime.intensity import Window
 from models.runtime.networks import Network
 from models.runtime.record import PipelineRefusal, Stopwatch
+from models.runtime.scores import Scores
 from models.runtime.segments import Segments
 from models.runtime.source_volume import SourceVolume
-from models.runtime.values import Slab
 
-__all__ = ["NothingFound", "Refused", "Run", "Scores", "Seen", "Value"]
+__all__ = ["NothingFound", "Refused", "Run", "Seen", "Value"]
 
 
 class NothingFound(Exception):
@@ -37,14 +37,6 @@ class Seen:
     foreground: Segments
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Merged scores on a grid, in slabs that are made when they are asked for, once."""
-
-    grid: Grid
-    slabs: Iterator[Slab]
-
-
 Value = Image | Segments | Seen | Scores
 QuantileKey = tuple[str, int, tuple[float, float]]
 
@@ -58,7 +50,7 @@ class Run:
         networks: the built networks, by name.
         crew: the threads.
         watch: where times are noted.
-        margins: voxels that each network's answer is smaller by on each side.
+        facts: what the plan depends on of each network.
         budget_bytes: what merging may hold.
         values: what the steps have made so far, by name.
     """
@@ -67,7 +59,7 @@ class Run:
     networks: Mapping[str, Network]
     crew: Crew
     watch: Stopwatch
-    margins: Mapping[str, tuple[int, int, int]]
+    facts: Mapping[str, NetworkFacts]
     budget_bytes: int
     values: dict[str, Value] = field(default_factory=dict[str, Value])
     # Of an image by name and channel, and which quantiles: several steps may ask for the same.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.runtime.components import foreground_box
 from models.runtime.crew import Crew
-from models.runtime.grids import Box, Cropped, Grid, Oriented, Resampled
+from models.runtime.grid import Box, Cropped, Grid, Oriented, Resampled
 from models.runtime.resample import repeat_into
 
 __all__ = ["Segments"]
@@ -45,16 +45,15 @@ class Segments:
     def restored(self, crew: Crew) -> Segments:
         """Undo all changes of the grid but the orientation, by the nearest voxel."""
         found = self
-        while found.grid.changes and not isinstance(found.grid.changes[-1], Oriented):
+        while found.grid.before is not None and not isinstance(found.grid.change, Oriented):
             found = found.undone(crew)
         return found
 
     def undone(self, crew: Crew) -> Segments:
         """Undo the last change of the grid, a crop or a resampling."""
-        change = self.grid.changes[-1]
-        if isinstance(change, Oriented):
+        change, grid = self.grid.change, self.grid.before
+        if grid is None or change is None or isinstance(change, Oriented):
             raise ValueError("an orientation is undone by `write`")
-        grid = replace(self.grid, shape=change.of, changes=self.grid.changes[:-1])
         if self.labels is None:
             return Segments.none(grid)
         if isinstance(change, Cropped):
@@ -69,11 +68,11 @@ class Segments:
         """Write the labels into `out` [k, j, i], the source's slices, which hold zeros."""
         if self.labels is None:
             return
-        place, labels = out, self.labels
-        for change in self.grid.changes:
-            if not isinstance(change, Oriented):
-                raise TypeError("labels are written that were not restored")
-            place = change.orientation.to_canonical(place)
+        place, labels, change = out, self.labels, self.grid.change
+        if isinstance(change, Oriented):
+            place = change.turn.apply(place)
+        elif change is not None:
+            raise TypeError("labels are written that were not restored")
         place = place[self.box]
 
         def write(first: int, end: int) -> None:

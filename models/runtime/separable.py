@@ -15,7 +15,7 @@ from array_api_compat import array_namespace, device, is_numpy_array
 from numpy.typing import NDArray
 
 from models.runtime.crew import Crew
-from models.runtime.grid import Grid, Shape
+from models.runtime.grid import Grid
 from models.runtime.interpolation import (
     AxisOperator,
     Block,
@@ -24,10 +24,10 @@ from models.runtime.interpolation import (
     nearest_indices,
     operator,
 )
-from models.runtime.sampling import AxisSampling, place
-from models.runtime.values import Image, Layers
+from models.runtime.placing import place
+from models.runtime.sampling import AxisSampling, Shape
 
-__all__ = ["Clip", "Kinds", "resample", "resample_image", "resample_labels"]
+__all__ = ["Clip", "Kinds", "nearest_onto", "resample", "resample_onto"]
 
 F32 = NDArray[np.float32]
 Kinds = tuple[Kind, Kind, Kind]
@@ -81,49 +81,31 @@ def resample(
     return out.transpose(back)
 
 
-def resample_image(
-    image: Image, onto: Grid, kinds: Kinds, crew: Crew, outside: float, clip: Clip = "no"
-) -> Image:
-    """Bring channels onto a grid whose axes run along the same lines; see `sampling.place`.
+def resample_onto(
+    array: Any, of: Grid, onto: Grid, kinds: Kinds, crew: Crew, outside: float, clip: Clip = "no"
+) -> Any:
+    """Bring [a0, a1, a2] onto a grid whose axes run along the same lines; returns float32.
 
-    Voxels of `onto` that lie outside the image get the value `outside`, and were not measured.
-    A voxel was measured where the nearest one of the image was.
+    Voxels of `onto` outside the array get the value `outside`. Raises RequestError for grids that
+    are oblique to each other; see `placing.place`.
     """
-    placement = place(image.grid, onto)
-    xp = array_namespace(image.array)
-    covers = placement.part == tuple(slice(0, side) for side in onto.shape)
-    channels = [
-        resample(placement.turn.apply(channel), placement.axes, kinds, crew, clip=clip)
-        for channel in (image.array if placement.part is not None else ())
-    ]
-    if covers and len(channels) == 1:
-        array = channels[0][None]
-    elif covers:
-        array = xp.stack(channels)
-    else:
-        array = xp.full(
-            (image.channels, *onto.shape), outside, dtype=xp.float32, device=device(image.array)
-        )
-        for place_of, channel in enumerate(channels):
-            array[(place_of, *(placement.part or ()))] = channel
-    measured = image.measured
-    if measured is None and covers:
-        return Image(array, onto)
-    if measured is None:
-        measured = xp.ones(image.grid.shape, dtype=xp.uint8, device=device(image.array))
-    return Image(array, onto, _nearest_onto(measured, image.grid, onto, crew) != 0)
-
-
-def resample_labels(layers: Layers, onto: Grid, crew: Crew) -> Layers:
-    """Bring labels onto a grid, each voxel that of the nearest; outside is 0, background."""
-    return Layers(_nearest_onto(layers.array, layers.grid, onto, crew), onto)
-
-
-def _nearest_onto(array: Any, of: Grid, onto: Grid, crew: Crew) -> Any:
     placement = place(of, onto)
     xp = array_namespace(array)
-    covers = placement.part == tuple(slice(0, side) for side in onto.shape)
-    make = xp.empty if covers else xp.zeros
+    if placement.part is None:
+        return xp.full(onto.shape, outside, dtype=xp.float32, device=device(array))
+    made = resample(placement.turn.apply(array), placement.axes, kinds, crew, clip=clip)
+    if placement.covers(onto):
+        return made
+    out = xp.full(onto.shape, outside, dtype=xp.float32, device=device(array))
+    out[placement.part] = made
+    return out
+
+
+def nearest_onto(array: Any, of: Grid, onto: Grid, crew: Crew) -> Any:
+    """Bring labels [a0, a1, a2] onto a grid, each voxel that of the nearest; outside is 0."""
+    placement = place(of, onto)
+    xp = array_namespace(array)
+    make = xp.empty if placement.covers(onto) else xp.zeros
     out = make(onto.shape, dtype=array.dtype, device=device(array))
     if placement.part is None:
         return out

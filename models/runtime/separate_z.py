@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from models.runtime.crew import Crew
-from models.runtime.grid import Shape
 from models.runtime.interpolation import Kind
-from models.runtime.sampling import samplings
+from models.runtime.sampling import Shape, samplings
 from models.runtime.separable import resample
 
 __all__ = ["resample_as_nnunet", "separate_axis"]

@@ -32,6 +32,8 @@ class SourceVolume:
 
     def __post_init__(self) -> None:
         voxels = self.voxels
+        if self.affine_lps.shape != (4, 4):
+            raise RequestError(f"The affine must be 4 x 4 numbers, not {self.affine_lps.tolist()}.")
         if voxels.ndim != 3 or 0 in voxels.shape or voxels.dtype not in _DTYPES:
             raise RequestError(
                 f"A volume must be {', '.join(TRITON_DATATYPES)} [k, j, i] without an empty side, "

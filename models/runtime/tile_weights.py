@@ -8,7 +8,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.runtime.grid import Shape
+from models.runtime.sampling import Shape
 
 __all__ = ["Weight", "tile_weights"]
 

@@ -17,7 +17,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from models.runtime.errors import RequestError
-from models.runtime.grid import Shape
+from models.runtime.sampling import Shape
 
 __all__ = ["Fill", "Rule", "Tiling", "read_patch", "tile"]
 

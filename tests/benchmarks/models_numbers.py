@@ -29,15 +29,15 @@ from models.runtime.merging.decision import decide_classes
 from models.runtime.merging.merger import Merger
 from models.runtime.merging.parts import add_part
 from models.runtime.restoring import restore_classes
-from models.runtime.sampling import resampled_grid, samplings
-from models.runtime.separable import Kinds, resample, resample_labels
+from models.runtime.sampling import samplings
+from models.runtime.scores import Scores, Slab
+from models.runtime.separable import Kinds, nearest_onto, resample
 from models.runtime.tile_weights import tile_weights
 from models.runtime.tiling import tile
-from models.runtime.values import Layers, Scores, Slab
 from tests.benchmarks.rows import Row, budget
 
 _CT = Grid((600, 512, 512), np.diag([1.0, 0.7, 0.7, 1.0]))
-_WORK = resampled_grid(_CT, (1.5, 1.5, 1.5), "half-pixel")
+_WORK = _CT.resampled("half-pixel", spacing_mm=(1.5, 1.5, 1.5))
 _CLASSES = 118
 _THREADS = 2
 # Peers that take a minute are measured once: what is asked of them is a factor, not a percentage.
@@ -107,8 +107,8 @@ def _restoring(crew: Crew) -> list[Row]:
     )
     comparing = _once(lambda: some.argmax(axis=0))
     peer = resizing * _CLASSES + comparing * _CT.shape[0] / 4
-    labels = Layers(np.random.default_rng(2).integers(0, 118, _WORK.shape, np.uint8), _WORK)
-    nearest = _once(lambda: resample_labels(labels, _CT, crew))
+    labels = np.random.default_rng(2).integers(0, 118, _WORK.shape, np.uint8)
+    nearest = _once(lambda: nearest_onto(labels, _WORK, _CT, crew))
     interpolated = _once(
         lambda: restore_classes(Scores(_slabs(planes), _WORK, _CLASSES), _CT, crew)
     )
@@ -205,7 +205,7 @@ def _forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
-def _merge_parts() -> Layers:
+def _merge_parts() -> NDArray[np.uint8]:
     """Five part-models one after another: tiles merged, decided, and put into one label volume."""
     crew = Crew(_THREADS)
     grid = Grid(_MERGED, np.eye(4))
@@ -225,9 +225,9 @@ def _merge_parts() -> Layers:
         part = decide_classes(Scores(slabs(), grid, classes), crew)
         numbers = np.arange(classes, dtype=np.uint8)
         numbers[1:] += np.uint8(first)
-        add_part(whole, part.array, numbers, "later", crew)
+        add_part(whole, part, numbers, "later", crew)
         first += classes - 1
-    return Layers(whole, grid)
+    return whole
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.runtime.crew import Crew
 from models.runtime.errors import RequestError
-from models.runtime.values import Layers, Scores, Slab
+from models.runtime.scores import Scores, Slab
 
 __all__ = ["Best", "decide_classes", "label_type", "largest"]
 
@@ -44,8 +44,8 @@ def largest(scores: Any, crew: Crew) -> Any:
     return labels
 
 
-def decide_classes(scores: Scores, crew: Crew) -> Layers:
-    """Return the labels of scores that come in slabs, one label volume."""
+def decide_classes(scores: Scores, crew: Crew) -> Any:
+    """Return the labels [a0, a1, a2] of scores that come in slabs: the class with the greatest."""
     labels: Any = None
     for slab in scores.slabs:
         found = largest(slab.scores, crew)
@@ -53,7 +53,7 @@ def decide_classes(scores: Scores, crew: Crew) -> Layers:
             xp = array_namespace(found)
             labels = xp.empty(scores.grid.shape, dtype=found.dtype, device=found.device)
         labels[_planes(slab)] = found
-    return Layers(labels, scores.grid)
+    return labels
 
 
 class Best:

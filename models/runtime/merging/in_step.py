@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from models.runtime.errors import RequestError
-from models.runtime.values import Scores, Slab
+from models.runtime.scores import Scores, Slab
 
 __all__ = ["combined", "in_step"]
 

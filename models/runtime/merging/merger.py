@@ -16,9 +16,9 @@ from array_api_compat import array_namespace, device, is_numpy_array
 
 from models.runtime.crew import Crew
 from models.runtime.errors import PipelineError, RequestError
-from models.runtime.grid import Shape
+from models.runtime.sampling import Shape
+from models.runtime.scores import Slab
 from models.runtime.tiling import Tiling
-from models.runtime.values import Slab
 
 __all__ = ["Merger", "bytes_needed", "class_groups"]
 

@@ -10,7 +10,7 @@ from array_api_compat import array_namespace, device
 
 from models.runtime.errors import RequestError
 from models.runtime.merging.decision import label_type
-from models.runtime.values import Layers, Scores
+from models.runtime.scores import Scores
 
 __all__ = ["decide_regions", "regions_to_labels", "thresholded"]
 
@@ -39,10 +39,8 @@ def regions_to_labels(regions: Any, order: Sequence[int]) -> Any:
     return labels
 
 
-def decide_regions(
-    probabilities: Scores, thresholds: Sequence[float], order: Sequence[int]
-) -> Layers:
-    """Return the labels of regions whose probabilities come in slabs."""
+def decide_regions(probabilities: Scores, thresholds: Sequence[float], order: Sequence[int]) -> Any:
+    """Return the labels [a0, a1, a2] of regions whose probabilities come in slabs."""
     labels: Any = None
     for slab in probabilities.slabs:
         found = regions_to_labels(thresholded(slab.scores, thresholds), order)
@@ -50,4 +48,4 @@ def decide_regions(
             xp = array_namespace(found)
             labels = xp.empty(probabilities.grid.shape, dtype=found.dtype, device=device(found))
         labels[(slice(None),) * slab.axis + (slice(slab.first, slab.end),)] = found
-    return Layers(labels, probabilities.grid)
+    return labels

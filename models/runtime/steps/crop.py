@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.manifest.plan.crop import Crop, Margin
-from models.runtime.grids import Box, Grid
+from models.runtime.grid import Box, Grid
 from models.runtime.images import Image
 from models.runtime.running import NothingFound, Run
 from models.runtime.segments import Segments

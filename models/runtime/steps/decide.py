@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from models.manifest.plan.decide import Argmax, Decide, Threshold
 from models.runtime.merging.decision import largest
-from models.runtime.running import Run, Scores, Seen
+from models.runtime.running import Run, Seen
+from models.runtime.scores import Scores
 from models.runtime.segments import Segments
 
 __all__ = ["decide"]

@@ -14,11 +14,11 @@ from models.runtime.images import Image
 from models.runtime.merging.activation import sigmoid, softmax
 from models.runtime.merging.merger import Merger
 from models.runtime.networks import DecidingNetwork, ScoringNetwork
-from models.runtime.running import Run, Scores, Seen
+from models.runtime.running import Run, Seen
+from models.runtime.scores import Scores, Slab
 from models.runtime.segments import Segments
 from models.runtime.tile_weights import tile_weights
 from models.runtime.tiling import Rule, Tiling, read_patch, tile
-from models.runtime.values import Slab
 
 __all__ = ["infer"]
 
@@ -43,11 +43,12 @@ def infer(step: Infer, run: Run) -> Seen | Scores:
     if len(scoring) != len(networks):
         raise TypeError(f"{step.members} were built with a decision of their own")
     tiling = _tiling(step, image, scoring[0].shape, run)
-    return Scores(image.grid, _slabs(step, image, scoring, tiling, run))
+    classes = run.facts[step.members[0]].outputs
+    return Scores(_slabs(step, image, scoring, tiling, run), image.grid, classes)
 
 
 def _tiling(step: Infer, image: Image, patch: tuple[int, int, int], run: Run) -> Tiling:
-    margin = run.margins[step.members[0]]
+    margin = run.facts[step.members[0]].margin
     if isinstance(step.tiling, Whole):
         return tile(image.grid.shape, patch, 1.0, "monai", margin)
     starts: Rule = "blast" if step.tiling.starts == "edge-to-edge" else step.tiling.starts

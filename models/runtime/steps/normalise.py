@@ -71,7 +71,7 @@ def _ends(
 def _whole(channel: Channel, image: Image, run: Run) -> Distinct:
     """Return every voxel of a channel, repeated ones too: each counts once."""
     if isinstance(channel, Picked):
-        values = gather(channel.source, channel.orientation, channel.places, run.crew)
+        values = gather(channel.source, channel.turn, channel.places, run.crew)
     else:
         values = np.empty(image.grid.shape, np.float32)
         channel.write(values, run.crew)

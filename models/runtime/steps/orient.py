@@ -7,7 +7,6 @@ from typing import cast
 import numpy as np
 
 from models.manifest.plan.orient import Orient
-from models.runtime.grids import Oriented
 from models.runtime.images import Image, Picked
 from models.runtime.resample import Axes
 from models.runtime.running import Run
@@ -18,10 +17,7 @@ __all__ = ["orient"]
 def orient(step: Orient, run: Run) -> Image:
     """Say how the source's axes lie; nothing is moved."""
     image = run.image(step.in_)
-    source = run.volumes[image.grid.role]
-    grid = image.grid.oriented(step.axes, source.affine_lps)
-    turned = grid.changes[-1]
-    if not isinstance(turned, Oriented):
-        raise TypeError("the grid was not oriented")
+    turn = image.grid.turn_to(step.axes)
+    grid = image.grid.turned(turn)
     places = cast(Axes, tuple(np.arange(side) for side in grid.shape))
-    return Image(grid, (Picked(source, turned.orientation, places),))
+    return Image(grid, (Picked(run.volumes[grid.role], turn, places),))

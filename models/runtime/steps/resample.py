@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.manifest.plan.resample import Resample
 from models.runtime.crew import Crew
-from models.runtime.grids import Resampled
+from models.runtime.grid import Resampled
 from models.runtime.images import Channel, Held, Image, Picked
 from models.runtime.resample import Axes
 from models.runtime.running import Run
@@ -30,7 +30,7 @@ def resample(step: Resample, run: Run) -> Image:
     grid = image.grid.resampled(
         step.centres, shape=step.onto.shape, spacing_mm=step.onto.spacing_mm
     )
-    change = grid.changes[-1]
+    change = grid.change
     if not isinstance(change, Resampled):
         raise TypeError("the grid was not resampled")
     return Image(grid, tuple(_resampled(one, image, change, step, run) for one in image.channels))

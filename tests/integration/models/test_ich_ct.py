@@ -16,12 +16,13 @@ from models.building.phantoms import phantom
 from models.building.weights import read_state_dict
 from models.manifest import Manifest, lint_manifest
 from models.runtime.crew import Crew
-from models.runtime.grids import source_grid
+from models.runtime.grid import source_grid
 from models.runtime.images import Image
 from models.runtime.openvino_network import OpenVinoScores
 from models.runtime.pipeline import Pipeline
 from models.runtime.record import Stopwatch
-from models.runtime.running import Run, Scores
+from models.runtime.running import Run
+from models.runtime.scores import Scores
 from models.runtime.source_volume import SourceVolume
 from models.runtime.steps import run_step
 from tests.conftest import Scan
@@ -94,8 +95,8 @@ def by_hand(head: SourceVolume, weights: Scan) -> F32:
 def test_the_merged_probabilities_are_the_members_mean(
     manifest: Manifest, networks: dict[str, OpenVinoScores], head: SourceVolume, by_hand: F32
 ) -> None:
-    margins = {name: network.margin for name, network in manifest.networks.items()}
-    run = Run({"image": head}, networks, Crew(2), Stopwatch(), margins, 1 << 30)
+    facts = {name: network.facts for name, network in manifest.networks.items()}
+    run = Run({"image": head}, networks, Crew(2), Stopwatch(), facts, 1 << 30)
     run.keep("image", Image(source_grid("image", head), ()))
     for step in manifest.plan[:4]:
         run_step(step, run)

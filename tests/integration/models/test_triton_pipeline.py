@@ -76,8 +76,8 @@ def test_labels_follow_the_source_however_it_is_stored(
     back = labels[::-1, :, ::-1].transpose(np.argsort(order))
     assert np.array_equal(back, upright)
     assert np.array_equal(
-        closest_canonical(affine).to_canonical(turned),
-        closest_canonical(head.affine_lps).to_canonical(head.pixels),
+        closest_canonical(affine).apply(turned),
+        closest_canonical(head.affine_lps).apply(head.pixels),
     )
 
 

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from models.manifest.plan import AnyStep, LayersType, PlanError, check_plan
 from models.runtime.crew import Crew
-from models.runtime.grids import source_grid
+from models.runtime.grid import source_grid
 from models.runtime.images import Image
 from models.runtime.record import Stopwatch
 from models.runtime.running import NothingFound, Refused, Run
@@ -138,9 +138,8 @@ def test_what_is_linted_runs_and_changes_no_value_that_was_made_before(
     types = check_plan(plan, ("image",), (*names, "image"), facts).values
     source = _volume()
     before = source.voxels.copy()
-    margins = {network.name: network.margin for network in NETWORKS}
     named = {network.name: network for network in NETWORKS}
-    run = Run({"image": source}, named, Crew(1), Stopwatch(), margins, 1 << 28)
+    run = Run({"image": source}, named, Crew(1), Stopwatch(), facts, 1 << 28)
     run.read_later = frozenset(names)
     run.keep("image", Image(source_grid("image", source), ()))
     seen: dict[str, Any] = {}

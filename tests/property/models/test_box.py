@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.manifest.plan.crop import Margin
 from models.runtime.components import keep_largest_component
-from models.runtime.grids import Box, Grid, Shape
+from models.runtime.grid import Box, Grid, Shape
 from models.runtime.segments import Segments
 from models.runtime.steps.crop import box_around as box_in
 
@@ -30,8 +30,8 @@ def seen(sides: tuple[tuple[int, int], ...]) -> np.ndarray:
 def box_around(mask: np.ndarray, shape: Shape) -> Box | None:
     """As brain extraction's plan has it: the largest component, its planes, a share more."""
     keep_largest_component(mask, 26)
-    found = Segments.of(Grid("image", (GRID, GRID, GRID), (1.0, 1.0, 1.0)), mask)
-    return box_in(found, Grid("image", shape, (1.0, 1.0, 1.0)), 0.02, Margin(share=0.1))
+    found = Segments.of(Grid((GRID, GRID, GRID), np.eye(4)), mask)
+    return box_in(found, Grid(shape, np.eye(4)), 0.02, Margin(share=0.1))
 
 
 @given(st.tuples(SIDES, SIDES, SIDES), SHAPES)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from models.runtime.crew import Crew
 from models.runtime.errors import RequestError
-from models.runtime.grid import SAME_PLACE_MM, Box, Grid
-from models.runtime.sampling import Centres, place, resampled_grid
-from models.runtime.separable import Kinds, resample_image, resample_labels
-from models.runtime.values import Image, Layers
+from models.runtime.grid import SAME_PLACE_MM, Grid
+from models.runtime.placing import place
+from models.runtime.sampling import Centres
+from models.runtime.separable import Kinds, nearest_onto, resample_onto
 
 LETTERS = [
     "".join(letters)
@@ -75,17 +75,15 @@ def test_a_box_moves_no_voxel(grid: Grid, data: st.DataObject) -> None:
     for side in grid.shape:
         start = data.draw(st.integers(0, side - 1))
         slices.append(slice(start, data.draw(st.integers(start + 1, side))))
-    box = Box(grid, (slices[0], slices[1], slices[2]))
-    np.testing.assert_allclose(positions(box.inside), box.cut(positions(grid)), atol=1e-9)
-    grown = box.grown((1, 2, 3))
-    assert all(
-        part.start == max(0, own.start - more) and part.stop == min(side, own.stop + more)
-        for part, own, more, side in zip(
-            grown.slices, box.slices, (1, 2, 3), grid.shape, strict=True
-        )
-    )
-    image = Image(positions(grid).astype(np.float32), grid).cropped(box)
-    np.testing.assert_array_equal(image.array, box.cut(positions(grid).astype(np.float32)))
+    part = grid.cropped((slices[0], slices[1], slices[2]))
+    np.testing.assert_allclose(positions(part), positions(grid)[(slice(None), *slices)], atol=1e-9)
+    assert part.before is grid
+
+
+@pytest.mark.parametrize("side", [slice(0, 5), slice(2, 2), slice(-1, 2), slice(0, 4, 2)])
+def test_a_box_that_leaves_its_grid_or_is_empty_is_refused(side: slice) -> None:
+    with pytest.raises(RequestError, match="no part of an axis of 4 voxels"):
+        Grid((4, 4, 4), np.eye(4)).cropped((side, slice(0, 4), slice(0, 4)))
 
 
 @given(grids(), st.floats(-1.0, 1.0))
@@ -113,41 +111,43 @@ def test_resampled_values_are_those_of_the_place(
     grid: Grid, spacing: tuple[float, float, float], centres: Centres, axes: str
 ) -> None:
     """A linear function of the position is interpolated exactly wherever no end is near."""
-    image = Image(positions(grid).astype(np.float32), grid).turned(axes)
-    onto = resampled_grid(image.grid, spacing, centres)
-    found = resample_image(image, onto, LINEAR, CREW, outside=0.0)
+    turned = grid.turned(grid.turn_to(axes))
+    onto = turned.resampled(centres, spacing_mm=spacing)
+    placement = place(turned, onto)
+    found = np.stack(
+        [
+            resample_onto(one.astype(np.float32), turned, onto, LINEAR, CREW, outside=0.0)
+            for one in positions(turned)
+        ]
+    )
     inside = np.ones(onto.shape, bool)
-    for axis, sampling in enumerate(place(image.grid, onto).axes):
+    for axis, sampling in enumerate(placement.axes):
         shape = [1, 1, 1]
         shape[axis] = -1
         fits = (sampling.places >= 0) & (sampling.places <= sampling.size_in - 1)
         inside &= np.resize(fits, onto.shape[axis]).reshape(shape)
-    part = place(image.grid, onto).part
-    assert part is not None
-    if all(each == slice(0, side) for each, side in zip(part, onto.shape, strict=True)):
-        apart = np.abs(found.array - positions(onto))[:, inside]
+    if placement.covers(onto):
+        apart = np.abs(found - positions(onto))[:, inside]
         assert apart.size == 0 or apart.max() < 1e-2
-        assert found.measured is None
 
 
 @given(grids(BIG), st.tuples(*[st.integers(-5, 5)] * 3), BIG)
-def test_what_lies_outside_is_filled_and_was_not_measured(
+def test_what_lies_outside_is_filled(
     grid: Grid, start: tuple[int, int, int], shape: tuple[int, int, int]
 ) -> None:
-    onto = grid.moved(start, shape)
-    image = Image(np.ones((2, *grid.shape), np.float32), grid)
-    found = resample_image(image, onto, LINEAR, CREW, outside=-7.0)
+    affine = np.array(grid.affine_lps)
+    affine[:3, 3] = grid.positions_lps(np.array(start, np.float64))
+    onto = Grid(shape, affine)
+    found = resample_onto(np.ones(grid.shape), grid, onto, LINEAR, CREW, outside=-7.0)
     expected = np.full(shape, -7.0)
     places = [
         slice(max(-first, 0), max(min(side - first, size), 0))
         for first, side, size in zip(start, grid.shape, shape, strict=True)
     ]
     expected[tuple(places)] = 1.0
-    np.testing.assert_allclose(found.array, np.stack([expected, expected]), rtol=1e-6)
-    measured = np.ones(shape, bool) if found.measured is None else found.measured
-    np.testing.assert_array_equal(measured, expected == 1.0)
-    labels = resample_labels(Layers(np.ones(grid.shape, np.uint8), grid), onto, CREW)
-    np.testing.assert_array_equal(labels.array, expected == 1.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    labels = nearest_onto(np.ones(grid.shape, np.uint8), grid, onto, CREW)
+    np.testing.assert_array_equal(labels, expected == 1.0)
 
 
 def test_grids_oblique_to_each_other_are_refused() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from models.runtime.crew import Crew
 from models.runtime.errors import RequestError
+from models.runtime.grid import Grid
 from models.runtime.merging.activation import sigmoid, softmax
 from models.runtime.merging.confidence_weighted import Confidence, confidence_weighted
 from models.runtime.merging.entropy_weighted import entropy_weighted
@@ -34,7 +35,7 @@ from models.runtime.merging.uncertainty import (
     volume_interval,
 )
 from models.runtime.merging.weighted import weighted
-from models.runtime.values import Grid, Scores, Slab
+from models.runtime.scores import Scores, Slab
 
 CREW = Crew(2)
 SHAPE = (3, 4, 5)
@@ -309,7 +310,7 @@ def test_nested_regions_are_decided_as_nnunet_does(seed: int, regions: int) -> N
     np.testing.assert_array_equal(tensor.numpy(), expected)
     slabs = iter([Slab(2, 0, 2, chances[..., :2]), Slab(2, 2, 5, chances[..., 2:])])
     scores = Scores(slabs, Grid(SHAPE, np.eye(4)), regions)
-    np.testing.assert_array_equal(decide_regions(scores, thresholds, order).array, expected)
+    np.testing.assert_array_equal(decide_regions(scores, thresholds, order), expected)
     with pytest.raises(RequestError):
         thresholded(chances, [*thresholds, 0.5])
 

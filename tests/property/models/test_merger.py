@@ -14,13 +14,14 @@ from monai.inferers.utils import sliding_window_inference
 
 from models.runtime.crew import Crew
 from models.runtime.errors import PipelineError, RequestError
+from models.runtime.grid import Grid
 from models.runtime.merging.decision import Best, decide_classes, largest
 from models.runtime.merging.in_step import combined, in_step
 from models.runtime.merging.mean_of_logits import mean_of_logits
 from models.runtime.merging.merger import Merger, bytes_needed, class_groups
+from models.runtime.scores import Scores, Slab
 from models.runtime.tile_weights import Weight, tile_weights
 from models.runtime.tiling import Rule, Tiling, read_patch, tile
-from models.runtime.values import Grid, Scores, Slab
 
 CREW = Crew(2)
 CLASSES = 4
@@ -152,7 +153,7 @@ def test_class_groups_decide_the_labels_of_the_whole(tiling: Tiling, seed: int) 
             best.take(slab, group.start)
     merger = Merger(tiling, range(CLASSES), weights, PLENTY, CREW)
     together = Scores(slabs_of(merger, tiling, tiles), Grid(tiling.shape, np.eye(4)), CLASSES)
-    np.testing.assert_array_equal(best.labels, decide_classes(together, CREW).array)
+    np.testing.assert_array_equal(best.labels, decide_classes(together, CREW))
 
 
 def test_groups_are_the_fewest_that_fit() -> None:

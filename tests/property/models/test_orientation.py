@@ -43,11 +43,11 @@ def numbered(shape: tuple[int, int, int] = (3, 4, 5)) -> np.ndarray:
 def test_all_48_axis_orders_equal_nibabel(axes: tuple[int, ...], flips: tuple[float, ...]) -> None:
     volume = numbered()
     affine = affine_of(axes, flips, np.array([0.9, 1.1, 2.0]))
-    orientation = closest_canonical(affine)
-    canonical = orientation.to_canonical(volume)
+    turn = closest_canonical(affine)
+    canonical = turn.apply(volume)
     assert np.shares_memory(canonical, volume)
     assert np.array_equal(canonical, by_nibabel(volume, affine))
-    assert np.array_equal(orientation.to_source(canonical), volume)
+    assert np.array_equal(turn.back.apply(canonical), volume)
 
 
 def rotation(angles: tuple[float, float, float]) -> np.ndarray:
@@ -78,10 +78,10 @@ def test_oblique_volumes_equal_nibabel(
     volume = numbered((2, 3, 4))
     affine = affine_of(axes, flips, np.array(spacing))
     affine[:3, :3] = rotation(angles) @ affine[:3, :3]
-    orientation = closest_canonical(affine)
-    canonical = orientation.to_canonical(volume)
+    turn = closest_canonical(affine)
+    canonical = turn.apply(volume)
     assert np.array_equal(canonical, by_nibabel(volume, affine))
-    assert np.array_equal(orientation.to_source(canonical), volume)
+    assert np.array_equal(turn.back.apply(canonical), volume)
 
 
 @pytest.mark.parametrize(

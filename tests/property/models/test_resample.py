@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from models.runtime.crew import Crew
-from models.runtime.orientation import Orientation
+from models.runtime.orientation import Turn
 from models.runtime.resample import gather, nearest_exact_indices, repeat_into
 from models.runtime.source_volume import SourceVolume
 
@@ -53,10 +53,10 @@ def test_gathering_equals_turning_then_torch(
     flips: tuple[bool, bool, bool],
 ) -> None:
     source = np.random.default_rng(0).random(sizes, dtype=np.float32)
-    orientation = Orientation((axes[0], axes[1], axes[2]), flips)
-    canonical = orientation.to_canonical(source)
+    turn = Turn((axes[0], axes[1], axes[2]), flips)
+    canonical = turn.apply(source)
     volume = SourceVolume(source, np.eye(4))
-    picked = gather(volume, orientation, onto(canonical.shape, shape), CREW)  # type: ignore[arg-type]
+    picked = gather(volume, turn, onto(canonical.shape, shape), CREW)  # type: ignore[arg-type]
     assert picked.flags.c_contiguous
     assert np.array_equal(picked, by_torch(canonical, shape))
 

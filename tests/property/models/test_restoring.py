@@ -18,9 +18,9 @@ from models.runtime.errors import RequestError
 from models.runtime.grid import Box, Grid
 from models.runtime.merging.regions import regions_to_labels, thresholded
 from models.runtime.restoring import restore_classes, restore_scores
-from models.runtime.sampling import Centres, resampled_grid
-from models.runtime.separable import Kinds, resample_image, resample_labels
-from models.runtime.values import Image, Layers, Scores, Slab
+from models.runtime.sampling import Centres
+from models.runtime.scores import Scores, Slab
+from models.runtime.separable import Kinds, nearest_onto, resample_onto
 
 CREW = Crew(2)
 LETTERS = [
@@ -71,7 +71,7 @@ def cut_box(grid: Grid, random: np.random.Generator) -> Box:
     starts = [int(random.integers(0, side // 3)) for side in grid.shape]
     ends = [int(random.integers(2 * side // 3, side)) + 1 for side in grid.shape]
     first, second, third = (slice(*pair) for pair in zip(starts, ends, strict=True))
-    return Box(grid, (first, second, third))
+    return first, second, third
 
 
 @given(
@@ -94,25 +94,24 @@ def test_a_shape_in_the_patient_comes_back_where_it_was(
     random = np.random.default_rng(seed)
     turned = source.turned(source.turn_to(axes))
     box = cut_box(turned, random)
-    near = box.inside if cropped else turned
-    work = resampled_grid(near, spacing, centres)
+    near = turned.cropped(box) if cropped else turned
+    work = near.resampled(centres, spacing_mm=spacing)
     centre, radius = ball_in(source, random)
-    drawn = Layers((depth_mm(work, centre, radius) > 0).astype(np.uint8), work)
-    back = resample_labels(drawn, source, CREW)
-    assert back.grid is source
+    drawn = (depth_mm(work, centre, radius) > 0).astype(np.uint8)
+    back = nearest_onto(drawn, work, source, CREW)
     depth = depth_mm(source, centre, radius)
     inside = np.ones(source.shape, bool)
     if cropped:
         kept = np.zeros(turned.shape, bool)
-        kept[box.slices] = True
+        kept[box] = True
         inside = source.turn_to(axes).back.apply(kept)
     if centres == "spacing":
         # The working grid may end up to a voxel before or behind the volume.
-        inside = inside & (resample_labels(Layers(drawn.array | 1, work), source, CREW).array == 1)
+        inside = inside & (nearest_onto(drawn | 1, work, source, CREW) == 1)
     sure = np.abs(depth) > reach_mm(work)
-    np.testing.assert_array_equal(back.array[sure & inside], (depth > 0)[sure & inside])
+    np.testing.assert_array_equal(back[sure & inside], (depth > 0)[sure & inside])
     if centres != "spacing":
-        assert not back.array[~inside].any()
+        assert not back[~inside].any()
 
 
 @given(
@@ -128,14 +127,18 @@ def test_an_image_goes_there_and_labels_of_it_come_back(
     """The whole way: draw on the source, orient, resample, decide, restore."""
     centre, radius = ball_in(source, np.random.default_rng(seed))
     depth = depth_mm(source, centre, radius)
-    image = Image(depth[None].astype(np.float32), source).turned(axes)
-    work = resampled_grid(image.grid, spacing, centres)
-    seen = resample_image(image, work, ("linear", "linear", "linear"), CREW, outside=-1e3)
-    back = resample_labels(Layers((seen.array[0] > 0).astype(np.uint8), work), source, CREW)
+    turn = source.turn_to(axes)
+    turned = source.turned(turn)
+    work = turned.resampled(centres, spacing_mm=spacing)
+    linear: Kinds = ("linear", "linear", "linear")
+    seen = resample_onto(
+        turn.apply(depth.astype(np.float32)), turned, work, linear, CREW, outside=-1e3
+    )
+    back = nearest_onto((seen > 0).astype(np.uint8), work, source, CREW)
     # A depth changes by at most the distance, so half a voxel of either grid bounds the error.
     sure = np.abs(depth) > reach_mm(work) + reach_mm(source)
-    reached = resample_labels(Layers(np.ones(work.shape, np.uint8), work), source, CREW).array == 1
-    np.testing.assert_array_equal(back.array[sure & reached], (depth > 0)[sure & reached])
+    reached = nearest_onto(np.ones(work.shape, np.uint8), work, source, CREW) == 1
+    np.testing.assert_array_equal(back[sure & reached], (depth > 0)[sure & reached])
 
 
 @given(sources(), st.sampled_from(LETTERS), SEEDS)
@@ -143,10 +146,12 @@ def test_without_resampling_labels_come_back_voxel_for_voxel(
     source: Grid, axes: str, seed: int
 ) -> None:
     labels = np.random.default_rng(seed).integers(0, 255, source.shape).astype(np.uint8)
-    turned = Layers(labels, source).turned(axes)
-    np.testing.assert_array_equal(resample_labels(turned, source, CREW).array, labels)
-    tensor = Layers(torch.from_numpy(labels), source).turned(axes)
-    np.testing.assert_array_equal(resample_labels(tensor, source, CREW).array.numpy(), labels)
+    turn = source.turn_to(axes)
+    turned = source.turned(turn)
+    back = nearest_onto(turn.apply(labels), turned, source, CREW)
+    np.testing.assert_array_equal(back, labels)
+    tensor = nearest_onto(turn.apply(torch.from_numpy(labels)), turned, source, CREW)
+    np.testing.assert_array_equal(tensor.numpy(), labels)
 
 
 def slabs_of(scores: np.ndarray, axis: int, thickness: int) -> Iterator[Slab]:
@@ -199,13 +204,13 @@ def test_classes_are_those_of_scores_resized_and_compared_as_nnunet_does(
     ordered = np.sort(expected, axis=0)
     expected = expected.argmax(axis=0)
     clear = np.ones(out, bool) if classes == 1 else ordered[-1] - ordered[-2] > 1e-3
-    np.testing.assert_array_equal(found.array[clear], expected[clear])
+    np.testing.assert_array_equal(found[clear], expected[clear])
     tensors = (
         Slab(slab.axis, slab.first, slab.end, torch.from_numpy(slab.scores))
         for slab in slabs_of(scores, axis, thickness)
     )
     by_torch = restore_classes(Scores(tensors, work, classes), source, CREW)
-    np.testing.assert_array_equal(by_torch.array.numpy()[clear], expected[clear])
+    np.testing.assert_array_equal(by_torch.numpy()[clear], expected[clear])
 
 
 @given(sources(), st.sampled_from(LETTERS), st.sampled_from(CENTRES), st.integers(0, 2), SEEDS)
@@ -216,7 +221,7 @@ def test_regions_come_back_inside_their_crop_however_the_volume_lies(
     random = np.random.default_rng(seed)
     turned = source.turned(source.turn_to(axes))
     box = cut_box(turned, random)
-    work = resampled_grid(box.inside, (1.5, 1.5, 1.5), centres)
+    work = turned.cropped(box).resampled(centres, spacing_mm=(1.5, 1.5, 1.5))
     centre, radius = ball_in(source, random)
     radii = (radius, 0.5 * radius)
     scores = np.stack([depth_mm(work, centre, each) for each in radii]).astype(np.float32)
@@ -228,15 +233,15 @@ def test_regions_come_back_inside_their_crop_however_the_volume_lies(
         CREW,
     )
     kept = np.zeros(turned.shape, bool)
-    kept[box.slices] = True
+    kept[box] = True
     inside = source.turn_to(axes).back.apply(kept)
-    reached = resample_labels(Layers(np.ones(work.shape, np.uint8), work), source, CREW).array == 1
-    assert not found.array[~reached].any()
+    reached = nearest_onto(np.ones(work.shape, np.uint8), work, source, CREW) == 1
+    assert not found[~reached].any()
     depths = [depth_mm(source, centre, each) for each in radii]
     expected = np.where(depths[1] > 0, 1, np.where(depths[0] > 0, 2, 0))
     sure = np.min(np.abs(depths), axis=0) > 2 * reach_mm(work)
     at = sure & inside & reached
-    np.testing.assert_array_equal(found.array[at], expected[at])
+    np.testing.assert_array_equal(found[at], expected[at])
 
 
 @given(sources(), st.sampled_from(LETTERS), st.sampled_from(CENTRES), st.integers(0, 2), SEEDS)
@@ -245,14 +250,16 @@ def test_scores_block_by_block_are_the_whole_volume_interpolated(
 ) -> None:
     turned = source.turned(source.turn_to(axes))
     box = cut_box(turned, np.random.default_rng(seed))
-    work = resampled_grid(box.inside, (1.5, 2.5, 1.1), centres)
+    work = turned.cropped(box).resampled(centres, spacing_mm=(1.5, 2.5, 1.1))
     scores = smooth(seed, 4, work.shape)
     found = restore_classes(Scores(slabs_of(scores, along, 3), work, 4), source, CREW)
     linear: Kinds = ("linear", "linear", "linear")
-    whole = resample_image(Image(scores, work), source, linear, CREW, outside=0.0).array
+    whole = np.stack(
+        [resample_onto(one, work, source, linear, CREW, outside=0.0) for one in scores]
+    )
     ordered = np.sort(whole, axis=0)
     clear = ordered[-1] - ordered[-2] > 1e-3
-    np.testing.assert_array_equal(found.array[clear], whole.argmax(axis=0)[clear])
+    np.testing.assert_array_equal(found[clear], whole.argmax(axis=0)[clear])
 
 
 def test_slabs_that_break_off_are_refused() -> None:

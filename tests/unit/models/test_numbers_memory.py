@@ -14,10 +14,10 @@ from models.runtime.merging.decision import decide_classes
 from models.runtime.merging.merger import Merger, bytes_needed
 from models.runtime.restoring import restore_classes
 from models.runtime.sampling import samplings
+from models.runtime.scores import Scores, Slab
 from models.runtime.separable import Kinds, resample
 from models.runtime.tile_weights import tile_weights
 from models.runtime.tiling import tile
-from models.runtime.values import Scores, Slab
 
 CREW = Crew(2)
 MIB = 1 << 20

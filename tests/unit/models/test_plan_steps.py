@@ -13,10 +13,11 @@ from pydantic import TypeAdapter
 
 from models.manifest.plan import AnyStep, NetworkFacts, PlanError, check_plan
 from models.runtime.crew import Crew
-from models.runtime.grids import source_grid
+from models.runtime.grid import source_grid
 from models.runtime.images import Image
 from models.runtime.record import Stopwatch
-from models.runtime.running import Refused, Run, Scores
+from models.runtime.running import Refused, Run
+from models.runtime.scores import Scores
 from models.runtime.source_volume import SourceVolume
 from models.runtime.steps import run_step
 
@@ -73,9 +74,9 @@ def ran(volume: NDArray[Any], networks: list[Linear], *described: Mapping[str, A
     plan = steps(*described)
     check_plan(plan, ("image",), (plan[-1].out,), {one.name: one.facts for one in networks})
     source = SourceVolume(volume, AFFINE)
-    margins = {one.name: one.margin for one in networks}
+    facts = {one.name: one.facts for one in networks}
     named = {one.name: one for one in networks}
-    run = Run({"image": source}, named, Crew(2), Stopwatch(), margins, 1 << 28)
+    run = Run({"image": source}, named, Crew(2), Stopwatch(), facts, 1 << 28)
     run.keep("image", Image(source_grid("image", source), ()))
     for step in plan:
         run_step(step, run)
@@ -242,8 +243,8 @@ def test_a_ball_comes_back_to_where_it_was(centres: str, axes: str) -> None:
         {"do": "restore", "in": "found", "to": "image", "out": "labels"},
     )
     network = Linear("one", (1.0,), (0.0,))
-    margins = {"one": (0, 0, 0)}
-    run = Run({"image": source}, {"one": network}, Crew(1), Stopwatch(), margins, 1 << 28)
+    facts = {"one": network.facts}
+    run = Run({"image": source}, {"one": network}, Crew(1), Stopwatch(), facts, 1 << 28)
     run.keep("image", Image(source_grid("image", source), ()))
     for step in plan:
         run_step(step, run)

@@ -24,13 +24,13 @@ def every_int16(*shape: int) -> NDArray[np.int16]:
 
 
 def gathered(volume: SourceVolume, threads: int) -> NDArray[np.float32]:
-    orientation = closest_canonical(volume.affine_lps)
-    canonical = orientation.to_canonical(volume.voxels)
+    turn = closest_canonical(volume.affine_lps)
+    canonical = turn.apply(volume.voxels)
     axes: Any = tuple(np.arange(size) for size in canonical.shape)
     crew = Crew(threads)
     try:
         picked: Axes = axes
-        return orientation.to_source(gather(volume, orientation, picked, crew))
+        return turn.back.apply(gather(volume, turn, picked, crew))
     finally:
         crew.close()
 

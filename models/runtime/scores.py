@@ -1,0 +1,38 @@
+"""What networks gave, merged: scores on a grid, slab by slab. Arrays are NumPy's or torch's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from models.runtime.grid import Grid
+
+__all__ = ["Scores", "Slab"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Slab:
+    """Finished scores of some planes.
+
+    `scores`: float32 [k, a0, a1, a2], which spans the grid but along `axis` (0, 1 or 2), where it
+    holds the planes from `first` to before `end`.
+    """
+
+    axis: int
+    first: int
+    end: int
+    scores: Any
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scores:
+    """What networks gave, merged: slabs in rising order that together span the grid.
+
+    All slabs run along one axis. They can be gone through once; the next slab may use the memory
+    of the last. `classes` counts the scores of a voxel.
+    """
+
+    slabs: Iterator[Slab]
+    grid: Grid
+    classes: int
