@@ -2,7 +2,7 @@
 
 Covered: the manifest's content (with the hashes of wheels and weight files in it), the target,
 the precision and the version of the runtime's arithmetic. Left out are only texts and hints
-that change no result and no object made from it.
+that no result, no object made from it and no sentence about it shows.
 """
 
 from __future__ import annotations
@@ -26,13 +26,8 @@ _UNDECISIVE: Final = (
     ("sources", "*", "copyright"),
     ("resources",),
     ("acceptance", "parity"),
+    # For who reads the manifest: why a range was chosen.
     ("acceptance", "plausible", "*", "why"),
-    ("roles", "*", "title"),
-    ("roles", "*", "selector", "*", "wants"),
-    ("roles", "*", "selector", "*", "why"),
-    ("roles", "*", "prefer", "*", "why"),
-    # Decides which volume is read, which a job's identity holds, and not what is made of it.
-    ("roles", "*", "gate", "accepts", "several_volumes"),
     # Which precisions may be built; the one that was is named beside the content.
     ("precision",),
 )

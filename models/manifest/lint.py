@@ -63,6 +63,11 @@ def problems_of(manifest: Manifest) -> Iterator[Problem]:
     yield from _of_inputs(manifest)
     yield from _of_plan(manifest)
     yield from _of_plausible(manifest)
+    for role in manifest.roles:
+        if role != manifest.grid_role:
+            yield Problem(
+                ("roles", role), "this version builds models of one role.", "Remove this one."
+            )
 
 
 def _of_sources(manifest: Manifest) -> Iterator[Problem]:

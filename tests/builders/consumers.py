@@ -61,13 +61,9 @@ class Consumers:
             ModelError: the other one is refused where it is read.
         """
         by: dict[str, Told] = {
+            # That each setting of a step counts is tests/unit/models/test_every_setting_counts.
             "plan": lambda a, b: (
-                (a.grid_role, a.plan, a.outputs)
-                != (
-                    b.grid_role,
-                    b.plan,
-                    b.outputs,
-                )
+                (a.grid_role, a.plan, a.outputs) != (b.grid_role, b.plan, b.outputs)
             ),
             "selection": _select_differently,
             "gate": lambda a, b: _limits(a) != _limits(b),
@@ -155,8 +151,12 @@ def _select_differently(one: Manifest, other: Manifest) -> bool:
 
 
 def _role_differs(one: Role, other: Role) -> bool:
-    # Whether every series is taken or the best is the orchestrator's to do.
-    if one.choose != other.choose:
+    # Whether every series is taken or the best, and which of a series' volumes, is the
+    # orchestrator's to do.
+    accepts, others = one.gate.accepts, other.gate.accepts
+    if (one.choose, accepts.several_volumes) != (other.choose, others.several_volumes):
+        return True
+    if one.title != other.title:
         return True
     if (one.selector, one.prefer) == (other.selector, other.prefer):
         return False
@@ -176,8 +176,10 @@ def _role_differs(one: Role, other: Role) -> bool:
 
 
 def _decided(role: Role, attributes: dict[str, object]) -> object:
+    """What is decided and said of a series."""
     outcomes = evaluate(role.selector, attributes)
-    return [outcome.passed for outcome in outcomes], rank(role.prefer, attributes)
+    reasons = [preference.why for preference in role.prefer]
+    return role.title, outcomes, rank(role.prefer, attributes), reasons
 
 
 def _series_like(rules: Iterable[Condition | Preference]) -> list[dict[str, object]]:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from models.manifest import Manifest
 from models.manifest.attributes import SELECTOR_ATTRIBUTES
 from models.manifest.digest import decides_nothing
 
-__all__ = ["FieldPath", "candidates", "deciding_leaves", "reordered", "replaced", "value_at"]
+__all__ = [
+    "FieldPath",
+    "candidates",
+    "deciding_leaves",
+    "leaves",
+    "reordered",
+    "replaced",
+    "value_at",
+]
 
 FieldPath = tuple[str | int, ...]
+Data = TypeVar("Data", dict[str, Any], list[dict[str, Any]])
 _CODE = {"scheme": "SCT", "value": "1", "meaning": "Something"}
 
 
@@ -44,7 +53,7 @@ def value_at(data: Any, path: FieldPath) -> Any:
     return data
 
 
-def replaced(data: dict[str, Any], path: FieldPath, value: Any) -> dict[str, Any]:
+def replaced(data: Data, path: FieldPath, value: Any) -> Data:
     """A copy with another value in one place."""
     changed = copy.deepcopy(data)
     value_at(changed, path[:-1])[path[-1]] = value

@@ -82,6 +82,13 @@ class Infer(Step):
     def check(self, scope: Scope) -> ScoresType:
         """See `Step.check`."""
         image = scope.oriented(self.in_)
+        if not image.filled:
+            raise PlanError(
+                f"voxels of {self.in_} that were not measured have no value, and a network would "
+                "make none of them",
+                "Normalise it first; a wide window changes no value.",
+                ("in",),
+            )
         outputs: set[int] = set()
         looks: set[tuple[tuple[int, int, int], tuple[int, int, int]]] = set()
         for place, name in enumerate(self.members):

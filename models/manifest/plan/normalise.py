@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
 from models.manifest.base import Part
-from models.manifest.plan.step import Scope, Step, ValueName
+from models.manifest.plan.step import PlanError, Scope, Step, ValueName
 from models.manifest.plan.values import ImageType
 
 __all__ = ["MinMax", "Normalise", "QuantileStandardise", "Quantiles", "Window", "ZScore"]
@@ -42,6 +43,8 @@ class Window(_Ends):
         standardised = self.mean is not None and self.std is not None
         if (self.to is not None) == standardised or (self.mean is None) != (self.std is None):
             raise ValueError("either `to`, or `mean` and `std` say what the window becomes")
+        if self.to is not None and self.to[0] == self.to[1]:
+            raise ValueError(f"to: {self.to[0]} and {self.to[1]} make one value of all")
         return self
 
 
@@ -69,6 +72,10 @@ class Quantiles(Part):
     low: _Fraction
     high: _Fraction
 
+    @model_validator(mode="after")
+    def _not_empty(self) -> Quantiles:
+        return _in_order(self)
+
 
 class QuantileStandardise(Part):
     """Map the quantiles of `of` to 0 and 1, clip, standardise, and map to `mean` and `std`.
@@ -86,9 +93,16 @@ class QuantileStandardise(Part):
 
     @model_validator(mode="after")
     def _not_empty(self) -> QuantileStandardise:
-        if self.low >= self.high:
-            raise ValueError(f"the low quantile {self.low} is not below the high one {self.high}")
-        return self
+        return _in_order(self)
+
+
+_Q = TypeVar("_Q", Quantiles, QuantileStandardise)
+
+
+def _in_order(by: _Q) -> _Q:
+    if by.low >= by.high:
+        raise ValueError(f"the low quantile {by.low} is not below the high one {by.high}")
+    return by
 
 
 Scheme = Annotated[
@@ -108,6 +122,13 @@ class Normalise(Step):
 
     def check(self, scope: Scope) -> ImageType:
         """See `Step.check`."""
+        image = scope.oriented(self.in_)
         if isinstance(self.by, QuantileStandardise):
-            scope.oriented(self.by.of, "by")
-        return scope.oriented(self.in_)
+            of = scope.oriented(self.by.of, "by")
+            if of.channels != image.channels:
+                raise PlanError(
+                    f"{self.by.of} has {of.channels} channels, and {self.in_} {image.channels}",
+                    "Take the quantiles of an image with the same channels.",
+                    ("by", "of"),
+                )
+        return replace(image, filled=True)

@@ -26,7 +26,7 @@ class Stack(Step):
     def check(self, scope: Scope) -> ImageType:
         """See `Step.check`."""
         first = scope.oriented(self.in_)
-        channels = first.channels
+        channels, filled = first.channels, first.filled
         for place, name in enumerate(self.and_):
             image = scope.oriented(name, "and")
             if image.grid != first.grid:
@@ -36,4 +36,5 @@ class Stack(Step):
                     ("and", place),
                 )
             channels += image.channels
-        return replace(first, channels=channels)
+            filled = filled and image.filled
+        return replace(first, channels=channels, filled=filled)

@@ -33,10 +33,14 @@ class GridType:
 
 @dataclass(frozen=True, slots=True)
 class ImageType:
-    """Values float32 [channels, a0, a1, a2] on a grid."""
+    """Values float32 [channels, a0, a1, a2] on a grid.
+
+    `filled`: whether voxels that were not measured have a value; they are not-a-number until then.
+    """
 
     grid: GridType
     channels: int = 1
+    filled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.manifest.plan.resample import Resample
 from models.runtime.crew import Crew
+from models.runtime.filling import fill_unmeasured
 from models.runtime.grid import Resampled
 from models.runtime.images import Channel, Held, Image, Picked
 from models.runtime.resample import Axes
@@ -57,8 +58,7 @@ def _resampled(
     unmeasured = ~np.isfinite(values)
     if not unmeasured.any():
         return Held(_interpolated(values, change, step, run.crew))
-    filled = np.where(unmeasured, values[~unmeasured].min() if not unmeasured.all() else 0, values)
-    made = _interpolated(filled.astype(np.float32, copy=False), change, step, run.crew)
+    made = _interpolated(fill_unmeasured(values, unmeasured, run.crew), change, step, run.crew)
     near = [change.nearest_old(axis) for axis in range(3)]
     made[unmeasured[np.ix_(*near)]] = np.nan
     return Held(made)

@@ -83,10 +83,17 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
+# What every network needs; the other half of the plans makes its own way.
+BEGINNING: list[dict[str, Any]] = [
+    {"do": "orient", "in": "image", "axes": "RAS", "out": "head"},
+    {"do": "normalise", "in": "head", "by": {"kind": "zscore", "over": "all"}, "out": "scaled"},
+]
+
+
 @st.composite
 def plans(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Steps that read what is there, grown one by one; each is tried until it is linted."""
-    made: list[dict[str, Any]] = []
+    made: list[dict[str, Any]] = list(BEGINNING) if draw(st.booleans()) else []
     for place in range(draw(st.integers(2, 9))):
         names = ["image", *(step["out"] for step in made)]
         # Later values are read more often, as in plans that people write.
@@ -181,8 +188,8 @@ def _same(one: Any, other: Any) -> bool:
 
 MISTAKES = {
     "scores twice": [
-        {"do": "orient", "in": "image", "axes": "RAS", "out": "head"},
-        {**SETTINGS[14], "in": "head", "out": "p"},
+        *BEGINNING,
+        {**SETTINGS[14], "in": "scaled", "out": "p"},
         {**SETTINGS[16], "in": "p", "out": "a"},
         {**SETTINGS[17], "in": "p", "out": "b"},
     ],
@@ -212,8 +219,8 @@ MISTAKES = {
         {"do": "stack", "in": "part1", "and": ["part2"], "out": "both"},
     ],
     "patches that differ": [
-        {"do": "orient", "in": "image", "axes": "RAS", "out": "head"},
-        {**SETTINGS[15], "in": "head", "out": "p"},
+        *BEGINNING,
+        {**SETTINGS[15], "in": "scaled", "out": "p"},
     ],
     "an image restored": [
         {"do": "orient", "in": "image", "axes": "RAS", "out": "head"},

@@ -36,6 +36,10 @@ def changed(data: dict[str, Any], path: list[str | int], value: Any) -> Manifest
         (["roles", "image", "selector", 0, "any_of"], ["MR", "OT"]),
         (["acceptance", "plausible", 0, "max_ml"], 2500.0),
         (["identity", "version"], "1.0.1"),
+        # Words that a fate, a page or a report shows.
+        (["roles", "image", "title"], "other words"),
+        (["roles", "image", "selector", 0, "why"], "because"),
+        (["roles", "image", "gate", "accepts", "several_volumes"], "first"),
     ],
 )
 def test_what_decides_a_result_changes_the_digest(
@@ -51,9 +55,7 @@ def test_what_decides_a_result_changes_the_digest(
         (["identity", "citation"], ""),
         (["identity", "licence"], "other"),
         (["sources", "deepbet", "licence"], "other"),
-        (["roles", "image", "title"], "other words"),
         (["resources", "host_memory_mib"], 9),
-        (["roles", "image", "selector", 0, "why"], "because"),
         (["acceptance", "plausible", 0, "why"], "because"),
         (["acceptance", "parity", "bounds", "f32", "min_dice"], 0.9),
         (["precision", "cpu"], ["bf16"]),

@@ -22,6 +22,7 @@ from models.runtime.source_volume import SourceVolume
 from models.runtime.steps import run_step
 
 F32 = NDArray[np.float32]
+CREW = Crew(2)
 AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 STEPS: TypeAdapter[tuple[AnyStep, ...]] = TypeAdapter(tuple[AnyStep, ...])
 ORIENT = {"do": "orient", "in": "image", "axes": "RAS", "out": "head"}
@@ -76,7 +77,7 @@ def ran(volume: NDArray[Any], networks: list[Linear], *described: Mapping[str, A
     source = SourceVolume(volume, AFFINE)
     facts = {one.name: one.facts for one in networks}
     named = {one.name: one for one in networks}
-    run = Run({"image": source}, named, Crew(2), Stopwatch(), facts, 1 << 28)
+    run = Run({"image": source}, named, CREW, Stopwatch(), facts, 1 << 28)
     run.keep("image", Image(source_grid("image", source), ()))
     for step in plan:
         run_step(step, run)
@@ -257,27 +258,23 @@ def test_a_ball_comes_back_to_where_it_was(centres: str, axes: str) -> None:
     assert abs(int(labels.sum()) - int((ball > 0).sum())) < 0.05 * (ball > 0).sum()
 
 
-def test_what_was_not_measured_stays_out_of_an_interpolation() -> None:
-    volume = np.full((12, 12, 12), 50.0, np.float32)
-    volume[:, :, :4] = np.nan
-    run = ran(
-        volume,
-        [],
-        ORIENT,
-        {
-            "do": "resample",
-            "in": "head",
-            "onto": {"spacing_mm": [0.5, 1.0, 1.0]},
-            "order": "linear",
-            "centres": "half-pixel",
-            "out": "fine",
-        },
-        {**WINDOW, "in": "fine"},
-    )
-    (values,) = run.image("scaled").arrays(run.crew)
-    assert values.shape == (24, 12, 12)
-    assert set(np.unique(values)) == {np.float32(0.0), np.float32(0.5)}
-    assert (values == 0.5).sum() == 16 * 12 * 12
+@pytest.mark.parametrize("order", ["nearest", "linear", "cubic"])
+def test_what_was_not_measured_stays_out_of_an_interpolation(order: str) -> None:
+    """Measured voxels beside padding are what they would be if their values went on behind it."""
+    whole = np.broadcast_to(np.linspace(20.0, 90.0, 12, dtype=np.float32), (12, 12, 12))
+    whole = whole.transpose(1, 2, 0)
+    padded = whole.copy()
+    padded[:, :, :4] = np.nan
+    padded[3] = np.nan
+    step = {"do": "resample", "in": "head", "onto": {"spacing_mm": [0.5, 1.0, 0.7]},
+            "order": order, "centres": "half-pixel", "out": "fine"}  # fmt: skip
+    (found,) = ran(padded, [], ORIENT, step).image("fine").arrays(CREW)
+    (wanted,) = ran(whole, [], ORIENT, step).image("fine").arrays(CREW)
+    assert found.shape == (24, 12, 17)
+    unmeasured = np.asarray(np.isnan(found))
+    assert unmeasured.any(axis=(1, 2)).all()
+    assert not np.all(unmeasured[8:], axis=(1, 2)).any()
+    np.testing.assert_allclose(found[~unmeasured], wanted[~unmeasured], rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["minmax", "zscore", "quantiles"])
@@ -299,21 +296,35 @@ WRONG: list[tuple[list[dict[str, Any]], tuple[str | int, ...], str]] = [
     ),
     ([ORIENT, {**ORIENT}], (1, "out"), "another name"),
     (
-        [ORIENT, {"do": "infer", "in": "head", "members": ["two-channels"], "tiling": TILINGS[2],
+        [ORIENT, {"do": "infer", "in": "head", "members": ["one"], "tiling": TILINGS[2],
                   "activation": "none", "out": "p"}],
         (1, "in"),
+        "Normalise it first",
+    ),
+    (
+        [ORIENT, {"do": "stack", "in": "head", "and": ["head"], "out": "both"},
+         {**WINDOW, "in": "both", "by": {"kind": "quantile-standardise", "of": "head", "low": 0.1,
+                                         "high": 0.9, "mean": 0.0, "std": 1.0}}],
+        (2, "by", "of"),
+        "the same channels",
+    ),
+    (
+        [ORIENT, WINDOW, {"do": "infer", "in": "scaled", "members": ["two-channels"],
+                          "tiling": TILINGS[2], "activation": "none", "out": "p"}],
+        (2, "in"),
         "Stack the channels",
     ),
     (
-        [ORIENT, {"do": "infer", "in": "head", "members": ["one"], "tiling": TILINGS[2],
-                  "merge": {"of": "logits"}, "activation": "none", "out": "p"}],
-        (1, "activation"),
+        [ORIENT, WINDOW, {"do": "infer", "in": "scaled", "members": ["one"],
+                          "tiling": TILINGS[2], "merge": {"of": "logits"}, "activation": "none",
+                          "out": "p"}],
+        (2, "activation"),
         "after the mean",
     ),
     (
-        [ORIENT, {"do": "infer", "in": "head", "members": ["one", "three-classes"],
-                  "tiling": TILINGS[2], "activation": "none", "out": "p"}],
-        (1, "members"),
+        [ORIENT, WINDOW, {"do": "infer", "in": "scaled", "members": ["one", "three-classes"],
+                          "tiling": TILINGS[2], "activation": "none", "out": "p"}],
+        (2, "members"),
         "one number of classes",
     ),
     (

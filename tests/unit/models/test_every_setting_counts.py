@@ -1,0 +1,357 @@
+"""Each setting of each step decides something: another value is refused, or gives another result.
+
+Which settings there are is read from the steps' own classes, so that a new one fails here until a
+case uses it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, get_args, get_origin
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from scipy import ndimage
+
+from models.manifest.base import Part
+from models.manifest.plan import AnyStep, NetworkFacts, PlanError, check_plan
+from models.manifest.plan.heads import head_of
+from models.runtime.crew import Crew
+from models.runtime.grid import source_grid
+from models.runtime.images import Image
+from models.runtime.record import Stopwatch
+from models.runtime.running import NothingFound, Refused, Run
+from models.runtime.scores import Scores
+from models.runtime.segments import Segments
+from models.runtime.source_volume import SourceVolume
+from models.runtime.steps import run_step
+from tests.builders.mutations import candidates, leaves, replaced, value_at
+
+F32 = NDArray[np.float32]
+STEPS: TypeAdapter[tuple[AnyStep, ...]] = TypeAdapter(tuple[AnyStep, ...])
+Described = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """A network that looks around each voxel, and at where in its patch the voxel lies."""
+
+    name: str
+    gains: tuple[float, ...]
+    shape: tuple[int, int, int] = (8, 8, 8)
+    margin: tuple[int, int, int] = (0, 0, 0)
+    side: int = 3
+    target: str = "cpu"
+    precision: str = "f32"
+
+    def scores(self, batch: F32) -> F32:
+        inner = tuple(
+            slice(lost, side - lost) for lost, side in zip(self.margin, self.shape, strict=True)
+        )
+        around = ndimage.uniform_filter(
+            batch.mean(axis=1), self.side, mode="constant", axes=(1, 2, 3)
+        )
+        x, y, z = np.meshgrid(*map(np.arange, batch.shape[2:]), indexing="ij")
+        value = (around + 0.03 * x - 0.02 * y + 0.01 * z)[(slice(None), *inner)]
+        # Of three classes each wins somewhere.
+        parts = [value * gain + 0.2 * (gain == self.gains[2]) for gain in self.gains]
+        return np.stack(parts, axis=1).astype(np.float32)
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+    @property
+    def facts(self) -> NetworkFacts:
+        channels = 2 if self.name == "two" else 1
+        return NetworkFacts(channels, self.shape, self.margin, len(self.gains))
+
+
+NETWORKS = {
+    network.name: network
+    for network in (
+        Looking("one", (1.0, -1.0, 0.1)),
+        Looking("other", (0.8, -0.6, 0.2)),
+        Looking("narrow", (1.0, -1.0, 0.1), margin=(1, 2, 0)),
+        Looking("sharp", (1.0, -1.0, 0.1), side=1),
+        Looking("two", (0.7, -1.0, 0.1)),
+    )
+}
+FACTS = {name: network.facts for name, network in NETWORKS.items()}
+
+ORIENT: Described = {"do": "orient", "in": "image", "axes": "RAS", "out": "head"}
+SCALED: Described = {
+    "do": "normalise",
+    "in": "head",
+    "by": {"kind": "window", "low": 0.0, "high": 100.0, "to": [-1.0, 1.0]},
+    "out": "scaled",
+}
+TILES: Described = {"kind": "tiles", "starts": "nnunet", "step": 0.5, "weight": "gaussian-nnunet"}
+INFER: Described = {
+    "do": "infer",
+    "in": "scaled",
+    "members": ["one"],
+    "tiling": TILES,
+    "activation": "none",
+    "out": "scores",
+}
+ARGMAX: Described = {
+    "do": "decide",
+    "in": "scores",
+    "rule": {"kind": "argmax", "segments": [1, 2]},
+    "out": "found",
+}
+SMALL: Described = {
+    "do": "resample",
+    "in": "head",
+    "onto": {"shape": [8, 8, 8]},
+    "order": "nearest",
+    "centres": "half-pixel",
+    "out": "small",
+}
+
+
+def resampled(onto: Described, order: str, centres: str) -> list[Described]:
+    return [ORIENT, {**SMALL, "onto": onto, "order": order, "centres": centres}]
+
+
+def cropped(around: Described, margin: Described, *before: Described) -> list[Described]:
+    crop = {"do": "crop", "in": "head", "around": around, "margin": margin, "out": "part"}
+    return [ORIENT, *before, crop]
+
+
+def normalised(**by: Any) -> list[Described]:
+    return [ORIENT, {**SCALED, "by": by}]
+
+
+def decided(**rule: Any) -> list[Described]:
+    infer = {**INFER, "activation": "softmax"}
+    return [ORIENT, SCALED, infer, {**ARGMAX, "rule": rule}]
+
+
+def inferred(tiling: Described, **settings: Any) -> list[Described]:
+    return [ORIENT, SCALED, {**INFER, "tiling": tiling, **settings}, ARGMAX]
+
+
+def cleaned(segment: int, **by: Any) -> list[Described]:
+    """Segment 1 is what is dark, with holes, and 2 what lies between: many small components."""
+    clean = {"do": "clean", "in": "found", "segment": segment, "by": by, "out": "tidy"}
+    return [ORIENT, SCALED, {**INFER, "members": ["sharp"]}, ARGMAX, clean]
+
+
+BALL = decided(kind="threshold", channel=0, at=0.2, segment=1)[1:]
+MONAI = {"kind": "tiles", "starts": "monai", "step": 0.7, "weight": "gaussian-monai"}
+ABOVE = {"of": "head", "above": 60.0, "plane_share": 0.05}
+CASES: list[list[Described]] = [
+    [ORIENT],
+    *(
+        resampled({"spacing_mm": [1.1, 2.0, 1.5]}, order, centres)
+        for order, centres in itertools.product(
+            ("nearest", "linear", "cubic"), ("half-pixel", "aligned", "spacing")
+        )
+    ),
+    resampled({"shape": [7, 9, 10]}, "linear", "aligned"),
+    cropped(ABOVE, {"voxels": 2}),
+    cropped(ABOVE, {"mm": 4.0}),
+    cropped(ABOVE, {"share": 0.3}),
+    cropped({"of": "found", "plane_share": 0.02}, {"voxels": 1}, *BALL),
+    normalised(kind="window", low=5.0, high=80.0, to=[0.0, 1.0]),
+    normalised(kind="window", low=5.0, high=80.0, mean=30.0, std=20.0),
+    normalised(kind="zscore", over="all"),
+    normalised(kind="zscore", over="nonzero", unbiased=True),
+    normalised(kind="zscore", over="positive"),
+    normalised(kind="minmax"),
+    normalised(kind="quantiles", low=0.1, high=0.9),
+    [
+        ORIENT,
+        SMALL,
+        {
+            **SCALED,
+            "by": {
+                "kind": "quantile-standardise",
+                "of": "small",
+                "low": 0.1,
+                "high": 0.9,
+                "mean": 0.4,
+                "std": 0.2,
+            },
+        },
+    ],
+    [
+        ORIENT,
+        SCALED,
+        {"do": "stack", "in": "scaled", "and": ["scaled"], "out": "both"},
+        {**INFER, "in": "both", "members": ["two"]},
+        ARGMAX,
+    ],
+    inferred(TILES, members=["one", "other"]),
+    inferred(TILES, mirror=[0, 1]),
+    inferred(MONAI),
+    inferred({**MONAI, "weight": "constant"}, activation="sigmoid"),
+    [
+        ORIENT,
+        SCALED,
+        {**INFER, "activation": "softmax", "merge": {"kind": "mean", "of": "logits"}},
+        {**ARGMAX, "rule": {"kind": "regions", "at": 0.3, "segments": [1, 3, 2]}},
+    ],
+    inferred({"kind": "tiles", "starts": "edge-to-edge", "outside": 1.0}, members=["narrow"]),
+    [
+        ORIENT,
+        SMALL,
+        {**SCALED, "in": "small"},
+        {**INFER, "tiling": {"kind": "whole"}},
+        ARGMAX,
+    ],
+    decided(kind="threshold", channel=0, at=0.4, segment=2),
+    decided(kind="argmax", segments=[2, 1]),
+    decided(kind="regions", at=0.3, segments=[1, 3, 2]),
+    cleaned(1, kind="largest-component", connectivity=6),
+    cleaned(1, kind="fill-holes"),
+    cleaned(2, kind="remove-small", connectivity=18, below_ml=0.002),
+    [ORIENT, SCALED, INFER, ARGMAX, {"do": "restore", "in": "found", "to": "image", "out": "back"}],
+]
+
+
+def described(plan: list[Described]) -> list[Described]:
+    """The plan with every setting that is left to a default, but those that are not used."""
+    validated = STEPS.validate_python(plan)
+    return [step.model_dump(mode="json", by_alias=True, exclude_none=True) for step in validated]
+
+
+def volume() -> SourceVolume:
+    """A bright ball that fades, noise, and a rim of zeros; values below zero too."""
+    random = np.random.default_rng(3)
+    places = np.stack(np.meshgrid(*map(np.arange, (11, 13, 17)), indexing="ij"), axis=-1)
+    apart = np.linalg.norm((places - np.array([5, 6, 7])) * [1.2, 0.9, 0.8], axis=-1)
+    values = 130.0 - 22.0 * apart + random.normal(0.0, 15.0, apart.shape)
+    values[:, :2] = 0.0
+    affine = np.diag([-0.9, 0.8, 1.3, 1.0])[:, [1, 0, 2, 3]]
+    return SourceVolume(values.astype(np.int16), affine)
+
+
+SOURCE = volume()
+
+
+def outcome(plan: list[Described], names: list[str]) -> list[Any] | str:
+    """What is refused, in words; or the heads of the networks and the content of each value."""
+    try:
+        steps = STEPS.validate_python(plan)
+        made = [step.out for step in steps]
+        check_plan(steps, ("image",), tuple(made), FACTS)
+    except (ValidationError, PlanError) as error:
+        return str(error)
+    if made != names:
+        return "other names"
+    run = Run({"image": SOURCE}, NETWORKS, Crew(1), Stopwatch(), FACTS, 1 << 28)
+    run.keep("image", Image(source_grid("image", SOURCE), ()))
+    run.read_later = frozenset(made)
+    heads = [head_of(steps, name, 1) for step in steps for name in getattr(step, "members", ())]
+    found: list[Any] = [heads]
+    for step in steps:
+        try:
+            run_step(step, run)
+        except (Refused, NothingFound) as end:
+            return type(end).__name__
+        found.append(content(run, step.out))
+    return found
+
+
+def content(run: Run, name: str) -> Any:
+    value = run.values[name]
+    if isinstance(value, Scores):
+        return None
+    if isinstance(value, Image):
+        return np.stack(value.arrays(run.crew))
+    assert isinstance(value, Segments)
+    whole = np.zeros(SOURCE.shape if name == "back" else value.grid.shape, np.uint8)
+    if name == "back":
+        value.write(whole, run.crew)
+    elif value.labels is not None:
+        whole[value.box] = value.labels
+    return whole
+
+
+def same(one: list[Any], other: list[Any]) -> bool:
+    return one[0] == other[0] and all(
+        mine is theirs
+        or (isinstance(mine, np.ndarray) and np.array_equal(mine, theirs, equal_nan=True))
+        for mine, theirs in zip(one[1:], other[1:], strict=True)
+    )
+
+
+def test_results_are_the_same_each_time() -> None:
+    """Without this, whatever is mutated would seem to count."""
+    for plan in CASES:
+        names = [step["out"] for step in plan]
+        one, other = outcome(plan, names), outcome(plan, names)
+        assert isinstance(one, list), one
+        assert isinstance(other, list)
+        assert same(one, other)
+
+
+@pytest.mark.parametrize("place", range(len(CASES)))
+def test_another_value_is_refused_or_gives_another_result(place: int) -> None:
+    plan = described(CASES[place])
+    names = [step["out"] for step in plan]
+    own = outcome(plan, names)
+    assert isinstance(own, list), own
+    idle: list[str] = []
+    for path in leaves(plan):
+        others = [
+            outcome(changed, names)
+            for value in candidates(value_at(plan, path))
+            if not the_same_plan(plan, changed := replaced(plan, path, value))
+        ]
+        taken = [one for one in others if isinstance(one, list)]
+        # A single other value may mean the same here: a step of a sixteenth more, the same tiles.
+        if taken and all(same(one, own) for one in taken):
+            idle.append(".".join(map(str, path)))
+    assert not idle, f"other values of {idle} are taken, and change nothing"
+
+
+def the_same_plan(one: list[Described], other: list[Described]) -> bool:
+    try:
+        return STEPS.validate_python(one) == STEPS.validate_python(other)
+    except ValidationError:
+        return False
+
+
+def test_every_setting_of_every_step_is_in_a_case() -> None:
+    known = {
+        (part.__name__, name)
+        for step in get_args(get_args(AnyStep)[0])
+        for part in parts_of(step)
+        for name in part.model_fields
+    }
+    used: set[tuple[str, str]] = set()
+    for plan in CASES:
+        for step in STEPS.validate_python(plan):
+            used |= set(settings_of(step))
+    assert known - used == set()
+
+
+def parts_of(part: type[Part]) -> Iterator[type[Part]]:
+    yield part
+    for field in part.model_fields.values():
+        for below in classes_in(field.annotation):
+            yield from parts_of(below)
+
+
+def classes_in(annotation: Any) -> Iterator[type[Part]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation  # type: ignore[misc]
+    elif get_origin(annotation) is not None:
+        for below in get_args(annotation):
+            yield from classes_in(below)
+
+
+def settings_of(part: Part) -> Iterator[tuple[str, str]]:
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if value is not None and value != ():
+            yield type(part).__name__, name
+        if isinstance(value, Part):
+            yield from settings_of(value)
