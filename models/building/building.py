@@ -82,9 +82,12 @@ def build_model(
     `precision` None takes the first of the manifest's that the device confirms; another must be
     among the manifest's. `cache` (default: `cache` beside `output_root`) keeps wheels and their
     files. The build lies beside others of the model in `<output_root>/<target>/repository`; with
-    `serve` it is the one to be served from now on (`models.manifest.served`). Raises BuildError:
-    the device lacks the target, a file is not the one pinned, or parity is outside its bounds;
-    ManifestError: the manifest promises what cannot be built.
+    `serve` it is the one to be served from now on (`models.manifest.served`).
+
+    Raises:
+        BuildError: the device lacks the target, a file is not the one pinned, or parity is outside
+            its bounds.
+        ManifestError: the manifest promises what cannot be built.
     """
     target = Target(target)
     manifest = lint_manifest(manifest_folder)

@@ -70,7 +70,10 @@ def save_ir(module_file: Path, takes: tuple[int, ...], batch: int | None, xml_fi
     """Convert a saved module to OpenVINO IR with weights in float32.
 
     `batch` None leaves the number of patches to each call. The precision of the arithmetic is
-    chosen when the IR is compiled. Raises BuildError with OpenVINO's words.
+    chosen when the IR is compiled.
+
+    Raises:
+        BuildError: OpenVINO refuses it; in OpenVINO's words.
     """
     import openvino as ov
 

@@ -33,8 +33,10 @@ def prune_builds(
 
     Without `wanted`: all that are not served, not among the newest `KEPT_OF_A_NAME` of their
     model, and older than `KEPT_DAYS` days. `wanted` names builds (see `find_builds`) that go also
-    when they are among the newest. `younger_too` lifts the age. Raises BuildError, and removes
-    nothing, when a build that is named is served, or too young.
+    when they are among the newest. `younger_too` lifts the age.
+
+    Raises:
+        BuildError: a build that is named is served, or too young; nothing is removed.
     """
     target = Target(target)
     with staging(output_root, target) as away:

@@ -75,7 +75,10 @@ def build_networks(
 ) -> Built:
     """Convert, compare in every wanted precision that the device confirms, take the first.
 
-    Raises TargetMissingError, FetchError or ParityError (all BuildError), or ManifestError.
+    Raises:
+        BuildError: the device lacks the target (TargetMissingError), a file is not to be had
+            (FetchError), or the networks differ too much (ParityError).
+        ManifestError: the manifest promises what cannot be built.
     """
     _require(target)
     work.mkdir(parents=True)
@@ -143,8 +146,9 @@ def save_modules(
 ) -> None:
     """Write `<network>.pt` for every network: trained weights with the pipeline's head.
 
-    Raises FetchError or BuildError for weights that are not those that were pinned, ManifestError
-    for a network that is not as it is described.
+    Raises:
+        BuildError: weights are not those that were pinned, or are not to be had (FetchError).
+        ManifestError: a network is not as it is described.
     """
     for name, network in manifest.networks.items():
         source, path = network.weights.source, network.weights.path

@@ -75,7 +75,10 @@ def tritonserver_command(
     `cache` is a folder of ours for the arranged backend. `threads` is the number of threads a
     network may use (default: the processors this process may run on); a model without a request
     for `idle_release_s` gives its working memory back (default: the runtime's).
-    Raises TargetMissingError without the wheel, FetchError without libpython.
+
+    Raises:
+        TargetMissingError: the wheel is not installed.
+        FetchError: there is no libpython.
     """
     server = _server_folder()
     backends = _arranged_backends(server, cache)

@@ -122,7 +122,8 @@ def list_builds(
 def find_builds(builds: list[ListedBuild], wanted: str) -> list[ListedBuild]:
     """Return the builds that a person means: by a digest's beginning, or a name in Triton.
 
-    Raises BuildError when there is none, or the beginning is too short to tell two apart.
+    Raises:
+        BuildError: there is none, or the beginning is too short to tell two apart.
     """
     found = [
         build
@@ -140,8 +141,9 @@ def find_builds(builds: list[ListedBuild], wanted: str) -> list[ListedBuild]:
 def verify_build(model: str, digest: str, target: Target | str, output_root: Path) -> Verification:
     """Hash every file of a build again and run its known answer.
 
-    Raises BuildError naming the files that are missing or altered, PipelineError when the
-    networks do not give the known answer.
+    Raises:
+        BuildError: files are missing or altered; they are named.
+        PipelineError: the networks do not give the known answer.
     """
     folder = build_folder(output_root, target, model, digest)
     record = load_build_record(folder)

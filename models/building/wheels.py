@@ -22,7 +22,10 @@ def fetch_wheel(source: PypiWheel, cache: Path) -> Path:
     """Return the wheel of a source, downloading it into `cache/wheels` unless it is there.
 
     pip checks the hash (`--require-hashes`) against the pinned one, and so do we for what lies
-    in the cache. Raises FetchError.
+    in the cache.
+
+    Raises:
+        FetchError: the wheel is not to be had, or is another one.
     """
     wheel = cache / "wheels" / source.wheel
     if wheel.exists() and file_sha256(wheel) == source.sha256:

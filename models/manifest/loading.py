@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from models.manifest.document import Document, parse_document, read_document
 from models.manifest.errors import ManifestError
 from models.manifest.networks import Precision, Target
-from models.manifest.schema import Manifest
+from models.manifest.schema import SCHEMA, Manifest
 
 __all__ = [
     "MANIFEST_FILE",
@@ -104,7 +104,17 @@ def manifest_schema() -> dict[str, Any]:
 
 def _validated(document: Document, file: Path | str) -> Manifest:
     if not isinstance(document.data, dict):
-        raise ManifestError(file, "is not a mapping.", "Begin with `schema: axial.model/v2`.")
+        raise ManifestError(file, "is not a mapping.", f"Begin with `schema: {SCHEMA}`.")
+    written = document.data.get("schema", SCHEMA)
+    if written != SCHEMA:
+        # All else that such a manifest says would only be called wrong.
+        raise ManifestError(
+            file,
+            f"the schema is {written}; this version reads {SCHEMA}.",
+            "Write the model in that schema (docs/models.md), or use the version that it is for.",
+            line=document.line_of(("schema",))[0],
+            field="schema",
+        )
     try:
         return Manifest.model_validate(document.data)
     except ValidationError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
@@ -16,6 +16,7 @@ from models.manifest.plan.step import ValueName
 from models.manifest.roles import Role
 
 __all__ = [
+    "SCHEMA",
     "Acceptance",
     "Identity",
     "Manifest",
@@ -28,6 +29,8 @@ __all__ = [
     "Segment",
     "VolumeMeasurement",
 ]
+
+SCHEMA: Final = "axial.model/v2"
 
 CIELab = Annotated[
     tuple[

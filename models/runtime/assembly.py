@@ -31,8 +31,9 @@ def assemble(
 ) -> tuple[Pipeline, BuildRecord]:
     """Load the pipeline of a Triton model's folder (with `1/` below it).
 
-    Raises NetworkUnavailableError when the folder was built by another version of the code than
-    runs here: its digest would then promise results that this process does not give.
+    Raises:
+        NetworkUnavailableError: the folder was built by another version of the code than runs
+            here: its digest would then promise results that this process does not give.
     """
     record = load_build_record(model_folder)
     version = model_folder / "1"

@@ -101,8 +101,10 @@ class Grid:
 
     `shape` and the columns of `affine_lps` (float64 [4, 4]) are in array order. `role`: the input
     whose volume it was made from; `before` and `change`: the grid that became this one, and how,
-    None of a volume as it was stored. Raises RequestError for an empty shape and an affine that
-    does not span space.
+    None of a volume as it was stored.
+
+    Raises:
+        RequestError: the shape is empty, or the affine does not span space.
     """
 
     shape: Shape
@@ -157,7 +159,8 @@ class Grid:
     def turn_to(self, axes: str) -> Turn:
         """Return the turn after which the axes point to the letters.
 
-        Raises RequestError for letters that are no three axes.
+        Raises:
+            RequestError: the letters are no three axes.
         """
         return closest(axes, self._as_stored())
 
@@ -173,7 +176,11 @@ class Grid:
         return self._changed((first, second, third), affine, Oriented(turn))
 
     def cropped(self, box: Box) -> Grid:
-        """Return the part of the grid in `box`. Raises RequestError for a box that leaves it."""
+        """Return the part of the grid in `box`.
+
+        Raises:
+            RequestError: the box is empty or leaves the grid.
+        """
         for part, side in zip(box, self.shape, strict=True):
             if part.step not in (None, 1) or not 0 <= part.start < part.stop <= side:
                 raise RequestError(f"{part} is no part of an axis of {side} voxels.")

@@ -65,7 +65,8 @@ class KnownAnswer:
 def check_known_answer(pipeline: Pipeline, known: KnownAnswer) -> float:
     """Run the pipeline on the known image and return the Dice with the known labels.
 
-    Raises PipelineError when they do not agree.
+    Raises:
+        PipelineError: they do not agree.
     """
     image = SourceVolume(known.image.astype(np.float32), known.affine_lps)
     result = pipeline.run({known.role: image})

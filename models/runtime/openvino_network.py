@@ -20,8 +20,9 @@ _CORE: Final = ov.Core()
 class _Compiled:
     """One network compiled for this CPU; a resource for the life of the process.
 
-    Raises NetworkUnavailableError when the device would compute in another precision than the
-    one that was built and accepted: results would then not be those of the digest.
+    Raises:
+        NetworkUnavailableError: the device would compute in another precision than the one that
+            was built and accepted: results would then not be those of the digest.
     """
 
     def __init__(self, name: str, model_file: Path, precision: str, threads: int) -> None:

@@ -55,8 +55,12 @@ class Turn:
 def closest(axes: str, affine_lps: NDArray[np.float64]) -> Turn:
     """Find the turn of [k, j, i] to the axes nearest to the letters of `axes` ("RAS", "SPL").
 
-    `axes`: where each array axis points, the first one first. Raises RequestError for letters that
-    are no three axes, and an affine that does not span space; see `closest_canonical`.
+    Args:
+        axes: where each array axis points, the first one first.
+        affine_lps: float64 [4, 4], (i, j, k, 1) to LPS millimetres.
+
+    Raises:
+        RequestError: the letters are no three axes, or the affine does not span space.
     """
     places = [_DIRECTIONS.find(letter) for letter in axes]
     if -1 in places or sorted(place % 3 for place in places) != [0, 1, 2]:
@@ -74,7 +78,9 @@ def closest_canonical(affine_lps: NDArray[np.float64]) -> Turn:
     `io_orientation` / `as_closest_canonical` (5.4), which the networks' own package uses: the
     polar part of the direction matrix, its columns taken from the one that lies nearest to an axis
     to the one that lies farthest, each axis given once.
-    Raises RequestError for an affine that does not span space.
+
+    Raises:
+        RequestError: the affine does not span space.
     """
     if affine_lps.shape != (4, 4) or not np.isfinite(affine_lps).all():
         raise RequestError(f"The affine must be 4 x 4 finite numbers, not {affine_lps.tolist()}.")

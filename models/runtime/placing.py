@@ -40,8 +40,10 @@ def place(of: Grid, onto: Grid) -> Placement:
     """Find how arrays of one grid come onto another one whose axes run along the same lines.
 
     Where the two are related by a convention (perhaps with a crop), its own formula is used.
-    Raises RequestError for grids that are oblique to each other: those need a registration's
-    resampling, which goes along no axis.
+
+    Raises:
+        RequestError: the grids are oblique to each other: those need a registration's resampling,
+            which goes along no axis.
     """
     turn = _turn_between(of, onto)
     turned = of.turned(turn)

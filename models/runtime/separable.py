@@ -86,8 +86,10 @@ def resample_onto(
 ) -> Any:
     """Bring [a0, a1, a2] onto a grid whose axes run along the same lines; returns float32.
 
-    Voxels of `onto` outside the array get the value `outside`. Raises RequestError for grids that
-    are oblique to each other; see `placing.place`.
+    Voxels of `onto` outside the array get the value `outside`.
+
+    Raises:
+        RequestError: the grids are oblique to each other; see `placing.place`.
     """
     placement = place(of, onto)
     xp = array_namespace(array)

@@ -36,7 +36,10 @@ def answer_request(
     that asking whether a model answers costs nothing, needs no volume, and keeps no memory from
     being given back. Returns labels uint8 [k, j, i] on the grid of the manifest's `grid_role` (of
     one voxel where its volume is not there) and the answer; labels are all zero where the answer
-    holds a refusal. Raises RequestError for a request that cannot be understood.
+    holds a refusal.
+
+    Raises:
+        RequestError: the request cannot be understood.
     """
     message = _parsed(request)
     answer = pb.InferenceAnswer(model_digest=digest)

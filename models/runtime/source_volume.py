@@ -22,7 +22,10 @@ class SourceVolume:
 
     `voxels`: int16, uint16 or float32 [k, j, i]; `affine_lps`: float64 [4, 4], (i, j, k, 1) to LPS
     millimetres. Values are voxels * slope + intercept; float32 voxels are values, NaN where nothing
-    was measured. Raises RequestError for voxels that are none, or rescaled values.
+    was measured.
+
+    Raises:
+        RequestError: voxels that are none, rescaled values, or an affine of another shape.
     """
 
     voxels: NDArray[Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from models.manifest import Manifest, load_manifest_text
+from models.manifest import Manifest, ManifestError, load_manifest_text
 from services.common.errors import AxialError
 from services.common.store import ObjectMissing, StudyStore, manifest_key
 
@@ -18,7 +18,7 @@ _KEPT = 32
 
 
 class ManifestMissing(AxialError):
-    """No manifest lies in the store under this digest."""
+    """No manifest that this version reads lies in the store under this digest."""
 
 
 class StoredManifests:
@@ -40,8 +40,7 @@ class StoredManifests:
             digest: of the build, 64 hexadecimal digits.
 
         Raises:
-            ManifestMissing: no manifest was ever put under the digest.
-            ModelError: what lies under the digest is no manifest that this version reads.
+            ManifestMissing: no manifest was ever put under the digest, or another version's.
             StoreError: the store does not answer.
         """
         with self._lock:
@@ -57,7 +56,15 @@ class StoredManifests:
                 f"The manifest of build {digest[:12]} is not in the study store. Serve the build "
                 "again (`axial models build`), or run `axial retry` for the study."
             ) from error
-        manifest = load_manifest_text(text, key)
+        try:
+            manifest = load_manifest_text(text, key)
+        except ManifestError as error:
+            # Nothing but a build writes here: what is not understood is another version's.
+            raise ManifestMissing(
+                f"The manifest of build {digest[:12]} was written by another version of Axial: "
+                f"{error.problem} Serve the model again with this version (`axial models build`), "
+                "and run `axial retry` for the study."
+            ) from error
         with self._lock:
             self._read[digest] = manifest
             while len(self._read) > _KEPT:

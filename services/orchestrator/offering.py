@@ -85,7 +85,7 @@ def model_folders(catalogue: Path) -> Sequence[Path]:
 def _offer(deployment: Deployment, manifests: StoredManifests) -> Offer | Unavailable:
     try:
         return Offer(manifests.of(deployment.digest), deployment.digest)
-    except (ManifestMissing, ModelError) as error:
+    except ManifestMissing as error:
         return Unavailable(deployment.model, deployment.model, str(error).rstrip("."))
 
 

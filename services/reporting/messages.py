@@ -6,7 +6,7 @@ import datetime as dt
 
 from axial.v1 import reporting_pb2
 
-from models.manifest import Manifest, ModelError
+from models.manifest import Manifest
 from services.common.manifests import ManifestMissing, StoredManifests
 from services.common.store import is_of_job
 from services.reporting.errors import JobError
@@ -109,8 +109,6 @@ def _manifest(request: reporting_pb2.MakeResultsRequest, manifests: StoredManife
         manifest = manifests.of(request.model_digest)
     except ManifestMissing as error:
         raise JobError(str(error), retryable=True) from error
-    except ModelError as error:
-        raise JobError(str(error)) from error
     named = (request.model_name, request.model_version)
     if named != (manifest.name, manifest.version):
         raise JobError(

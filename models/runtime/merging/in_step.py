@@ -14,8 +14,10 @@ __all__ = ["combined", "in_step"]
 def in_step(members: Sequence[Scores]) -> Iterator[list[Slab]]:
     """Give the members' slabs of the same planes, one slab of each; nothing is copied.
 
-    Members may finish planes at different places. Raises RequestError for members of other grids,
-    or whose slabs run along other axes or end early.
+    Members may finish planes at different places.
+
+    Raises:
+        RequestError: members lie on other grids, or their slabs run along other axes or end early.
     """
     grid = members[0].grid
     if not all(each.grid.same_as(grid) for each in members):

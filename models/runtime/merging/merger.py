@@ -116,7 +116,8 @@ class Merger:
     def add(self, start: Shape, scores: Any) -> None:
         """Add a tile's scores: float32 [k, tile] of all classes, `start` on the padded grid.
 
-        Raises PipelineError for a tile out of order, or while finished slabs wait to be taken.
+        Raises:
+            PipelineError: the tile is out of order, or finished slabs wait to be taken.
         """
         along = start[self._axis]
         if self._given < self._finished:

@@ -30,7 +30,11 @@ class Patterns:
 
 
 def patterns(members: Sequence[NDArray[Any]]) -> Patterns:
-    """Return the patterns of masks [...] (0 or not). Raises RequestError for over 16 members."""
+    """Return the patterns of masks [...] (0 or not).
+
+    Raises:
+        RequestError: there are no members, or over 16.
+    """
     if not 0 < len(members) <= _MOST:
         raise RequestError(f"{len(members)} members: 1 to {_MOST} can be fused.")
     codes = np.zeros(members[0].shape, np.uint16)

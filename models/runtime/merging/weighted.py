@@ -17,8 +17,12 @@ __all__ = ["weighted"]
 def weighted(members: Sequence[Any], weights: NDArray[np.float64]) -> Any:
     """Return the weighted mean [k, ...] of the members' probabilities.
 
-    `weights`: [members], or [members, k] for each class its own; not negative. Raises RequestError
-    for weights that do not fit or leave a class without any.
+    Args:
+        members: probabilities [k, ...] of each.
+        weights: [members], or [members, k] for each class its own; not negative.
+
+    Raises:
+        RequestError: the weights do not fit, or leave a class without any.
     """
     fits = len(weights) == len(members) and (
         weights.ndim == 1 or weights.shape[1] == members[0].shape[0]

@@ -34,7 +34,9 @@ from tests.builders.small_networks import SMALL
 from tests.conftest import Scan
 
 # Tracing MONAI's networks warns of sizes that become constants, which is wanted here.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning"
+)
 
 SCORES = ScoringHead(kind="scores", activation="softmax")
 

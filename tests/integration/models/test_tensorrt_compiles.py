@@ -18,7 +18,9 @@ from tests.builders.small_networks import SMALL
 from tests.builders.tensorrt_without_gpu import GENERATIONS, ONLY_HALF, Tensor, compiling_for
 
 # PyTorch's exporter for TorchScript, which is what weights come in, warns of itself and its parts.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning"
+)
 
 NAMES = [name for name in architecture_names() if not needs_fixed_batch(name)]
 HALF = {"f16": "HALF", "bf16": "BF16"}
