@@ -19,8 +19,10 @@ from models.runtime.errors import RequestError
 from models.runtime.grid import Grid
 from models.runtime.interpolation import AxisOperator, Block, operator
 from models.runtime.merging.decision import label_type
+from models.runtime.orientation import Turn
 from models.runtime.placing import place
 from models.runtime.scores import Scores, Slab
+from models.runtime.separate_z import separate_axis
 
 __all__ = ["Decide", "restore_classes", "restore_scores"]
 
@@ -35,15 +37,30 @@ _PLANES: Final = 8
 _SIDE: Final = 32
 
 
-def restore_classes(scores: Scores, to: Grid, crew: Crew) -> Any:
+def restore_classes(scores: Scores, to: Grid, crew: Crew, *, nearest_across: bool = False) -> Any:
     """Return labels [a0, a1, a2]: the class with the greatest score interpolated at each voxel.
 
     Costs a pass over the scores, and work where classes meet. Outside the scores' grid 0.
+
+    Args:
+        scores: logits or probabilities, as the system says which of the two is interpolated.
+        to: a grid whose axes run along the same lines.
+        crew: shares the blocks.
+        nearest_across: planes that lie far apart are not mixed (`separate_z.separate_axis`).
     """
-    return _restore(scores, to, label_type(scores.classes), crew, _write_largest, _largest)
+    kind = label_type(scores.classes)
+    return _restore(scores, to, kind, crew, _write_largest, _largest, nearest_across)
 
 
-def restore_scores(scores: Scores, to: Grid, decide: Decide, labels: int, crew: Crew) -> Any:
+def restore_scores(
+    scores: Scores,
+    to: Grid,
+    decide: Decide,
+    labels: int,
+    crew: Crew,
+    *,
+    nearest_across: bool = False,
+) -> Any:
     """Return what a rule decides at each voxel of a grid from the scores interpolated there.
 
     Args:
@@ -52,12 +69,13 @@ def restore_scores(scores: Scores, to: Grid, decide: Decide, labels: int, crew: 
         decide: such as thresholds of regions; voxel by voxel.
         labels: how many labels it may give, background among them.
         crew: shares the blocks.
+        nearest_across: as of `restore_classes`.
     """
 
     def write(support: F32, weights: Weights, out: NDArray[Any]) -> None:
         out[...] = decide(_between(support, weights))
 
-    return _restore(scores, to, label_type(labels), crew, write, decide)
+    return _restore(scores, to, label_type(labels), crew, write, decide, nearest_across)
 
 
 def _restore(
@@ -67,6 +85,7 @@ def _restore(
     crew: Crew,
     write: Callable[[F32, Weights, NDArray[Any]], None],
     decide: Decide,
+    nearest_across: bool,
 ) -> Any:
     placement = place(scores.grid, to)
     slabs = iter(scores.slabs)
@@ -78,8 +97,13 @@ def _restore(
         return labels
     back = placement.turn.back
     # The labels as the scores lie: a turned view, so that planes of scores are taken as they come.
+    apart = _planes_apart(scores.grid, to, back) if nearest_across else None
     own = [
-        operator(placement.axes[axis], "linear", rows=_PLANES if source == head.axis else _SIDE)
+        operator(
+            placement.axes[axis],
+            "nearest" if source == apart else "linear",
+            rows=_PLANES if source == head.axis else _SIDE,
+        )
         for source, axis in enumerate(back.order)
     ]
     along = [each.backwards if flip else each for each, flip in zip(own, back.flipped, strict=True)]
@@ -93,6 +117,12 @@ def _restore(
     _write_whole_planes(slabs, head, [along[axis] for axis in order], out, decide)
     labels[placement.part] = placement.turn.apply(lying)
     return labels
+
+
+def _planes_apart(own: Grid, to: Grid, back: Turn) -> int | None:
+    """Return the axis of the scores across planes that lie far apart, as nnU-Net has it."""
+    first, second, third = (to.spacing_mm[axis] for axis in back.order)
+    return separate_axis(own.spacing_mm, (first, second, third))
 
 
 def _write_blocks(

@@ -79,6 +79,13 @@ class Run:
             raise TypeError(f"{name} is no image")
         return value
 
+    def scores(self, name: str) -> Scores:
+        """Return scores that the plan's check has promised."""
+        value = self.values[name]
+        if not isinstance(value, Scores):
+            raise TypeError(f"{name} holds no scores")
+        return value
+
     def segments(self, name: str) -> Segments:
         """Return segments that the plan's check has promised."""
         value = self.values[name]

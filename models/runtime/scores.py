@@ -8,7 +8,7 @@ from typing import Any
 
 from models.runtime.grid import Grid
 
-__all__ = ["Scores", "Slab"]
+__all__ = ["Restored", "Scores", "Slab"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -25,14 +25,24 @@ class Slab:
     scores: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Scores are wanted on the grid `to`; `nearest_across`: see `restoring.restore_classes`."""
+
+    to: Grid
+    nearest_across: bool
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Scores:
     """What networks gave, merged: slabs in rising order that together span the grid.
 
     All slabs run along one axis. They can be gone through once; the next slab may use the memory
-    of the last. `classes` counts the scores of a voxel.
+    of the last. `classes` counts the scores of a voxel. `restored`: the grid on which they are
+    wanted, interpolated where they are decided; None: their own.
     """
 
     slabs: Iterator[Slab]
     grid: Grid
     classes: int
+    restored: Restored | None = None

@@ -25,7 +25,7 @@ from skimage.transform import resize
 
 from models.runtime.crew import Crew
 from models.runtime.grid import Grid
-from models.runtime.merging.decision import decide_classes
+from models.runtime.merging.decision import decide_slabs, largest
 from models.runtime.merging.merger import Merger
 from models.runtime.merging.parts import add_part
 from models.runtime.restoring import restore_classes
@@ -222,7 +222,7 @@ def _merge_parts() -> NDArray[np.uint8]:
                 merger.add(start, scores)
                 yield from merger.slabs()
 
-        part = decide_classes(Scores(slabs(), grid, classes), crew)
+        part = decide_slabs(Scores(slabs(), grid, classes), lambda slab: largest(slab, crew))
         numbers = np.arange(classes, dtype=np.uint8)
         numbers[1:] += np.uint8(first)
         add_part(whole, part, numbers, "later", crew)

@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import Field
 
 from models.manifest.plan.clean import Clean
+from models.manifest.plan.combine import Combine
 from models.manifest.plan.crop import Crop
 from models.manifest.plan.decide import Decide
 from models.manifest.plan.infer import Infer
@@ -48,7 +49,7 @@ __all__ = [
 ]
 
 AnyStep = Annotated[
-    Clean | Crop | Decide | Infer | Normalise | Orient | Resample | Restore | Stack,
+    Clean | Combine | Crop | Decide | Infer | Normalise | Orient | Resample | Restore | Stack,
     Field(discriminator="do"),
 ]
 

@@ -32,7 +32,7 @@ def head_of(plan: tuple[Step, ...], network: str, channels: int) -> Head:
     """
     for place, step in enumerate(plan):
         if isinstance(step, Infer) and network in step.members:
-            inside = "none" if step.merge.of == "logits" else step.activation
+            inside = "none" if step.merges_logits else step.activation
             alone = channels == 1 and len(step.members) == 1
             return Head(inside, _decided(plan[place + 1 :], step) if alone else None)
     raise KeyError(network)
@@ -40,7 +40,7 @@ def head_of(plan: tuple[Step, ...], network: str, channels: int) -> Head:
 
 def _decided(after: tuple[Step, ...], step: Infer) -> Threshold | None:
     """Return the one threshold that alone reads the answer of one pass of one network."""
-    if not isinstance(step.tiling, Whole) or step.mirror or step.merge.of == "logits":
+    if not isinstance(step.tiling, Whole) or step.mirror or step.merges_logits:
         return None
     readers: list[Step] = []
     for later in after:

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from models.manifest.base import Name, Part
+from models.manifest.plan.merge import AnyMerge, Mean, check_merge
 from models.manifest.plan.step import PlanError, Scope, Step
 from models.manifest.plan.values import ImageType, ScoresType
 
-__all__ = ["Activation", "Infer", "Merge", "Tiles", "Tiling", "Whole"]
+__all__ = ["Activation", "Infer", "Tiles", "Tiling", "Whole"]
 
 Activation = Literal["softmax", "sigmoid", "none"]
 _Share = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -47,19 +48,8 @@ class Tiles(Part):
 Tiling = Annotated[Whole | Tiles, Field(discriminator="kind")]
 
 
-class Merge(Part):
-    """How members, mirror passes and overlapping tiles become one.
-
-    The mean of logits, which the activation makes probabilities of afterwards (nnU-Net), or of
-    probabilities.
-    """
-
-    kind: Literal["mean"] = "mean"
-    of: Literal["logits", "probabilities"] = "probabilities"
-
-
 class Infer(Step):
-    """Run every member on the image and merge their scores.
+    """Run every member on the image and merge their scores; mirror passes of one are averaged.
 
     `activation` makes probabilities of a member's output, or of the mean of logits. `mirror`: array
     axes along which the image is also shown mirrored, in all combinations.
@@ -70,7 +60,7 @@ class Infer(Step):
     tiling: Tiling
     activation: Activation
     mirror: Annotated[tuple[Annotated[int, Field(ge=0, le=2)], ...], Field(strict=False)] = ()
-    merge: Merge = Merge()
+    merge: AnyMerge = Mean()
 
     @model_validator(mode="after")
     def _each_once(self) -> Infer:
@@ -114,13 +104,24 @@ class Infer(Step):
                 "Give them one patch and one margin.",
                 ("members",),
             )
-        if self.merge.of == "logits" and self.activation == "none":
+        classes = outputs.pop()
+        self._merges(classes)
+        return ScoresType(image.grid, classes, self.activation, len(self.members))
+
+    @property
+    def merges_logits(self) -> bool:
+        """Whether the activation comes behind the merging, and is not built into the networks."""
+        return isinstance(self.merge, Mean) and self.merge.of == "logits"
+
+    def _merges(self, classes: int) -> None:
+        """Refuse a rule that does not fit the members, their number or what they give."""
+        if self.merges_logits and self.activation == "none":
             raise PlanError(
                 "logits are merged, and nothing makes probabilities of them",
                 "Write activation: softmax or sigmoid; it is applied after the mean.",
                 ("activation",),
             )
-        return ScoresType(image.grid, outputs.pop(), self.activation, len(self.members))
+        check_merge(self.merge, len(self.members), classes, self.activation, "merge")
 
     def _fits(self, name: str, image: ImageType, scope: Scope) -> None:
         facts = scope.networks[name]

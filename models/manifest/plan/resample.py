@@ -39,18 +39,28 @@ class Resample(Step):
     `order`: nearest, linear, or cubic B-splines with prefilter. `centres` says where voxels look:
     `half-pixel` (edges of the volumes meet, as in scikit-image and PyTorch), `aligned` (centres of
     the first and last voxels meet, as scipy.ndimage.zoom), `spacing` (centres of the first voxels
-    meet and steps are millimetres, as in SimpleITK and MONAI).
+    meet and steps are millimetres, as in SimpleITK and MONAI). `across`: as nnU-Net has it: where
+    planes lie more than three times as far apart as voxels in them, each plane is resampled by
+    itself and then by this order across them; values stay within those of the image, or of a
+    plane.
     """
 
     do: Literal["resample"]
     onto: Onto
     order: Order
     centres: Centres
+    across: Order | None = None
 
     @model_validator(mode="after")
     def _steps_are_of_a_spacing(self) -> Resample:
         if self.centres == "spacing" and self.onto.spacing_mm is None:
             raise ValueError("centres: spacing needs onto.spacing_mm")
+        if self.across is not None and (
+            self.centres != "half-pixel" or self.onto.spacing_mm is None or self.order == "nearest"
+        ):
+            raise ValueError(
+                "across needs centres: half-pixel, onto.spacing_mm, and an order that interpolates"
+            )
         return self
 
     def check(self, scope: Scope) -> ImageType:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from models.manifest.base import Name
 from models.manifest.plan.step import PlanError, Scope, Step
-from models.manifest.plan.values import GridType, LayersType
+from models.manifest.plan.values import GridType, LayersType, ScoresType
 
 __all__ = ["Restore"]
 
@@ -15,19 +15,33 @@ __all__ = ["Restore"]
 class Restore(Step):
     """Undo every change of grid, the last first, back to the slices of the input `to`.
 
-    By the nearest voxel. What was cropped away is background.
+    Segments by the nearest voxel; scores are interpolated linearly, and decided on the slices, as
+    nnU-Net does. `across: nearest`: along an axis that the scan was sampled in planes far apart
+    (nnU-Net's anisotropic case) scores are taken from the nearest plane. What was cropped away is
+    background.
     """
 
     do: Literal["restore"]
     to: Name
+    across: Literal["linear", "nearest"] | None = None
 
-    def check(self, scope: Scope) -> LayersType:
+    def check(self, scope: Scope) -> LayersType | ScoresType:
         """See `Step.check`."""
-        layers = scope.layers(self.in_)
-        if layers.grid.role != self.to:
+        value = scope.layers_or_scores(self.in_)
+        if value.grid.role != self.to:
             raise PlanError(
-                f"{self.in_} lies on a grid made from {layers.grid.role}, not from {self.to}",
-                f"Write to: {layers.grid.role}.",
+                f"{self.in_} lies on a grid made from {value.grid.role}, not from {self.to}",
+                f"Write to: {value.grid.role}.",
                 ("to",),
             )
-        return replace(layers, grid=GridType(self.to))
+        if self.across is not None and isinstance(value, LayersType):
+            raise PlanError(
+                "segments are restored by the nearest voxel along every axis",
+                "Leave `across` out, or restore the scores.",
+                ("across",),
+            )
+        if isinstance(value, ScoresType) and value.grid == GridType(self.to):
+            raise PlanError(
+                f"{self.in_} lies on the slices of {self.to} already", "Leave this out.", ("in",)
+            )
+        return replace(value, grid=GridType(self.to))

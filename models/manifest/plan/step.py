@@ -88,6 +88,12 @@ class Scope:
         """Return the type of layers; PlanError where there are none of the name."""
         return self._of(LayersType, name, field_)
 
+    def layers_or_scores(self, name: str, field_: str = "in") -> LayersType | ScoresType:
+        """Return the type of layers or scores; PlanError where there are none of the name."""
+        if isinstance(self.values.get(name), ScoresType):
+            return self.scores(name, field_)
+        return self.layers(name, field_)
+
     def value(self, name: str, field_: str = "in") -> ValueType:
         """Return the type of a value of any kind; PlanError where there is none of the name."""
         if name not in self.values:

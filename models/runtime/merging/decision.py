@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +13,7 @@ from models.runtime.crew import Crew
 from models.runtime.errors import RequestError
 from models.runtime.scores import Scores, Slab
 
-__all__ = ["Best", "decide_classes", "label_type", "largest"]
+__all__ = ["Best", "decide_slabs", "label_type", "largest"]
 
 # Scores that are compared at once: a few classes of them stay in the cache.
 _PIECE: Final = 1 << 15
@@ -44,11 +45,11 @@ def largest(scores: Any, crew: Crew) -> Any:
     return labels
 
 
-def decide_classes(scores: Scores, crew: Crew) -> Any:
-    """Return the labels [a0, a1, a2] of scores that come in slabs: the class with the greatest."""
+def decide_slabs(scores: Scores, decide: Callable[[Any], Any]) -> Any:
+    """Return the labels [a0, a1, a2] that a rule makes of scores [k, ...] that come in slabs."""
     labels: Any = None
     for slab in scores.slabs:
-        found = largest(slab.scores, crew)
+        found = decide(slab.scores)
         if labels is None:
             xp = array_namespace(found)
             labels = xp.empty(scores.grid.shape, dtype=found.dtype, device=found.device)

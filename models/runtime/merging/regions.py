@@ -10,9 +10,8 @@ from array_api_compat import array_namespace, device
 
 from models.runtime.errors import RequestError
 from models.runtime.merging.decision import label_type
-from models.runtime.scores import Scores
 
-__all__ = ["decide_regions", "regions_to_labels", "thresholded"]
+__all__ = ["regions_to_labels", "thresholded"]
 
 
 def thresholded(probabilities: Any, thresholds: Sequence[float]) -> Any:
@@ -36,16 +35,4 @@ def regions_to_labels(regions: Any, order: Sequence[int]) -> Any:
     labels = xp.zeros(regions.shape[1:], dtype=getattr(xp, name), device=device(regions))
     for region, label in zip(regions, order, strict=True):
         labels[region] = label
-    return labels
-
-
-def decide_regions(probabilities: Scores, thresholds: Sequence[float], order: Sequence[int]) -> Any:
-    """Return the labels [a0, a1, a2] of regions whose probabilities come in slabs."""
-    labels: Any = None
-    for slab in probabilities.slabs:
-        found = regions_to_labels(thresholded(slab.scores, thresholds), order)
-        if labels is None:
-            xp = array_namespace(found)
-            labels = xp.empty(probabilities.grid.shape, dtype=found.dtype, device=device(found))
-        labels[(slice(None),) * slab.axis + (slice(slab.first, slab.end),)] = found
     return labels

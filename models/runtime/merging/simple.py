@@ -43,7 +43,9 @@ def simple(members: Sequence[NDArray[Any]], drop_below: float = _DROP_BELOW) -> 
 
 
 def simple_regions(
-    members: Sequence[NDArray[Any]], regions: Sequence[tuple[int, Sequence[int]]]
+    members: Sequence[NDArray[Any]],
+    regions: Sequence[tuple[int, Sequence[int]]],
+    drop_below: float = _DROP_BELOW,
 ) -> NDArray[Any]:
     """Fuse labels [...] region by region: (label that is written, labels that make the region).
 
@@ -51,7 +53,7 @@ def simple_regions(
     """
     fused = np.zeros_like(members[0])
     for label, parts in regions:
-        fused[simple([np.isin(member, parts) for member in members])] = label
+        fused[simple([np.isin(member, parts) for member in members], drop_below)] = label
     return fused
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from models.manifest.plan import AnyStep
 from models.manifest.plan.clean import Clean
+from models.manifest.plan.combine import Combine
 from models.manifest.plan.crop import Crop
 from models.manifest.plan.decide import Decide
 from models.manifest.plan.infer import Infer
@@ -13,6 +14,7 @@ from models.manifest.plan.resample import Resample
 from models.manifest.plan.restore import Restore
 from models.runtime.running import Run, Value
 from models.runtime.steps.clean import clean
+from models.runtime.steps.combine import combine
 from models.runtime.steps.crop import crop
 from models.runtime.steps.decide import decide
 from models.runtime.steps.infer import infer
@@ -38,6 +40,8 @@ def _made(step: AnyStep, run: Run) -> Value:
     match step:
         case Clean():
             return clean(step, run)
+        case Combine():
+            return combine(step, run)
         case Crop():
             return crop(step, run)
         case Decide():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from models.manifest.plan.decide import Argmax, Decide, Threshold
-from models.runtime.merging.decision import largest
+from models.runtime.merging.decision import decide_slabs, largest
+from models.runtime.merging.regions import regions_to_labels, thresholded
+from models.runtime.restoring import restore_classes, restore_scores
 from models.runtime.running import Run, Seen
-from models.runtime.scores import Scores
+from models.runtime.scores import Restored, Scores
 from models.runtime.segments import Segments
 
 __all__ = ["decide"]
@@ -17,18 +21,16 @@ U8 = NDArray[np.uint8]
 
 
 def decide(step: Decide, run: Run) -> Segments:
-    """Make segments of scores, slab by slab."""
+    """Make segments of scores, slab by slab; where they are restored, on the slices."""
     value = run.values[step.in_]
     if isinstance(value, Seen):
         return _numbered(value.foreground, step)
     if not isinstance(value, Scores):
         raise TypeError(f"{step.in_} holds no scores")
-    labels = np.zeros(value.grid.shape, np.uint8)
-    for slab in value.slabs:
-        place: list[slice] = [slice(None)] * 3
-        place[slab.axis] = slice(slab.first, slab.end)
-        labels[place[0], place[1], place[2]] = _decided(slab.scores, step, run)
-    return Segments.of(value.grid, labels)
+    if value.restored is not None:
+        labels = _on_the_slices(value, value.restored, step, run)
+        return Segments.of(value.restored.to, labels)
+    return Segments.of(value.grid, decide_slabs(value, lambda scores: _decided(scores, step, run)))
 
 
 def _numbered(found: Segments, step: Decide) -> Segments:
@@ -38,14 +40,27 @@ def _numbered(found: Segments, step: Decide) -> Segments:
     return found
 
 
-def _decided(scores: NDArray[np.float32], step: Decide, run: Run) -> U8:
+def _on_the_slices(scores: Scores, restored: Restored, step: Decide, run: Run) -> U8:
+    across = restored.nearest_across
+    if isinstance(step.rule, Argmax):
+        numbers = np.array([0, *step.rule.segments], np.uint8)
+        found = restore_classes(scores, restored.to, run.crew, nearest_across=across)
+        return numbers[found]
+    return restore_scores(
+        scores,
+        restored.to,
+        lambda block: _decided(block, step, run),
+        256,
+        run.crew,
+        nearest_across=across,
+    )
+
+
+def _decided(scores: Any, step: Decide, run: Run) -> U8:
     rule = step.rule
     if isinstance(rule, Threshold):
         return (scores[rule.channel] > rule.at).astype(np.uint8) * np.uint8(rule.segment)
     if isinstance(rule, Argmax):
         numbers = np.array([0, *rule.segments], np.uint8)
         return numbers[largest(scores, run.crew)]
-    found = np.zeros(scores.shape[1:], np.uint8)
-    for number, of_region in zip(rule.segments, scores, strict=True):
-        found[of_region > rule.at] = number
-    return found
+    return regions_to_labels(thresholded(scores, [rule.at] * len(rule.segments)), rule.segments)

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.manifest.plan.infer import Infer, Tiles, Whole
+from models.manifest.plan.merge import Mean
 from models.runtime.images import Image
 from models.runtime.merging.activation import sigmoid, softmax
 from models.runtime.merging.merger import Merger
+from models.runtime.merging.rules import rule_of
 from models.runtime.networks import DecidingNetwork, ScoringNetwork
 from models.runtime.running import Run, Seen
 from models.runtime.scores import Scores, Slab
@@ -63,29 +65,37 @@ def _slabs(
     weights = tile_weights(tiling.size, "constant" if tiles is None else tiles.weight)
     fill = "edge" if tiles is None or tiles.outside is None else tiles.outside
     flips = _flips(step)
-    merger: Merger | None = None
+    # A mean is made tile by tile; what weighs members voxel by voxel needs each of them whole.
+    together = isinstance(step.merge, Mean)
+    groups = [networks] if together else [[network] for network in networks]
+    rule = rule_of(step.merge)
+    mergers: list[Merger] = []
     for start in tiling:
         patch = np.asarray(read_patch(array, tiling, start, fill), np.float32)
-        total = _merged(patch, networks, flips, run)
-        if merger is None:
-            merger = Merger(tiling, range(len(total)), weights, run.budget_bytes, run.crew)
-        merger.add(start, total)
-        for slab in merger.slabs():
-            yield _activated(slab, step)
+        for place, group in enumerate(groups):
+            total = _averaged(patch, group, flips, run)
+            if place == len(mergers):
+                budget = run.budget_bytes // len(groups)
+                mergers.append(Merger(tiling, range(len(total)), weights, budget, run.crew))
+            mergers[place].add(start, total)
+        for slabs in zip(*(merger.slabs() for merger in mergers), strict=True):
+            first = slabs[0]
+            merged = first.scores if together else rule([slab.scores for slab in slabs])
+            yield _activated(replace(first, scores=merged), step)
 
 
 def _activated(slab: Slab, step: Infer) -> Slab:
     """Make probabilities of merged logits; those of single tiles were made in the network."""
-    if step.merge.of != "logits":
+    if not step.merges_logits:
         return slab
     make = softmax if step.activation == "softmax" else sigmoid
     return replace(slab, scores=make(slab.scores))
 
 
-def _merged(
+def _averaged(
     patch: F32, networks: list[ScoringNetwork], flips: list[tuple[int, ...]], run: Run
 ) -> F32:
-    """Return the mean of all members and mirror passes, float32 [k, *tile]."""
+    """Return the mean over networks and mirror passes, float32 [k, *tile]."""
     total: F32 | None = None
     for network, flip in itertools.product(networks, flips):
         shown = np.flip(patch, tuple(axis + 1 for axis in flip)) if flip else patch

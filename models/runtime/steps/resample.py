@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from models.manifest.plan.resample import Resample
 from models.runtime.crew import Crew
 from models.runtime.filling import fill_unmeasured
-from models.runtime.grid import Resampled
+from models.runtime.grid import Resampled, Shape
 from models.runtime.images import Channel, Held, Image, Picked
 from models.runtime.resample import Axes
 from models.runtime.running import Run
 from models.runtime.separable import resample as interpolate
+from models.runtime.separate_z import resample_as_nnunet
 
 __all__ = ["resample"]
 
@@ -34,31 +35,51 @@ def resample(step: Resample, run: Run) -> Image:
     change = grid.change
     if not isinstance(change, Resampled):
         raise TypeError("the grid was not resampled")
-    return Image(grid, tuple(_resampled(one, image, change, step, run) for one in image.channels))
+    make = _Resampling(step, image.grid.spacing_mm, grid.shape, change, run.crew)
+    return Image(grid, tuple(_resampled(one, image, make) for one in image.channels))
 
 
-def _resampled(
-    channel: Channel, image: Image, change: Resampled, step: Resample, run: Run
-) -> Channel:
-    if step.order == "nearest":
+@dataclass(frozen=True, slots=True)
+class _Resampling:
+    """One step on one grid: what `interpolated` needs beside the voxels."""
+
+    step: Resample
+    spacing_mm: tuple[float, float, float]
+    shape: Shape
+    change: Resampled
+    crew: Crew
+
+    def interpolated(self, array: NDArray[Any]) -> F32:
+        kind = "linear" if self.step.order == "linear" else "cubic"
+        asked = self.step.onto.spacing_mm
+        if self.step.across is None or asked is None:
+            return interpolate(array, self.change.axes, (kind, kind, kind), self.crew)
+        return resample_as_nnunet(
+            array, self.shape, self.spacing_mm, asked, self.crew, kind, self.step.across
+        )
+
+
+def _resampled(channel: Channel, image: Image, make: _Resampling) -> Channel:
+    change = make.change
+    if make.step.order == "nearest":
         near = [change.nearest_old(axis) for axis in range(3)]
         if isinstance(channel, Picked):
             places = tuple(axis[index] for axis, index in zip(channel.places, near, strict=True))
             return replace(channel, places=cast(Axes, places))
-        values = _values(channel, image, run.crew)
+        values = _values(channel, image, make.crew)
         return Held(values[np.ix_(*near)])
     if isinstance(channel, Picked):
         stored = channel.stored()
         if stored is not None and stored.dtype != np.float32:
             # Interpolating is linear: half the bytes are read, and no copy of the scan is made.
-            made = _interpolated(stored, change, step, run.crew)
+            made = make.interpolated(stored)
             channel.source.write_values(made, made)
             return Held(made)
-    values = _values(channel, image, run.crew)
+    values = _values(channel, image, make.crew)
     unmeasured = ~np.isfinite(values)
     if not unmeasured.any():
-        return Held(_interpolated(values, change, step, run.crew))
-    made = _interpolated(fill_unmeasured(values, unmeasured, run.crew), change, step, run.crew)
+        return Held(make.interpolated(values))
+    made = make.interpolated(fill_unmeasured(values, unmeasured, make.crew))
     near = [change.nearest_old(axis) for axis in range(3)]
     made[unmeasured[np.ix_(*near)]] = np.nan
     return Held(made)
@@ -66,8 +87,3 @@ def _resampled(
 
 def _values(channel: Channel, image: Image, crew: Crew) -> F32:
     return Image(image.grid, (channel,)).arrays(crew)[0]
-
-
-def _interpolated(array: NDArray[Any], change: Resampled, step: Resample, crew: Crew) -> F32:
-    kind = "linear" if step.order == "linear" else "cubic"
-    return interpolate(array, change.axes, (kind, kind, kind), crew)

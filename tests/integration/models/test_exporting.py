@@ -35,7 +35,9 @@ from tests.conftest import Scan
 
 # Tracing MONAI's networks warns of sizes that become constants, which is wanted here.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning"
+    "ignore::DeprecationWarning",
+    "ignore::torch.jit.TracerWarning",
+    "ignore:no signature found:UserWarning",
 )
 
 SCORES = ScoringHead(kind="scores", activation="softmax")

@@ -60,7 +60,11 @@ def test_memory_that_was_released_is_allocated_again(
 
 
 # PyTorch's exporter for TorchScript, which is what weights come in, warns of itself and its parts.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore::torch.jit.TracerWarning",
+    "ignore:no signature found:UserWarning",
+)
 def test_the_onnx_that_tensorrt_reads_equals_torch(
     catalogue_module: Path, image: np.ndarray, by_torch: np.ndarray, tmp_path: Path
 ) -> None:

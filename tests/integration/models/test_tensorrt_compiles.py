@@ -19,7 +19,9 @@ from tests.builders.tensorrt_without_gpu import GENERATIONS, ONLY_HALF, Tensor, 
 
 # PyTorch's exporter for TorchScript, which is what weights come in, warns of itself and its parts.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning"
+    "ignore::DeprecationWarning",
+    "ignore::torch.jit.TracerWarning",
+    "ignore:no signature found:UserWarning",
 )
 
 NAMES = [name for name in architecture_names() if not needs_fixed_batch(name)]

@@ -60,7 +60,7 @@ SETTINGS: list[dict[str, Any]] = [
         "members": ["one", "other"],
         "tiling": {"kind": "tiles", "starts": "nnunet", "step": 0.5},
         "activation": "sigmoid",
-        "merge": {"of": "logits"},
+        "merge": {"kind": "mean", "of": "logits"},
     },
     {
         "do": "infer",
@@ -80,6 +80,18 @@ SETTINGS: list[dict[str, Any]] = [
     {"do": "clean", "segment": 1, "by": {"kind": "largest-component", "connectivity": 6}},
     {"do": "clean", "segment": 2, "by": {"kind": "fill-holes"}},
     {"do": "restore", "to": "image"},
+    {"do": "restore", "to": "image", "across": "nearest"},
+    {"do": "combine", "rule": {"kind": "majority", "tie": "background"}},
+    {"do": "combine", "rule": {"kind": "parts", "wins": "earlier"}},
+    {"do": "combine", "rule": {"kind": "staple"}},
+    {"do": "combine", "rule": {"kind": "mean"}},
+    {
+        "do": "infer",
+        "members": ["one", "other"],
+        "tiling": {"kind": "tiles", "starts": "nnunet", "step": 0.5},
+        "activation": "softmax",
+        "merge": {"kind": "entropy"},
+    },
 ]
 
 
@@ -104,7 +116,7 @@ def plans(draw: st.DrawFn) -> list[dict[str, Any]]:
         step = {**draw(st.sampled_from(SETTINGS)), "in": source, "out": f"v{place}"}
         if step["do"] == "crop":
             step["around"] = {"of": other, "above": step.pop("above", None)}
-        if step["do"] == "stack":
+        if step["do"] in ("stack", "combine"):
             step["and"] = [other]
         if step.pop("quantiles", False):
             by = {"kind": "quantile-standardise", "of": other, "low": 0.1, "high": 0.9}

@@ -18,13 +18,13 @@ from models.runtime.errors import RequestError
 from models.runtime.grid import Grid
 from models.runtime.merging.activation import sigmoid, softmax
 from models.runtime.merging.confidence_weighted import Confidence, confidence_weighted
+from models.runtime.merging.decision import decide_slabs
 from models.runtime.merging.entropy_weighted import entropy_weighted
 from models.runtime.merging.in_step import combined
 from models.runtime.merging.majority import Tie, majority
-from models.runtime.merging.mean_of_logits import mean_of_logits
 from models.runtime.merging.mean_of_probabilities import mean_of_probabilities
 from models.runtime.merging.parts import Wins, add_part
-from models.runtime.merging.regions import decide_regions, regions_to_labels, thresholded
+from models.runtime.merging.regions import regions_to_labels, thresholded
 from models.runtime.merging.simple import simple, simple_regions
 from models.runtime.merging.staple import staple, staple_labels
 from models.runtime.merging.uncertainty import (
@@ -69,14 +69,12 @@ def labels(seed: int, members: int, classes: int, shape: tuple[int, ...] = SHAPE
 
 @given(SEEDS, MEMBERS, CLASSES)
 def test_means_are_means(seed: int, members: int, classes: int) -> None:
-    each = logits(seed, members, classes)
-    before = [one.copy() for one in each]
-    np.testing.assert_allclose(mean_of_logits(each), np.mean(each, axis=0), rtol=1e-4, atol=1e-5)
     chances = probabilities(seed, members, classes)
+    before = [one.copy() for one in chances]
     np.testing.assert_allclose(
         mean_of_probabilities(chances), np.mean(chances, axis=0), rtol=1e-4, atol=1e-6
     )
-    assert all((one == other).all() for one, other in zip(each, before, strict=True))
+    assert all((one == other).all() for one, other in zip(chances, before, strict=True))
 
 
 @given(SEEDS, MEMBERS, CLASSES, st.booleans())
@@ -165,7 +163,6 @@ def test_tensors_and_slabs_give_the_same_as_whole_arrays(
     tensors = [torch.from_numpy(one) for one in each]
     grid = Grid(SHAPE, np.eye(4))
     rules: list[Any] = [
-        mean_of_logits,
         mean_of_probabilities,
         confidence_weighted,
         lambda all_of_them: confidence_weighted(all_of_them, "region"),
@@ -310,7 +307,10 @@ def test_nested_regions_are_decided_as_nnunet_does(seed: int, regions: int) -> N
     np.testing.assert_array_equal(tensor.numpy(), expected)
     slabs = iter([Slab(2, 0, 2, chances[..., :2]), Slab(2, 2, 5, chances[..., 2:])])
     scores = Scores(slabs, Grid(SHAPE, np.eye(4)), regions)
-    np.testing.assert_array_equal(decide_regions(scores, thresholds, order), expected)
+    np.testing.assert_array_equal(
+        decide_slabs(scores, lambda slab: regions_to_labels(thresholded(slab, thresholds), order)),
+        expected,
+    )
     with pytest.raises(RequestError):
         thresholded(chances, [*thresholds, 0.5])
 

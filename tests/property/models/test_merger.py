@@ -15,9 +15,9 @@ from monai.inferers.utils import sliding_window_inference
 from models.runtime.crew import Crew
 from models.runtime.errors import PipelineError, RequestError
 from models.runtime.grid import Grid
-from models.runtime.merging.decision import Best, decide_classes, largest
+from models.runtime.merging.decision import Best, decide_slabs, largest
 from models.runtime.merging.in_step import combined, in_step
-from models.runtime.merging.mean_of_logits import mean_of_logits
+from models.runtime.merging.mean_of_probabilities import mean_of_probabilities
 from models.runtime.merging.merger import Merger, bytes_needed, class_groups
 from models.runtime.scores import Scores, Slab
 from models.runtime.tile_weights import Weight, tile_weights
@@ -153,7 +153,9 @@ def test_class_groups_decide_the_labels_of_the_whole(tiling: Tiling, seed: int) 
             best.take(slab, group.start)
     merger = Merger(tiling, range(CLASSES), weights, PLENTY, CREW)
     together = Scores(slabs_of(merger, tiling, tiles), Grid(tiling.shape, np.eye(4)), CLASSES)
-    np.testing.assert_array_equal(best.labels, decide_classes(together, CREW))
+    np.testing.assert_array_equal(
+        best.labels, decide_slabs(together, lambda slab: largest(slab, CREW))
+    )
 
 
 def test_groups_are_the_fewest_that_fit() -> None:
@@ -203,7 +205,7 @@ def test_members_that_finish_at_other_planes_go_in_step(
     scores = [
         Scores(cut(member, each, axis), grid, 2) for member, each in zip(members, ends, strict=True)
     ]
-    merged = combined(scores, mean_of_logits)
+    merged = combined(scores, mean_of_probabilities)
     np.testing.assert_allclose(whole(iter(merged.slabs)), np.mean(members, axis=0), atol=1e-6)
 
 

@@ -118,6 +118,42 @@ def resampled(onto: Described, order: str, centres: str) -> list[Described]:
     return [ORIENT, {**SMALL, "onto": onto, "order": order, "centres": centres}]
 
 
+def fused(**rule: Any) -> list[Described]:
+    """Segments of three members, of which each sees something else."""
+    plan: list[Described] = [ORIENT, SCALED]
+    for member in ("one", "other", "sharp"):
+        plan.append({**INFER, "members": [member], "out": f"of-{member}"})
+        plan.append({**ARGMAX, "in": f"of-{member}", "out": f"found-{member}"})
+    others = ["found-other", "found-sharp"]
+    combine = {"do": "combine", "in": "found-one", "and": others, "rule": rule, "out": "fused"}
+    return [*plan, combine]
+
+
+def parts(wins: str) -> list[Described]:
+    """Two part-models, which find segments of their own."""
+    plan = fused(kind="parts", wins=wins)
+    del plan[-3:-1]
+    plan[-2] = {**plan[-2], "rule": {"kind": "argmax", "segments": [4, 3]}}
+    return [*plan[:-1], {**plan[-1], "and": ["found-other"]}]
+
+
+def scored(rule: Described, activation: str = "softmax") -> list[Described]:
+    """Scores of two members with steps of their own, merged."""
+    one = {**INFER, "activation": activation, "out": "of-one"}
+    sharp = {**INFER, "activation": activation, "members": ["sharp"], "out": "of-sharp"}
+    combine = {"do": "combine", "in": "of-one", "and": ["of-sharp"], "rule": rule, "out": "scores"}
+    return [ORIENT, SCALED, one, sharp, combine, ARGMAX]
+
+
+def restored(across: str | None, **rule: Any) -> list[Described]:
+    """Scores of planes that lie far apart, decided on the slices."""
+    thick = {**SMALL, "onto": {"spacing_mm": [1.0, 1.0, 4.0]}, "out": "thick"}
+    restore = {"do": "restore", "in": "scores", "to": "image", "out": "back-scores"}
+    restore |= {} if across is None else {"across": across}
+    decide = {**ARGMAX, "in": "back-scores", "rule": rule}
+    return [ORIENT, thick, {**SCALED, "in": "thick"}, INFER, restore, decide]
+
+
 def cropped(around: Described, margin: Described, *before: Described) -> list[Described]:
     crop = {"do": "crop", "in": "head", "around": around, "margin": margin, "out": "part"}
     return [ORIENT, *before, crop]
@@ -154,6 +190,24 @@ CASES: list[list[Described]] = [
         )
     ),
     resampled({"shape": [7, 9, 10]}, "linear", "aligned"),
+    [
+        ORIENT,
+        {
+            **SMALL,
+            "onto": {"spacing_mm": [1.0, 0.9, 5.0]},
+            "order": "cubic",
+            "across": "linear",
+        },
+    ],
+    fused(kind="majority", tie="background"),
+    fused(kind="staple"),
+    fused(kind="simple", regions=[[2, 1], [1]], drop_below=0.75),
+    parts("later"),
+    scored({"kind": "mean"}),
+    scored({"kind": "weighted", "weights": [0.2, 0.7]}),
+    restored("nearest", kind="argmax", segments=[1, 2]),
+    restored("linear", kind="regions", at=0.25, segments=[1, 3, 2]),
+    restored(None, kind="threshold", channel=0, at=0.1, segment=2),
     cropped(ABOVE, {"voxels": 2}),
     cropped(ABOVE, {"mm": 4.0}),
     cropped(ABOVE, {"share": 0.3}),
@@ -189,6 +243,16 @@ CASES: list[list[Described]] = [
     ],
     inferred(TILES, members=["one", "other"]),
     inferred(TILES, mirror=[0, 1]),
+    *(
+        inferred(TILES, members=["one", "sharp"], merge=merge, activation=activation)
+        for merge, activation in (
+            ({"kind": "weighted", "weights": [[0.2, 0.5, 0.7], [0.6, 0.3, 0.1]]}, "none"),
+            ({"kind": "confidence", "by": "largest", "power": 2.0}, "softmax"),
+            ({"kind": "confidence", "by": "region"}, "sigmoid"),
+            ({"kind": "entropy", "weight": "linear"}, "softmax"),
+            ({"kind": "entropy", "weight": "exponential", "of": "regions"}, "sigmoid"),
+        )
+    ),
     inferred(MONAI),
     inferred({**MONAI, "weight": "constant"}, activation="sigmoid"),
     [
@@ -266,8 +330,9 @@ def content(run: Run, name: str) -> Any:
     if isinstance(value, Image):
         return np.stack(value.arrays(run.crew))
     assert isinstance(value, Segments)
-    whole = np.zeros(SOURCE.shape if name == "back" else value.grid.shape, np.uint8)
-    if name == "back":
+    on_slices = name == "back" or value.grid.change is None
+    whole = np.zeros(SOURCE.shape if on_slices else value.grid.shape, np.uint8)
+    if on_slices:
         value.write(whole, run.crew)
     elif value.labels is not None:
         whole[value.box] = value.labels

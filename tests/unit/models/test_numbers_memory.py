@@ -10,7 +10,7 @@ import numpy as np
 
 from models.runtime.crew import Crew
 from models.runtime.grid import Grid
-from models.runtime.merging.decision import decide_classes
+from models.runtime.merging.decision import decide_slabs, largest
 from models.runtime.merging.merger import Merger, bytes_needed
 from models.runtime.restoring import restore_classes
 from models.runtime.sampling import samplings
@@ -66,7 +66,8 @@ def test_merging_holds_what_it_said_and_no_whole_volume_of_classes() -> None:
                 merger.add(start, scores)
                 yield from merger.slabs()
 
-        return decide_classes(Scores(slabs(), Grid(shape, np.eye(4)), classes), CREW)
+        merged = Scores(slabs(), Grid(shape, np.eye(4)), classes)
+        return decide_slabs(merged, lambda slab: largest(slab, CREW))
 
     labels = int(np.prod(shape))
     assert peak_of(work) < needed + labels + SLACK

@@ -145,7 +145,7 @@ def test_members_and_mirror_passes_are_averaged_where_the_plan_says(
         "members": ["one", "two"],
         "tiling": {"kind": "tiles", "starts": "edge-to-edge"},
         "mirror": [0],
-        "merge": {"of": of},
+        "merge": {"kind": "mean", "of": of},
         "activation": "sigmoid" if of == "logits" else "none",
         "out": "p",
     }
@@ -316,8 +316,8 @@ WRONG: list[tuple[list[dict[str, Any]], tuple[str | int, ...], str]] = [
     ),
     (
         [ORIENT, WINDOW, {"do": "infer", "in": "scaled", "members": ["one"],
-                          "tiling": TILINGS[2], "merge": {"of": "logits"}, "activation": "none",
-                          "out": "p"}],
+                          "tiling": TILINGS[2], "merge": {"kind": "mean", "of": "logits"},
+                          "activation": "none", "out": "p"}],
         (2, "activation"),
         "after the mean",
     ),
