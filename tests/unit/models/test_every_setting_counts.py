@@ -201,7 +201,7 @@ CASES: list[list[Described]] = [
     ],
     fused(kind="majority", tie="background"),
     fused(kind="staple"),
-    fused(kind="simple", regions=[[2, 1], [1]], drop_below=0.75),
+    fused(kind="simple", regions=[[2], [1]], drop_below=0.9),
     parts("later"),
     scored({"kind": "mean"}),
     scored({"kind": "weighted", "weights": [0.2, 0.7]}),
