@@ -30,6 +30,9 @@ from services.orchestrator.revision import Revision
 from services.orchestrator.selection import ModelSelection, Selection, selection_digest
 from services.orchestrator.stage_times import StageTime
 
+# The reason that lies in stored files as they are read, and not in what was registered of them.
+_OF_FILES = "pixels_unreadable"
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedSelection:
@@ -179,6 +182,8 @@ class _Recording:
                 if of_this and job.model_digest == self._digest:
                     return job  # it is asked for again by itself (asking_again)
                 continue
+            if job.reason == _OF_FILES and not of_this:
+                continue  # the registered bytes are the same: the files may be sound now
             self._tell(job, chosen)
             return job
         return None

@@ -121,6 +121,18 @@ def read_sealed(path: Path) -> Sealed:
     return Sealed(meta, data_bytes, expected)
 
 
+def is_whole(path: Path, data_digest: str) -> bool:
+    """Whether a file is as the spool sealed it, with a data set of that digest.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        return read_sealed(path).data_digest == data_digest
+    except TornFileError:
+        return False
+
+
 def read_meta(head: bytes) -> Sealed:
     """What the first `META_BYTES` of a file say, without looking at the data set.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.common.crashpoints import crashpoint
 from services.common.headers import InstanceHeader
 from services.common.identity import hashed
 from services.common.store import (
@@ -22,16 +23,16 @@ from services.common.store import (
 from services.common.telemetry import get_logger
 from services.common.telemetry.audit import AuditEvent, audit
 from services.common.telemetry.metrics import INSTANCES_RECEIVED
-from services.listener.door.part10 import META_BYTES
+from services.listener.door.part10 import META_BYTES, is_whole
 from services.listener.registering.arrivals import Decided, StoredInstance
 from services.listener.registering.comparing import Comparing
 from services.listener.registering.conflicts import begin_to_take, heals, note_kept_beside
 from services.listener.registering.displaced import content_digest, keep_displaced
 from services.listener.registering.registry import (
     Novelty,
+    begin_to_restore,
     find_instance,
     mark_in_store,
-    note_restored,
     record_conflict,
 )
 
@@ -49,6 +50,7 @@ class Placing:
     For one thread. The files are in the spool too: a crash loses nothing.
 
     Args:
+        listener_id: under which rows say that a file is in this listener's spool.
         ship: sends files to a store that is not a folder of this machine, and marks the rows when
             the files are there. None: the files are moved into the store at once.
         outbox: the folder in which files to be shipped wait, under their keys.
@@ -62,6 +64,7 @@ class Placing:
         self,
         engine: Engine,
         store: StudyStore,
+        listener_id: str,
         ship: Ship | None,
         outbox: Path | None,
         dealt_with: Callable[[Sequence[Decided]], None] = lambda _: None,
@@ -70,6 +73,7 @@ class Placing:
     ) -> None:
         self._engine = engine
         self._store = store
+        self._listener_id = listener_id
         self._ship = ship
         self._outbox = outbox
         self._dealt_with = dealt_with
@@ -161,6 +165,8 @@ class Placing:
                 self._make_room_in_outbox(one, first)
         if first is None or not first.exists() or not one.path.exists():
             return True
+        if wanted is None and _is_damaged(first, one):
+            return True
         self._told_apart(one, first)
         return False
 
@@ -214,15 +220,34 @@ class Placing:
 
     def _deal_with_repeated(self, one: Decided) -> None:
         """Deals with what has the digest of an instance in the store: bytes decide."""
+        if not one.path.exists():
+            INSTANCES_RECEIVED.labels(Novelty.REPEATED).inc()
+            self._dealt_with([one])
+            return
         known = find_instance(self._engine, one.uid)
         assert known is not None, "rows of instances stay"
-        if one.path.exists() and self._store.size(known.store_key) is None:  # somebody lost it
-            self._store.put_file(known.store_key, one.path)
-            self._changed(note_restored(self._engine, one.received), one)
-        if one.path.exists():
-            with self._store.local([known.store_key]) as kept:
-                self._told_apart(one, kept[known.store_key])
+        registered = known.data_digest, known.transfer_syntax_uid
+        if registered != (one.received.data_digest, _syntax(one)):
+            self._conflicts(one)  # another one has taken the place since this one was decided
             return
+        try:
+            with self._store.local([known.store_key]) as kept:
+                if not _is_damaged(kept[known.store_key], one):
+                    self._told_apart(one, kept[known.store_key])
+                    return
+        except ObjectMissing:  # somebody lost it
+            pass
+        self._restore(one, known.store_key)
+
+    def _restore(self, one: Decided, key: str) -> None:
+        """Puts the file where the stored one is lost or damaged; its study is worked on anew."""
+        if not begin_to_restore(self._engine, one.received, self._listener_id):
+            raise StoreError("The instance was changed meanwhile.", retryable=True)
+        self._store.put_file(key, one.path, replace=True)
+        crashpoint("listener.instance.restored")
+        mark_in_store(self._engine, [one.uid])
+        self._on_changed([one.stored])
+        _log.warning("instance_restored", instance_uid_hash=hashed(one.uid))
         INSTANCES_RECEIVED.labels(Novelty.REPEATED).inc()
         self._dealt_with([one])
 
@@ -234,8 +259,11 @@ class Placing:
             INSTANCES_RECEIVED.labels(Novelty.REPEATED).inc()
             self._dealt_with([one])
         else:
-            record_conflict(self._engine, one.received)
-            self._compare(replace(one, novelty=Novelty.CONFLICTING))
+            self._conflicts(one)
+
+    def _conflicts(self, one: Decided) -> None:
+        record_conflict(self._engine, one.received)
+        self._compare(replace(one, novelty=Novelty.CONFLICTING))
 
     def _keep_beside(self, one: Decided) -> None:
         # PS3.4 B.2.3 leaves duplicates to us: the first one received stays the one that is used,
@@ -299,6 +327,15 @@ class Placing:
         """Has a study looked at of which no instance is new, and all the same something."""
         if changed:
             self._on_changed([one.stored])
+
+
+def _is_damaged(kept: Path, one: Decided) -> bool:
+    """Whether a kept file is not what was registered, and this one of the same digest is.
+
+    Cost: the kept file is read once more.
+    """
+    digest = one.received.data_digest
+    return not is_whole(kept, digest) and is_whole(one.path, digest)
 
 
 def _same_pixels(

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, select
 from services.common.database import InstanceRow
 from services.common.store import ObjectMissing, StudyStore
 from services.common.telemetry import get_logger
-from services.listener.door.part10 import TornFileError, read_sealed
+from services.listener.door.part10 import TornFileError, is_whole, read_sealed
 from services.listener.door.spool import SUFFIX, SpooledFile
 from services.listener.registering.arrivals import Offered
 from services.listener.registering.quarantine import Quarantine
@@ -106,6 +106,6 @@ def _is_there(store: StudyStore, key: str, data_digest: str) -> bool:
     """Whether the store has the very data set that was registered, whole."""
     try:
         with store.local([key]) as found:
-            return read_sealed(found[key]).data_digest == data_digest
-    except (ObjectMissing, TornFileError):
+            return is_whole(found[key], data_digest)
+    except ObjectMissing:
         return False

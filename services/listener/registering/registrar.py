@@ -102,7 +102,7 @@ class Registrar:
         # its receiver, and after that one's death) is still one file.
         self._under_way: set[str] = set()
         self._placing = Placing(  # the thread's own
-            engine, store, ship, outbox, self._placed, on_changed, on_taking
+            engine, store, listener_id, ship, outbox, self._placed, on_changed, on_taking
         )
         self._changed = threading.Condition()
         self._offered = 0

@@ -144,15 +144,34 @@ def record_conflict(engine: Engine, one: ReceivedInstance) -> None:
             note_conflicts(connection, _came(connection, [one], {}, known))
 
 
-def note_restored(engine: Engine, one: ReceivedInstance) -> bool:
-    """Notes that an image is there again whose file was lost: its study is worked on anew.
+def begin_to_restore(engine: Engine, one: ReceivedInstance, spooled_by: str) -> bool:
+    """Notes that an image comes to the store once more whose file was lost or damaged there: its
+    study is worked on anew, as soon as the file is there.
+
+    Args:
+        spooled_by: the listener in whose spool the file lies.
 
     Returns:
-        Whether the study's next revision is to be frozen.
+        Whether the file may go to the store: the instance has these bytes still, and no other file
+        of the instance is on its way.
     """
+    row = InstanceRow
+    chosen = (
+        row.sop_instance_uid == _uid(one),
+        row.data_digest == one.data_digest,
+        row.transfer_syntax_uid == one.registration.header.transfer_syntax_uid,
+        row.deleted_at.is_(None),
+    )
     with engine.begin() as connection:
-        touch_study(connection, one.registration.header.study_uid, one.received_at, changed=True)
-    return True
+        begun = connection.execute(
+            update(row).where(*chosen, row.spooled_by.is_(None)).values(spooled_by=spooled_by)
+        ).rowcount
+        if begun:
+            study_uid = one.registration.header.study_uid
+            touch_study(connection, study_uid, one.received_at, changed=True)
+            return True
+        begun_before = exists().where(*chosen, row.spooled_by == spooled_by)
+        return bool(connection.execute(select(begun_before)).scalar_one())
 
 
 def _came(

@@ -104,6 +104,23 @@ def test_unchanged_inputs_keep_their_result(
     assert _states(engine) == ["processed"]
 
 
+def test_a_series_whose_pixels_could_not_be_read_is_read_again_by_the_next_revision(
+    tmp_path: Path, engine: Engine, manifest: Manifest
+) -> None:
+    # A stored file that was damaged is sound once its image was sent again, with the same bytes.
+    files = write_head_like(tmp_path)
+    study_uid = register_revision(engine, files)
+    ((first, _),) = _select(engine, manifest, study_uid, 1).to_run
+    damaged = {"instance": "1.2.3", "problem": "its file is cut off"}
+    jobs.end_job(engine, first, Verdict("pixels_unreadable", damaged))
+    assert _select(engine, manifest, study_uid, 1).to_run == ()
+    register_revision(engine, files, number=2)
+    ((second, _),) = _select(engine, manifest, study_uid, 2).to_run
+    assert second != first
+    _finish(engine, second)
+    assert set(_fates(engine, 2).values()) == {"segmented"}
+
+
 def test_job_under_way_is_carried_into_the_next_revision(
     tmp_path: Path, engine: Engine, manifest: Manifest
 ) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,10 @@ class _Away(StudyStore):
     def size(self, key: str) -> int | None:
         assert self.answers.wait(30)
         return super().size(key)
+
+    def local(self, keys: Sequence[str]) -> AbstractContextManager[Mapping[str, Path]]:
+        assert self.answers.wait(30)
+        return super().local(keys)
 
 
 @pytest.fixture
