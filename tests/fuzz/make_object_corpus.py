@@ -22,12 +22,18 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2K,
     HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
+    JPEG2000,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
+    JPEGLSNearLossless,
     RLELossless,
 )
 
@@ -40,13 +46,26 @@ PLAIN = (
     ExplicitVRBigEndian,
     DeflatedExplicitVRLittleEndian,
 )
+# What loses, loses little.
 ENCODED: dict[UID, Callable[[NDArray[Any]], Any]] = {
     JPEGBaseline8Bit: lambda plane: imagecodecs.jpeg8_encode((plane >> 4).astype(np.uint8)),
+    JPEGExtended12Bit: lambda plane: imagecodecs.jpeg8_encode(plane, bitspersample=12),
+    JPEGLossless: lambda plane: imagecodecs.jpeg8_encode(
+        plane, bitspersample=12, lossless=True, predictor=4
+    ),
     JPEGLosslessSV1: lambda plane: imagecodecs.ljpeg_encode(plane, bitspersample=12),
     JPEGLSLossless: imagecodecs.jpegls_encode,
+    JPEGLSNearLossless: lambda plane: imagecodecs.jpegls_encode(plane, level=3),
     JPEG2000Lossless: lambda plane: imagecodecs.jpeg2k_encode(plane, level=0, codecformat="j2k"),
+    JPEG2000: lambda plane: imagecodecs.jpeg2k_encode(
+        plane, level=60, reversible=False, codecformat="j2k"
+    ),
     HTJ2KLossless: lambda plane: imagecodecs.htj2k_encode(plane, reversible=True),
+    # This encoder's order is by resolution, position, component, layer, as the syntax wants.
+    HTJ2KLosslessRPCL: lambda plane: imagecodecs.htj2k_encode(plane, reversible=True),
+    HTJ2K: lambda plane: imagecodecs.htj2k_encode(plane, reversible=False),
 }
+LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K)
 
 
 def seeds() -> dict[str, bytes]:
@@ -55,11 +74,12 @@ def seeds() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         (file,) = sound_series(Path(folder), small_volume((1, 32, 32)))
         for syntax in (*PLAIN, RLELossless, *ENCODED):
-            made[syntax.keyword] = _object(pydicom.dcmread(file), syntax)
+            made[syntax.keyword] = object_in(syntax, pydicom.dcmread(file))
     return made
 
 
-def _object(data: Any, syntax: UID) -> bytes:
+def object_in(syntax: UID, data: Any) -> bytes:
+    """A file of one of the transfer syntaxes, of an object in Explicit VR Little Endian."""
     if syntax == RLELossless:
         data.compress(RLELossless, generate_instance_uid=False)
     elif syntax in ENCODED:

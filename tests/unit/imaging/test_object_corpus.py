@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.uid import UID
 
+from services.listener.peers.presentation_contexts import TRANSFER_SYNTAXES
 from tests.fuzz.make_object_corpus import seeds
 from tests.fuzz.stored_object import read_everywhere
 
@@ -15,6 +17,7 @@ SEEDS = sorted(path.name for path in CORPUS.iterdir())
 
 
 def test_there_is_a_seed_of_every_transfer_syntax() -> None:
+    assert {UID(syntax).keyword for syntax in TRANSFER_SYNTAXES} <= set(SEEDS)
     assert set(seeds()) <= set(SEEDS)
 
 
