@@ -16,14 +16,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame, parse_basic_offsets, parse_fragments
+from pydicom.encaps import parse_basic_offsets, parse_fragments
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, RLELossless
 
+from services.common.code_streams import (
+    CODE_STREAMS,
+    encoded_frame,
+    holds_more_runs,
+    problem_of,
+    syntax_of,
+)
 from services.common.headers import InstanceHeader
 from services.common.stored_objects import StoredObjectError, bound_of, read_object
 from services.common.telemetry import get_logger
-from services.imaging.code_streams import CODE_STREAMS, holds_more_runs, problem_of, syntax_of
 from services.imaging.frames import FrameHeader, whole_attributes
 from services.imaging.transfer_syntaxes import NATIVE_LITTLE_ENDIAN, transfer_syntax_name
 from services.imaging.volume import Rescale
@@ -264,13 +270,7 @@ def _check_runs(dataset: Dataset, frame: int, pixels: Pixels) -> None:
 
 def _encoded_frame(dataset: Dataset, frame: int) -> bytes:
     try:
-        offsets = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
-        return get_frame(
-            dataset.PixelData,
-            frame - 1,
-            number_of_frames=int(dataset.get("NumberOfFrames") or 1),
-            extended_offsets=offsets if all(offsets) else None,
-        )
+        return encoded_frame(dataset, frame)
     except Exception as error:  # as the library meets a damaged encapsulation
         raise _undecodable(dataset, error) from error
 

@@ -12,7 +12,6 @@ by where they belong in the series, and by their pixels while the series is in n
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from services.common.database import ConflictRow, RevisionInstanceRow, StudyRow
 from services.common.database.conflicts import about
-from services.common.headers import AttributeValue, InstanceHeader, Registration
+from services.common.headers import AttributeValue, Registration
 from services.common.lifecycle import ConflictState
 
 PATIENT, UIDS, PLACE, PIXELS, ATTRIBUTES = "patient", "uids", "place", "pixels", "attributes"
@@ -228,35 +227,6 @@ def decide(engine: Engine, uid: str, *, latest: bool, at: dt.datetime) -> tuple[
         for study_uid in sorted(changed):
             touch_study(connection, study_uid, at, changed=True)
     return decided, changed
-
-
-def heals(own: InstanceHeader, kept: InstanceHeader) -> bool:
-    """Whether an image is whole where the registered image of its UID was cut off: otherwise the
-    same image of the same series, and the registered image cannot be used.
-
-    Args:
-        own: the header of the image.
-        kept: the header of the registered image.
-    """
-    same = (own.study_uid, own.series_uid) == (kept.study_uid, kept.series_uid)
-    attributes = own.attributes == kept.attributes
-    return same and attributes and _is_cut_off(kept) and not _is_cut_off(own)
-
-
-def _is_cut_off(header: InstanceHeader) -> bool:
-    """Whether its plain pixels are fewer than its matrix says (PS3.5 8.1.1)."""
-    numbers = [
-        header.numbers(keyword) or default
-        for keyword, default in (
-            ("Rows", (0.0,)),
-            ("Columns", (0.0,)),
-            ("BitsAllocated", (0.0,)),
-            ("SamplesPerPixel", (1.0,)),
-            ("NumberOfFrames", (1.0,)),
-        )
-    ]
-    bits = math.prod(values[0] for values in numbers)
-    return header.pixel_length is not None and header.pixel_length < bits / 8
 
 
 def begin_to_take(engine: Engine, key: tuple[str, str, str]) -> bool:

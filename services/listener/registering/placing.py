@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,9 +27,11 @@ from services.common.telemetry.metrics import INSTANCES_RECEIVED
 from services.listener.door.part10 import META_BYTES, is_whole
 from services.listener.registering.arrivals import Decided, StoredInstance
 from services.listener.registering.comparing import Comparing
-from services.listener.registering.conflicts import begin_to_take, heals, note_kept_beside
+from services.listener.registering.conflicts import begin_to_take, note_kept_beside
 from services.listener.registering.displaced import content_digest, keep_displaced
+from services.listener.registering.pixels import heals, same_pixels
 from services.listener.registering.registry import (
+    KnownInstance,
     Novelty,
     begin_to_restore,
     find_instance,
@@ -270,10 +273,9 @@ class Placing:
         # unless the peer's policy or a person decides otherwise. The sender may drop its copy
         # after the success, so that this one is kept beside it in any case.
         if one.path.exists():
-            other_pixels = self._has_other_pixels(one)
-            key = self._put_beside(one)
             row = (one.uid, one.received.data_digest, _syntax(one))
-            healing, healed = self._heals(one)
+            other_pixels, healing, healed = self._compare_pixels(one)
+            key = self._put_beside(one)
             newly = note_kept_beside(
                 self._engine, row, key, other_pixels=other_pixels, versions=healing or healed
             )
@@ -286,30 +288,35 @@ class Placing:
         INSTANCES_RECEIVED.labels(Novelty.CONFLICTING).inc()
         self._dealt_with([one])
 
-    def _has_other_pixels(self, one: Decided) -> bool:
-        """Whether the pixels are others than the instance's; also where that cannot be told."""
+    def _compare_pixels(self, one: Decided) -> tuple[bool, bool, bool]:
+        """Whether its pixels are others than the instance's, also where that cannot be told;
+        whether it is whole and its instance was cut off; and the other way round."""
         known = find_instance(self._engine, one.uid)
         if known is None or known.deleted_at is not None:
-            return True
-        own, kept = one.received.registration.header, known.header
-        places = (own.pixel_offset, own.pixel_length), (kept["pixel_offset"], kept["pixel_length"])
+            return True, False, False
+        kept = InstanceHeader.from_json(known.header)
+        own = one.path, one.received.registration.header
+        with self._kept_file(known) as file:
+            if file is None:
+                return True, False, False
+            image = file, kept
+            return not same_pixels(own, image), heals(own, image), heals(image, own)
+
+    @contextmanager
+    def _kept_file(self, known: KnownInstance) -> Generator[Path | None]:
+        """The instance's file, in the outbox or the store; None where it is lost."""
         if self._outbox is not None and (waiting := self._outbox / known.store_key).exists():
-            return not _same_pixels((one.path, waiting), places)
+            yield waiting
+            return
         if known.spooled_by is not None:
             raise StoreError("The instance is on its way to the store.", retryable=True)
-        try:
-            with self._store.local([known.store_key]) as found:
-                return not _same_pixels((one.path, found[known.store_key]), places)
-        except ObjectMissing:
-            return True
-
-    def _heals(self, one: Decided) -> tuple[bool, bool]:
-        """Whether it is whole and its instance was cut off, and the other way round."""
-        known = find_instance(self._engine, one.uid)
-        if known is None:
-            return False, False
-        own, kept = one.received.registration.header, InstanceHeader.from_json(known.header)
-        return heals(own, kept), heals(kept, own)
+        with ExitStack() as opened:
+            try:
+                found = opened.enter_context(self._store.local([known.store_key]))
+            except ObjectMissing:
+                yield None
+                return
+            yield found[known.store_key]
 
     def _put_beside(self, one: Decided) -> str:
         """Brings it where it is kept beside its instance; the key."""
@@ -336,18 +343,6 @@ def _is_damaged(kept: Path, one: Decided) -> bool:
     """
     digest = one.received.data_digest
     return not is_whole(kept, digest) and is_whole(one.path, digest)
-
-
-def _same_pixels(
-    files: tuple[Path, Path], places: tuple[tuple[int | None, int | None], ...]
-) -> bool:
-    """Whether the pixel bytes of two sealed files are the same; without any, all of them."""
-    contents: list[bytes] = []
-    for file, (offset, length) in zip(files, places, strict=True):
-        with file.open("rb") as opened:
-            opened.seek(META_BYTES if offset is None else offset)
-            contents.append(opened.read(-1 if length is None or offset is None else length))
-    return contents[0] == contents[1]
 
 
 def _syntax(one: Decided) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import struct
 
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
 
 _JPEG = frozenset(map(str, [*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes]))
@@ -43,6 +45,25 @@ _JPEG_2000_SYNTAX = "1.2.840.10008.1.2.4.90"
 # A run of two bytes is of 128 at most. Frames whose runs cannot take more memory are not counted.
 _LONGEST_RUN, _UNCOUNTED = 128, 64 << 20
 _RUNS_HEAD = struct.Struct("<16L")
+
+
+def encoded_frame(dataset: Dataset, frame: int) -> bytes:
+    """One frame as encapsulated (PS3.5 A.4).
+
+    Args:
+        dataset: with its pixels.
+        frame: from 1.
+
+    Raises:
+        Exception: whatever the library raises where it meets a damaged encapsulation.
+    """
+    offsets = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
+    return get_frame(
+        dataset.PixelData,
+        frame - 1,
+        number_of_frames=int(dataset.get("NumberOfFrames") or 1),
+        extended_offsets=offsets if all(offsets) else None,
+    )
 
 
 def problem_of(stream: bytes, syntax: str, rows: int, columns: int, allocated: int) -> str | None:
