@@ -16,7 +16,13 @@ from services.common.settings import Settings
 from services.common.telemetry import get_logger
 from services.listener.assembling.announce import Announcer
 from services.listener.assembling.assembly import Assembly
-from services.listener.assembling.endings import BrokenOff, Endings, broken_off, note_lost
+from services.listener.assembling.endings import (
+    BrokenOff,
+    Endings,
+    broken_off,
+    is_received_elsewhere,
+    note_lost,
+)
 from services.listener.assembling.examination import Examiner
 from services.listener.assembling.under_way import Ending, SeriesUnderWay
 from services.listener.assembling.wanting import Wanting
@@ -153,6 +159,12 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
             under_way=under_way,
             came_back=partial(studies_that_came_back, context.engine, context.store),
             broken_off=broken,
+            elsewhere=partial(
+                is_received_elsewhere,
+                context.engine,
+                listener_id=listener_id,
+                hold_s=settings.listener.idle_timeout_s,
+            ),
             doors_open=False,
         )
         shipping = _shipping(context, announcer)

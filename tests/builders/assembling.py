@@ -15,7 +15,7 @@ from services.common.database import RevisionInstanceRow, RevisionRow, SeriesRow
 from services.common.settings import ListenerSettings, Peer
 from services.common.store import StudyStore
 from services.listener.assembling.assembly import Assembly
-from services.listener.assembling.endings import broken_off, note_endings
+from services.listener.assembling.endings import broken_off, is_received_elsewhere, note_endings
 from services.listener.assembling.under_way import SeriesUnderWay
 from services.listener.peers.policies import QuietPeriods
 from tests.builders.reception import LISTENER_ID, Reception, offer
@@ -78,12 +78,30 @@ class Front:
             self.clock,
             under_way=self.under_way,
             broken_off=partial(broken_off, engine, listener_id=LISTENER_ID),
+            elsewhere=self._elsewhere(LISTENER_ID),
         )
         self.reception = receiving(
             engine, store, clock=self.clock, quiet_period_s=QuietPeriods(SETTINGS).of
         )
         self.offers = [offer(file) for file in files or sound_series(folder / "dicom")]
         self.study_uid = ""
+
+    def _elsewhere(self, listener_id: str) -> Callable[[str, dt.datetime], bool]:
+        named = {"listener_id": listener_id, "hold_s": HOLD_S}
+        return partial(is_received_elsewhere, self.engine, **named)
+
+    def other_listener(self) -> Assembly:
+        """The assembly of another listener on the same database, which receives nothing."""
+        return Assembly(
+            self.engine,
+            lambda uid, number: self.announced.append((uid, number)),
+            self.clock,
+            under_way=SeriesUnderWay(
+                0.5, lambda _: None, lambda: self.clock.now.timestamp(), hold_s=HOLD_S
+            ),
+            broken_off=partial(broken_off, self.engine, listener_id="another"),
+            elsewhere=self._elsewhere("another"),
+        )
 
     def receive(self, *numbers: int, peer: str = "MR1") -> None:
         """Has instances received and registered."""

@@ -4,7 +4,8 @@ enough. (What the models want is looked after by `wanting`.)
 One rule stands before all of these: what is being received is not complete (`under_way`). While an
 association holds a series of the study nothing is frozen, until the idle timeout; a series that
 came back after its senders had left it has to be quiet, whatever was counted; and the quiet period
-runs from the moment in which the senders let go. What somebody tells to be complete is frozen as
+runs from the moment in which the senders let go. That holds for what another listener of the same
+database receives, too, as far as the rows tell. What somebody tells to be complete is frozen as
 soon as nobody holds it.
 
 Each new instance has its study counted, and moves its study's deadline. The database decides, not
@@ -50,6 +51,8 @@ _log = get_logger("listener")
 
 # When the database does not answer, the next try is this much later.
 _RETRY_AFTER_S = 1.0
+# What another listener receives: nobody tells here when it is let go.
+_LOOK_AGAIN_S = 1.0
 # Registering what was taken in takes milliseconds; this long only while the database is away.
 _REGISTERED_WITHIN_S = 5.0
 # How often is looked for studies that are overdue and have no deadline here: their listener is
@@ -89,6 +92,7 @@ class Assembly:
         under_way: the series that are being received; is to call `let_go`. None: there are none.
         came_back: notes studies whose missing files are there again, and gives them.
         broken_off: gives the series of a study whose senders broke off.
+        elsewhere: whether another listener is receiving a series of a study at present.
         doors_open: False while nobody can send yet: then no study is quiet before `opened`.
     """
 
@@ -102,6 +106,7 @@ class Assembly:
         under_way: SeriesUnderWay | None = None,
         came_back: Callable[[dt.datetime], Collection[str]] = lambda _now: (),
         broken_off: BrokenOff = lambda _study_uid: frozenset(),
+        elsewhere: Callable[[str, dt.datetime], bool] = lambda _study_uid, _now: False,
         *,
         doors_open: bool = True,
     ) -> None:
@@ -109,6 +114,9 @@ class Assembly:
         self._open_since: dt.datetime | None = None
         self._came_back = came_back
         self._broken_off = broken_off
+        self._elsewhere = elsewhere
+        # When a study was last seen to be received by another listener.
+        self._seen_elsewhere: dict[str, dt.datetime] = {}
         self._under_way = under_way or SeriesUnderWay(0.0, lambda _: None)
         self._engine = engine
         self._announce = announce
@@ -184,6 +192,7 @@ class Assembly:
             return
         remaining = self._remaining(activity)
         if remaining is None:
+            self._seen_elsewhere.pop(study_uid, None)
             return
         wait_s = max(remaining.total_seconds(), self._incomplete_s(activity))
         if wait_s > 0:
@@ -201,7 +210,21 @@ class Assembly:
         quiet since it was let go."""
         quiet_s = activity.quiet_period.total_seconds()
         left_s = self._under_way.since_left_s(activity.study_uid)
-        return max(self._under_way.held_s(activity.study_uid), quiet_s - left_s)
+        return max(
+            self._under_way.held_s(activity.study_uid),
+            quiet_s - left_s,
+            self._elsewhere_s(activity.study_uid, quiet_s),
+        )
+
+    def _elsewhere_s(self, study_uid: str, quiet_s: float = 0.0) -> float:
+        """How much later a study is to be looked at because of another listener that receives it,
+        or did less than so many seconds ago; 0 when none does."""
+        now = self._clock()
+        if self._elsewhere(study_uid, now):
+            self._seen_elsewhere[study_uid] = now
+            return _LOOK_AGAIN_S
+        seen_at = self._seen_elsewhere.get(study_uid)
+        return 0.0 if seen_at is None else max(0.0, quiet_s - (now - seen_at).total_seconds())
 
     def count(self, study_uid: str) -> FrozenRevision | None:
         """Freezes the study if what was declared of it is there, no less and no more; else None.
@@ -216,7 +239,10 @@ class Assembly:
         if activity is None:
             return None
         quiet_s = activity.quiet_period.total_seconds()
-        wait_s = self._under_way.incomplete_s(study_uid, quiet_s)
+        wait_s = max(
+            self._under_way.incomplete_s(study_uid, quiet_s),
+            self._elsewhere_s(study_uid, quiet_s),
+        )
         if wait_s > 0:
             self._wheel.arm((study_uid, Trigger.COUNTED), wait_s)
             return None
@@ -237,7 +263,7 @@ class Assembly:
         Raises:
             SQLAlchemyError: the database does not answer.
         """
-        held_s = self._under_way.held_s(study_uid)
+        held_s = self._held_s(study_uid)
         if held_s > 0:
             self._told.add(study_uid)
             self._wheel.arm((study_uid, Trigger.TOLD), held_s)
@@ -247,7 +273,10 @@ class Assembly:
 
     def is_held(self, study_uid: str) -> bool:
         """Whether a series of the study is being received."""
-        return self._under_way.held_s(study_uid) > 0
+        return self._held_s(study_uid) > 0
+
+    def _held_s(self, study_uid: str) -> float:
+        return max(self._under_way.held_s(study_uid), self._elsewhere_s(study_uid))
 
     def freeze(
         self, study_uid: str, trigger: Trigger, leaving_out: Collection[str] = ()
@@ -263,6 +292,7 @@ class Assembly:
         )
         if revision is None:
             return None
+        self._seen_elsewhere.pop(study_uid, None)
         crashpoint("listener.revision.frozen")
         REVISIONS_FROZEN.labels(trigger).inc()
         with span(

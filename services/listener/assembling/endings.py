@@ -11,13 +11,14 @@ then a series counts as broken off that was not, until it comes again.
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, exists, select, update
 
-from services.common.database import SeriesRow
+from services.common.database import SeriesRow, StudyRow
 from services.common.telemetry import get_logger
 from services.listener.assembling.under_way import Ending
 from services.listener.wheel import Wheel
@@ -152,3 +153,21 @@ def broken_off(engine: Engine, study_uid: str, listener_id: str) -> set[str]:
             )
         ).scalars()
         return set(found)
+
+
+def is_received_elsewhere(
+    engine: Engine, study_uid: str, now: dt.datetime, listener_id: str, hold_s: float
+) -> bool:
+    """Whether another listener is receiving a series of a study.
+
+    One that was killed is not told from one that receives, until nothing of the study came for as
+    long as a listener waits for a silent sender (`hold_s`).
+    """
+    others = SeriesRow.receiving_by.is_not(None) & (SeriesRow.receiving_by != listener_id)
+    with engine.execution_options(axial_readonly=True).connect() as connection:
+        last_received_at = connection.execute(
+            select(StudyRow.last_received_at)
+            .where(StudyRow.study_uid == study_uid)
+            .where(exists().where(SeriesRow.study_uid == study_uid, others))
+        ).scalar_one_or_none()
+    return last_received_at is not None and now < last_received_at + dt.timedelta(seconds=hold_s)

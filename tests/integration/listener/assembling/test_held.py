@@ -184,3 +184,44 @@ def test_more_than_was_told_is_no_shortfall(front: Front) -> None:
     front.clock.advance(5)
     front.look(front.engine)
     assert incomplete(front) == [None]
+
+
+def test_what_another_listener_receives_is_held_here_too(declaring: Front) -> None:
+    other = declaring.other_listener()
+    declaring.bring("one", *range(5))  # all that is declared
+    declaring.clock.advance(20)  # its sender pauses, longer than the quiet period
+    other.examine(declaring.study_uid)
+    assert other.count(declaring.study_uid) is None
+    assert other.tell(declaring.study_uid) is None
+    assert other.is_held(declaring.study_uid)
+    assert frozen(declaring) == []
+    declaring.bring("one", 5)
+    declaring.under_way.closed("one", Ending.WHOLE)
+    other.examine(declaring.study_uid)
+    assert frozen(declaring) == []  # quiet runs from the release
+    declaring.clock.advance(5)
+    other.examine(declaring.study_uid)
+    assert frozen(declaring) == [("quiet", 6)]
+    assert incomplete(declaring) == [None]
+
+
+def test_what_a_dead_listener_received_is_held_until_the_idle_timeout(front: Front) -> None:
+    other = front.other_listener()
+    front.bring("one", 0, 1)
+    front.clock.advance(HOLD_S - 1)
+    other.examine(front.study_uid)
+    assert other.tell(front.study_uid) is None
+    assert frozen(front) == []
+    front.clock.advance(1 + 5)
+    other.examine(front.study_uid)
+    assert frozen(front) == [("quiet", 2)]
+    assert incomplete(front) == [{"broken_off": 1}]
+
+
+def test_what_is_told_here_is_frozen_when_another_listener_has_let_it_go(front: Front) -> None:
+    other = front.other_listener()
+    front.bring("one", 0, 1)
+    assert other.tell(front.study_uid) is None
+    front.under_way.closed("one", Ending.WHOLE)
+    assert other.tell(front.study_uid) is not None
+    assert frozen(front) == [("told", 2)]
