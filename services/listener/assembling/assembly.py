@@ -59,6 +59,8 @@ _REGISTERED_WITHIN_S = 5.0
 # gone, or the answer to a commit was lost. So long it has the study for itself.
 _ADOPT_AFTER_S = 60.0
 _ADOPT = ("", Trigger.QUIET)
+# What was counted is all there; and what models want is taken without what is torn.
+_MAY_LACK = frozenset((Trigger.QUIET, Trigger.TOLD))
 
 
 def remaining_quiet(
@@ -286,7 +288,7 @@ class Assembly:
         Args:
             leaving_out: series UIDs of which nothing new is taken.
         """
-        missing = self._missing(study_uid) if trigger is Trigger.QUIET else None
+        missing = self._missing(study_uid) if trigger in _MAY_LACK else None
         revision = freeze_revision(
             self._engine, study_uid, trigger, self._clock(), leaving_out, missing
         )
@@ -317,7 +319,7 @@ class Assembly:
         return revision
 
     def _missing(self, study_uid: str) -> Missing:
-        """Tells of a study that was only quiet what of it is known to be missing."""
+        """Tells what of a study is known to be missing."""
         expected = read_expectation(self._engine, study_uid)
         broken_off = self._broken_off(study_uid)
 

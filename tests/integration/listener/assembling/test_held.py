@@ -225,3 +225,20 @@ def test_what_is_told_here_is_frozen_when_another_listener_has_let_it_go(front: 
     front.under_way.closed("one", Ending.WHOLE)
     assert other.tell(front.study_uid) is not None
     assert frozen(front) == [("told", 2)]
+
+
+def test_what_is_told_to_be_complete_says_what_its_sender_broke_off(front: Front) -> None:
+    front.bring("one", 0, 1)
+    front.under_way.closed("one", Ending.BROKEN)
+    assert front.assembly.tell(front.study_uid) is not None
+    assert frozen(front) == [("told", 2)]
+    assert incomplete(front) == [{"broken_off": 1}]
+
+
+def test_what_is_told_to_be_complete_says_what_was_announced_and_did_not_come(
+    declaring: Front,
+) -> None:
+    declaring.bring("one", 0, 1)
+    declaring.under_way.closed("one", Ending.WHOLE)
+    assert declaring.assembly.tell(declaring.study_uid) is not None
+    assert incomplete(declaring) == [{"announced": 5, "received": 2}]
