@@ -7,13 +7,15 @@ when a study is taken.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.manifest import Choose, Manifest
-from services.common.fates import Fate
+from services.common.fates import Fate, Verdict
 from services.common.telemetry import get_logger
+from services.orchestrator.considering import OpenImages, consider
 from services.orchestrator.offering import Unavailable, offers_for
-from services.orchestrator.revision import read_registered
+from services.orchestrator.revision import SeriesOfRevision, read_registered
 from services.orchestrator.selection import ModelSelection, select_series
 from services.orchestrator.stage_context import StageContext, opened_once
 
@@ -51,20 +53,55 @@ def examine_study(context: StageContext, study_uid: str) -> list[ReadySelection]
             _log.info("model_not_ready", model=offer.model, problem=offer.problem)
             continue
         selection = select_series(offer.manifest, series, open_images)
-        rivals = _rivals(offer.manifest, selection)
+        rivals = _rivals(offer.manifest, selection, series, open_images)
         ready += [
             ReadySelection(offer.model, one.series_uids(), rivals) for one in selection.selections
         ]
     return ready
 
 
-def _rivals(manifest: Manifest, selection: ModelSelection) -> tuple[str, ...]:
+def _rivals(
+    manifest: Manifest,
+    selection: ModelSelection,
+    series: Sequence[SeriesOfRevision],
+    open_images: OpenImages,
+) -> tuple[str, ...]:
     if all(role.choose is not Choose.BEST for role in manifest.roles.values()):
         return ()
-    # What is refused for its geometry may be a part; what is not wanted never will be.
+    whole = _whatever_their_number(manifest)
+    of_uid = {each.series_uid: each for each in series}
+    # What is refused for its geometry may be a part; what is not wanted never will be, unless it is
+    # for its number of images.
     return tuple(
         uid
         for uid, verdict in selection.verdicts.items()
         if verdict.reason == "better_series_chosen"
         or (verdict.fate is not Fate.NOT_WANTED and verdict.reason not in _NEVER_BETTER)
+        or (verdict.reason == "attribute_mismatch" and _fits(whole, of_uid[uid], open_images))
+    )
+
+
+def _whatever_their_number(manifest: Manifest) -> Manifest:
+    """The model without what it asks at least of a series' number of images."""
+    roles = {
+        name: role.model_copy(
+            update={
+                "selector": tuple(
+                    each
+                    for each in role.selector
+                    if each.attribute != "NumberOfInstances" or each.at_least is None
+                )
+            }
+        )
+        for name, role in manifest.roles.items()
+    }
+    return manifest.model_copy(update={"roles": roles})
+
+
+def _fits(manifest: Manifest, candidate: SeriesOfRevision, open_images: OpenImages) -> bool:
+    answers = [consider(manifest, role, candidate, open_images) for role in manifest.roles]
+    return any(
+        not isinstance(answer, Verdict)
+        or (answer.fate is not Fate.NOT_WANTED and answer.reason not in _NEVER_BETTER)
+        for answer in answers
     )

@@ -86,6 +86,27 @@ def test_rivals_are_what_the_model_may_still_choose_instead(asked: Asked, tmp_pa
     assert FLAIR not in ready.rivals
 
 
+@pytest.mark.parametrize("come", [1, 2, 10, 18])
+def test_a_series_of_which_too_few_images_have_come_is_a_rival(
+    asked: Asked, tmp_path: Path, come: int
+) -> None:
+    """The number of images is an attribute that a series has only when all of it is there."""
+    model = asked.catalogue / MODEL / "model.yaml"
+    text = model.read_text(encoding="utf-8")
+    assert "at_least: 1\n" in text
+    model.write_text(text.replace("at_least: 1\n", "at_least: 20\n"), encoding="utf-8")
+    asked.build()
+    study_uid = asked.receive(
+        [
+            *write_head_like(tmp_path, series="t1"),
+            *write_head_like(tmp_path, series="more", slices=30)[:come],
+            *write_head_like(tmp_path, series="flair", description="T2 FLAIR")[:come],
+        ]
+    )
+    (ready,) = examine_study(asked.context, study_uid)
+    assert (ready.series_uids, ready.rivals) == ((T1,), (MORE,))
+
+
 def test_removed_images_are_not_there(asked: Asked, tmp_path: Path) -> None:
     asked.build()
     study_uid = asked.receive(write_head_like(tmp_path, series="t1"))
