@@ -9,10 +9,8 @@ route that tells or changes something wants one that is good for it.
 from __future__ import annotations
 
 import datetime as dt
-import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Match, Route
@@ -22,14 +20,12 @@ from services.common.settings import Settings
 from services.common.settings.access import AccessToken, bearer_of, find_token, has_expired
 from services.common.telemetry import get_logger
 from services.common.telemetry.audit import AuditEvent, audit
+from services.common.web_pages import is_own_host, is_own_page
 from services.gateway.problems import GatewayError, problem_answer
 from services.gateway.routes import ROUTES, Action
 
 _log = get_logger("gateway")
-_OWN_NAMES = frozenset({"localhost", "localhost.localdomain"})
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-# What a browser says of a request that another site's page made (Fetch Metadata).
-_OF_ANOTHER_SITE = frozenset({"cross-site", "same-site"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +100,9 @@ class Guard:
         return None
 
     def _strange_host(self, request: Request) -> Refused | None:
-        host = _without_port(request.headers.get("host", ""))
-        if host in _OWN_NAMES or host in self._gateway.hosts:
-            return None
+        host = request.headers.get("host", "")
         server = request.scope.get("server")
-        own = _address(str(server[0])) if server else None
-        called = _address(host)
-        # An address is no name, and cannot be made to mean another one: ours is ours.
-        if called is not None and (called == own or called.is_loopback):
+        if is_own_host(host, str(server[0]) if server else None, self._gateway.hosts):
             return None
         detail = f"The gateway is not called '{host[:100]}'. Its names are in gateway.hosts."
         return Refused(421, "host_not_recognised", detail, {})
@@ -119,14 +110,7 @@ class Guard:
     def _strange_origin(self, request: Request) -> Refused | None:
         if request.method not in _CHANGING:
             return None
-        origin = request.headers.get("origin")
-        site = request.headers.get("sec-fetch-site", "")
-        if origin is None:
-            allowed = site not in _OF_ANOTHER_SITE
-        else:
-            own = f"{request.url.scheme}://{request.headers.get('host', '')}"
-            allowed = origin.lower() == own.lower() or origin in self._gateway.origins
-        if allowed:
+        if is_own_page(request.headers, request.url.scheme, self._gateway.origins):
             return None
         detail = "A page of another site may change nothing here; gateway.origins names those."
         return Refused(403, "origin_not_allowed", detail, {})
@@ -151,18 +135,3 @@ def _unauthorised(reason: str, detail: str) -> Refused:
 def _not_good_for(token: AccessToken, action: Action) -> Refused:
     detail = f"The token '{token.name}' is not good for '{action}'."
     return Refused(403, "token_not_good_for_this", detail, {})
-
-
-def _without_port(host: str) -> str:
-    """The name or address of a Host header (RFC 9110 7.2), in lower case."""
-    name = host.strip().lower()
-    if name.startswith("["):
-        return name[1:].partition("]")[0]
-    return name.rpartition(":")[0] if ":" in name else name
-
-
-def _address(text: str) -> Any:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None

@@ -183,6 +183,7 @@ def test_every_door_that_is_asked_for_is_open_from_service_to_settings(
     opened = {port["port"] for port in policy["spec"]["ingress"][1]["ports"]}
     assert opened == {*doors.values(), settings.health_port}
     assert (settings.stow.host, settings.stow.tls) == ("0.0.0.0", True)
+    assert settings.stow.hosts[0] == "ax-listener"  # what callers inside the cluster call it
 
 
 def test_certificates_are_mounted_where_the_settings_look(helm: Path, tmp_path: Path) -> None:

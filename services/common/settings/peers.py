@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 
+from services.common.settings.access import HostName
 from services.common.settings.group import AeTitle, Group, Port
 
 _HOST_NAME = re.compile(
@@ -137,6 +138,10 @@ class StowSettings(Group):
     """HTTP port. None: not opened."""
     host: str = "127.0.0.1"
     """Address to listen on. Loopback unless opened on purpose."""
+    hosts: tuple[HostName, ...] = ()
+    """Names by which the door is called, beside localhost and its own addresses. Without TLS and
+    without tokens a request that calls another name is refused: a web page may have had that name
+    changed to our address."""
     tls: bool = False
     """HTTPS with client certificates, with the files of listener.tls."""
     max_requests: Annotated[int, Field(ge=1)] = 8

@@ -26,6 +26,7 @@ from services.common.settings.access import bearer_of, find_token, has_expired
 from services.common.telemetry import get_logger
 from services.common.telemetry.audit import AuditEvent, audit
 from services.common.telemetry.metrics import STOW_REQUESTS
+from services.common.web_pages import is_own_host, is_own_page
 from services.dimse.tls import PeerCertificate
 from services.listener.door.admission import (
     AdmissionRules,
@@ -225,6 +226,7 @@ class StowApp:
 
     def _look_at(self, scope: Message, headers: Mapping[str, str]) -> _Asked:
         study_uid = _study_of(scope)
+        self._look_for_pages(scope, headers)
         peer, address = self._admit(scope, headers)
         answer_type = negotiate(headers.get("accept"))
         if answer_type is None:
@@ -237,6 +239,23 @@ class StowApp:
         if facilities.spool.free_bytes() < facilities.watermark_bytes:
             raise _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The disk is nearly full.", _LATER)
         return _Asked(peer, address, study_uid, boundary, answer_type)
+
+    def _look_for_pages(self, scope: Message, headers: Mapping[str, str]) -> None:
+        """Refuses what a page of another site has a browser on a peer's machine send."""
+        scheme, server = str(scope.get("scheme", "http")), scope.get("server")
+        client = scope.get("client")
+        address = client[0] if client else ""
+        # A page has no token; and to a browser TLS proves the name that it calls.
+        if scheme == "http" and not self._wants_token():
+            host = headers.get("host", "")
+            own = str(server[0]) if server else None
+            if not is_own_host(host, own, self._door.settings.hosts):
+                _turned_away(address, None, "host_not_recognised")
+                problem = "The door has another name: its names are in listener.stow.hosts."
+                raise _Refusal(HTTPStatus.MISDIRECTED_REQUEST, problem)
+        if not is_own_page(headers, scheme):
+            _turned_away(address, None, "origin_not_allowed")
+            raise _Refusal(HTTPStatus.FORBIDDEN, "A page of another site may store nothing here.")
 
     def _admit(self, scope: Message, headers: Mapping[str, str]) -> tuple[PeerRule, str]:
         client = scope.get("client")
@@ -252,12 +271,18 @@ class StowApp:
             raise _Refusal(HTTPStatus.UNAUTHORIZED, "A valid token is needed.", wanted)
         return decided, address
 
+    def _wants_token(self) -> bool:
+        return bool(self._door.settings.tokens or self._tokens_to_store())
+
+    def _tokens_to_store(self) -> list[AccessToken]:
+        return [token for token in self._door.access_tokens if "store" in token.actions]
+
     def _token_suffices(self, authorization: str) -> bool:
         """Whether none is wanted, or one is carried that is good for storing and in its time."""
-        plain = [token.get_secret_value() for token in self._door.settings.tokens]
-        hashed = [token for token in self._door.access_tokens if "store" in token.actions]
-        if not plain and not hashed:
+        if not self._wants_token():
             return True
+        plain = [token.get_secret_value() for token in self._door.settings.tokens]
+        hashed = self._tokens_to_store()
         given = bearer_of(authorization)
         if given is None:
             return False
