@@ -44,6 +44,7 @@ from services.listener.peers.policies import ConflictPolicies, QuietPeriods
 from services.listener.receiving.door_events import DoorEvents
 from services.listener.receiving.receivers import Receivers
 from services.listener.registering.arrivals import Offered, StoredInstance
+from services.listener.registering.lost import LostImages, spooled_images
 from services.listener.registering.quarantine import Quarantine
 from services.listener.registering.recovery import mark_what_reached_the_store, recover_spool
 from services.listener.registering.refusing import KnownOtherwise
@@ -85,6 +86,7 @@ class Listener:
     _wanting: Wanting | None
     _resolving: Resolving
     _endings: Endings
+    _lost: LostImages
 
     @property
     def stow_port(self) -> int | None:
@@ -125,9 +127,10 @@ class Listener:
         return _all_registered(self._receivers, self._registrar, timeout_s)
 
     def remarks(self) -> list[str]:
-        """What waits although instances are received: a store that is away."""
-        remark = None if self._shipping is None else self._shipping.remark()
-        return [] if remark is None else [remark]
+        """What waits although instances are received, and has to be: a store that is away, images
+        that are lost and come back by being sent again."""
+        remarks = [None if self._shipping is None else self._shipping.remark(), self._lost.remark()]
+        return [remark for remark in remarks if remark is not None]
 
 
 @contextmanager
@@ -167,7 +170,8 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
             ),
             doors_open=False,
         )
-        shipping = _shipping(context, announcer)
+        lost = LostImages()
+        shipping = _shipping(context, announcer, lost)
         if shipping is not None:
             resources.enter_context(shipping)
         resolving = resources.enter_context(
@@ -187,6 +191,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
                 conflicts=ConflictPolicies(settings.listener).of,
                 on_changed=partial(_arm, assembly),
                 on_taking=lambda: resolving.soon(),
+                lost=lost,
             )
         )
         endings = resources.enter_context(Endings(context.engine, listener_id, registrar.flush))
@@ -196,7 +201,9 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
         note_lost(context.engine, listener_id)
         recover(settings.spool_dir)
         # Before anything is frozen: a study that was being received is not to be cut in two.
-        registrar.flush(_RECOVERED_WITHIN_S)
+        recovered = registrar.flush(_RECOVERED_WITHIN_S) and registrar.problem() is None
+        if recovered and shipping is None:  # all that the spool held is in the store now
+            lost.note(spooled_images(context.engine, listener_id))
         resources.enter_context(assembly)
         retention = resources.enter_context(
             Retention(context.engine, context.store, settings.retention)
@@ -250,10 +257,11 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
             wanting,
             resolving,
             endings,
+            lost,
         )
 
 
-def _shipping(context: ServiceContext, announcer: Announcer) -> Shipping | None:
+def _shipping(context: ServiceContext, announcer: Announcer, lost: LostImages) -> Shipping | None:
     """What brings instances to a store in S3; a folder takes them from the spool at once."""
     if context.store.folder is not None:
         return None
@@ -264,6 +272,7 @@ def _shipping(context: ServiceContext, announcer: Announcer) -> Shipping | None:
         context.store,
         settings.listener.listener_id,
         announcer.announce_study,
+        lost,
     )
 
 

@@ -24,6 +24,7 @@ from services.listener.door.spool import Spool
 from services.listener.door.statuses import StoreStatus
 from services.listener.door.store import Facilities, Sender, StoreOperation
 from services.listener.registering.arrivals import Offered, StoredInstance
+from services.listener.registering.lost import LostImages
 from services.listener.registering.quarantine import Quarantine
 from services.listener.registering.registrar import Registrar
 
@@ -124,6 +125,7 @@ def opened_reception(
     watermark_bytes: int = 0,
     quiet_period_s: Callable[[str], float] = lambda _: 5.0,
     conflicts: Callable[[str], str] = lambda _: "keep_first",
+    lost: LostImages | None = None,
 ) -> Generator[Reception]:
     """A reception with a spool and a quarantine in `folder`."""
 
@@ -141,6 +143,7 @@ def opened_reception(
         on_stored,
         quiet_period_s=quiet_period_s,
         conflicts=conflicts,
+        lost=lost,
     )
     try:
         with registrar:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from sqlalchemy import Engine, select
@@ -32,6 +33,7 @@ from services.common.telemetry.metrics import (
 )
 from services.listener.backoff import LONGEST_BACKOFF_S, backoff_s
 from services.listener.registering.displaced import keep_displaced
+from services.listener.registering.lost import LostImages
 from services.listener.registering.registry import mark_in_store
 from services.listener.wheel import Wheel
 
@@ -55,6 +57,7 @@ class Shipping:
         outbox: a folder of this listener alone, on the file system of its spool.
         listener_id: under which rows say that their files are here.
         on_shipped: called with the UID of a study of which the store has more now.
+        lost: is told of images whose files are nowhere.
     """
 
     def __init__(
@@ -64,7 +67,9 @@ class Shipping:
         store: StudyStore,
         listener_id: str,
         on_shipped: Callable[[str], None],
+        lost: LostImages | None = None,
     ) -> None:
+        self._lost = lost or LostImages()
         self._engine = engine
         self._outbox = StudyStore(outbox)
         self._store = store
@@ -75,7 +80,7 @@ class Shipping:
         self._waiting: dict[str, set[str]] = {}
         self._entering: set[str] = set()
         # Written by the wheel's thread alone.
-        self._missed = 0
+        self._missed: AbstractSet[str] = frozenset()
         self._failures: dict[str, int] = {}
         self._wheel: Wheel[str] = Wheel("shipping", self._round)
 
@@ -226,13 +231,14 @@ class Shipping:
                 if unsent.get(found.key) == found.size_bytes
             ]
         self._mark(there)
-        lost = len(unsent) - len(there)
-        if not lost:
-            self._missed = 0
-        elif self._missed:
-            _log.error("instances_neither_here_nor_there", instances=lost)
-        else:
-            self._missed = lost  # they may be on their way from the spool
+        missed = unsent.keys() - there
+        # Those missed for the first time may be on their way from the spool.
+        lost = missed & self._missed
+        newly = self._lost.note({Path(key).stem: key.split("/")[1] for key in lost})
+        if newly:
+            _log.error("instances_neither_here_nor_there", instances=newly)
+        self._missed = missed
+        if missed:
             self._wheel.arm(_LEFT_OVER, _LOOK_AGAIN_S)
 
     def _mark(self, keys: Sequence[str]) -> None:
@@ -240,7 +246,9 @@ class Shipping:
         if not instances:
             return
         try:
-            mark_in_store(self._engine, [Path(key).stem for key in instances])
+            uids = [Path(key).stem for key in instances]
+            mark_in_store(self._engine, uids)
+            self._lost.found(uids)
         except SQLAlchemyError:
             self._wheel.arm(_LEFT_OVER, LONGEST_BACKOFF_S)
             raise

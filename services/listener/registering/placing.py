@@ -29,6 +29,7 @@ from services.listener.registering.arrivals import Decided, StoredInstance
 from services.listener.registering.comparing import Comparing
 from services.listener.registering.conflicts import begin_to_take, note_kept_beside
 from services.listener.registering.displaced import content_digest, keep_displaced
+from services.listener.registering.lost import LostImages
 from services.listener.registering.pixels import heals, same_pixels
 from services.listener.registering.registry import (
     KnownInstance,
@@ -61,6 +62,7 @@ class Placing:
             thread or another one.
         on_changed: called with instances that changed their study, though none of them is new.
         on_taking: called when a conflict is to take its instance's place.
+        lost: is told of images whose files are nowhere.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class Placing:
         dealt_with: Callable[[Sequence[Decided]], None] = lambda _: None,
         on_changed: Callable[[Sequence[StoredInstance]], None] = lambda _: None,
         on_taking: Callable[[], None] = lambda: None,
+        lost: LostImages | None = None,
     ) -> None:
+        self._lost = lost or LostImages()
         self._engine = engine
         self._store = store
         self._listener_id = listener_id
@@ -185,13 +189,18 @@ class Placing:
             files = [(one.received.store_key, one.path) for one in there]
             self._store.put_files(files, replace=True)
             found = [one for one in gone if self._is_in_store(one)]
-            mark_in_store(self._engine, [one.uid for one in (*there, *found)])
-            for one in gone:
-                if one not in found:
-                    _log.error("instance_neither_here_nor_there", instance_uid_hash=hashed(one.uid))
+            self._mark([one.uid for one in (*there, *found)])
+            lost = [one for one in gone if one not in found]
+            for one in lost:
+                _log.error("instance_neither_here_nor_there", instance_uid_hash=hashed(one.uid))
+            self._lost.note({one.uid: one.stored.study_uid for one in lost})
         repeated = sum(one.novelty is Novelty.REPEATED for one in wanted)
         INSTANCES_RECEIVED.labels(Novelty.REPEATED).inc(repeated)
         self._dealt_with(wanted)
+
+    def _mark(self, sop_instance_uids: Sequence[str]) -> None:
+        mark_in_store(self._engine, sop_instance_uids)
+        self._lost.found(sop_instance_uids)
 
     def _is_in_store(self, one: Decided) -> bool:
         return self._store.size(one.received.store_key) == one.received.size_bytes
@@ -248,7 +257,7 @@ class Placing:
             raise StoreError("The instance was changed meanwhile.", retryable=True)
         self._store.put_file(key, one.path, replace=True)
         crashpoint("listener.instance.restored")
-        mark_in_store(self._engine, [one.uid])
+        self._mark([one.uid])
         self._on_changed([one.stored])
         _log.warning("instance_restored", instance_uid_hash=hashed(one.uid))
         INSTANCES_RECEIVED.labels(Novelty.REPEATED).inc()

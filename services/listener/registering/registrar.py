@@ -32,6 +32,7 @@ from services.listener.backoff import backoff_s
 from services.listener.door.part10 import META_BYTES
 from services.listener.peers.policies import KEEP_FIRST
 from services.listener.registering.arrivals import Decided, Offered, StoredInstance
+from services.listener.registering.lost import LostImages
 from services.listener.registering.placing import Placing, Ship
 from services.listener.registering.quarantine import Quarantine
 from services.listener.registering.registry import Novelty, ReceivedInstance, register_instances
@@ -71,6 +72,7 @@ class Registrar:
         quiet_period_s, conflicts: give a peer's.
         on_changed: called with instances that may have changed their study though none is new.
         on_taking: called when a conflict is to become its instance.
+        lost: is told of images whose files are nowhere.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Registrar:
         conflicts: Callable[[str], str] = lambda _: KEEP_FIRST,
         on_changed: Callable[[Sequence[StoredInstance]], None] = lambda _: None,
         on_taking: Callable[[], None] = lambda: None,
+        lost: LostImages | None = None,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -102,7 +105,7 @@ class Registrar:
         # its receiver, and after that one's death) is still one file.
         self._under_way: set[str] = set()
         self._placing = Placing(  # the thread's own
-            engine, store, listener_id, ship, outbox, self._placed, on_changed, on_taking
+            engine, store, listener_id, ship, outbox, self._placed, on_changed, on_taking, lost
         )
         self._changed = threading.Condition()
         self._offered = 0
