@@ -21,6 +21,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
+    RLELossless,
 )
 
 from services.common.header_scan import scan
@@ -38,6 +39,7 @@ from services.imaging.header_files import read_headers
 from services.reporting.source.patients import differing_patients
 from services.reporting.source.series import SourceSeries, source_series
 from tests.builders.series import headers_of, small_volume, sound_series
+from tests.fuzz.make_object_corpus import ENCODED, LOSSY, object_in
 
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
 # What a sender leaves at the beginning of its data set, by what it says of the transfer syntax.
@@ -108,6 +110,27 @@ def test_every_room_ignores_the_senders_own_meta_information(
     source = source_series(headers, files[0])
     assert isinstance(source, SourceSeries)
     assert source.first.PatientID == pydicom.dcmread(sound_series(tmp_path / "plain")[0]).PatientID
+
+
+@pytest.mark.parametrize("claim", [ExplicitVRLittleEndian, *CLAIMS])
+@pytest.mark.parametrize(
+    "syntax", [one for one in (RLELossless, *ENCODED) if one not in LOSSY], ids=lambda u: u.keyword
+)
+def test_encoded_objects_are_not_read_by_the_senders_own_meta_information(
+    syntax: UID, claim: str, tmp_path: Path
+) -> None:
+    files = sound_series(tmp_path)
+    for file in files:
+        content = object_in(syntax, pydicom.dcmread(file))
+        start = 144 + int.from_bytes(content[140:144], "little")
+        file.write_bytes(content[:start] + own_meta(claim) + content[start:])
+    headers = headers_of(files)
+    assert {header.transfer_syntax_uid for header in headers} == {syntax}
+    assert headers == read_headers(files)
+    volume = read_series(files)
+    assert isinstance(volume, Volume), volume
+    assert np.array_equal(volume.values(), small_volume().array)
+    assert isinstance(source_series(headers, files[0]), SourceSeries)
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import RLELossless
+from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
+from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from services.common.fates import Refusal
 from services.common.headers import InstanceHeader
@@ -38,6 +38,7 @@ from tests.builders.series import (
     sound_series,
     stored,
 )
+from tests.fuzz.make_object_corpus import ENCODED
 
 LIMITS = GeometryLimits("a model")
 
@@ -84,6 +85,32 @@ def test_compressed_frames_equal_uncompressed_ones(tmp_path: Path) -> None:
     expected = loaded([file])
     data = pydicom.dcmread(file)
     data.compress(RLELossless, generate_instance_uid=False)
+    data.save_as(file)
+    np.testing.assert_array_equal(loaded([file]).array, expected.array)
+
+
+@pytest.mark.parametrize("table", ["extended", "basic", "none"])
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
+def test_frames_are_told_apart_by_whichever_table_there_is(
+    syntax: UID, table: str, tmp_path: Path
+) -> None:
+    file = enhanced_of(sound_series(tmp_path), tmp_path / "enhanced.dcm")
+    expected = loaded([file])
+    data = pydicom.dcmread(file)
+    planes = data.pixel_array
+    if syntax == RLELossless:
+        data.compress(RLELossless, generate_instance_uid=False)
+        frames = list(generate_frames(data.PixelData, number_of_frames=data.NumberOfFrames))
+    else:
+        frames = [bytes(ENCODED[syntax](plane.astype(np.uint16))) for plane in planes]
+    if table == "extended":
+        data.PixelData, offsets, lengths = encapsulate_extended(frames)
+        data.ExtendedOffsetTable, data.ExtendedOffsetTableLengths = offsets, lengths
+    else:
+        data.PixelData = encapsulate(frames, has_bot=table == "basic")
+    data["PixelData"].VR = "OB"
+    data["PixelData"].is_undefined_length = True
+    data.file_meta.TransferSyntaxUID = syntax
     data.save_as(file)
     np.testing.assert_array_equal(loaded([file]).array, expected.array)
 
