@@ -18,17 +18,24 @@ import numpy as np
 import pydicom
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
+    JPEGLSNearLossless,
     RLELossless,
 )
 
 from tests.builders.series import small_volume, sound_series
+from tests.fuzz.make_object_corpus import ENCODED
 
 SHAPE = (3, 64, 48)
 _SIDE = 16000
@@ -85,7 +92,7 @@ def _enlarged(stream: bytearray) -> bytearray:
     if stream.startswith(b"\xff\x4f"):
         struct.pack_into(">2I", stream, 8, _SIDE, _SIDE)  # Xsiz, Ysiz behind SOC, SIZ, Lsiz, Rsiz
         return stream
-    for marker in (b"\xff\xc0", b"\xff\xc3", b"\xff\xf7"):
+    for marker in (b"\xff\xc0", b"\xff\xc1", b"\xff\xc3", b"\xff\xf7"):
         place = stream.find(marker)
         if place >= 0:
             struct.pack_into(">2H", stream, place + 5, _SIDE, _SIDE)
@@ -108,22 +115,28 @@ def large_matrix(folder: Path) -> list[Path]:
     return files
 
 
+# Their streams begin with the size of the matrix, which is enlarged.
+_NAMES: Mapping[UID, str] = {
+    JPEGBaseline8Bit: "jpeg",
+    JPEGExtended12Bit: "jpeg extended",
+    JPEGLossless: "jpeg lossless, any predictor",
+    JPEGLosslessSV1: "jpeg lossless",
+    JPEGLSLossless: "jpeg-ls",
+    JPEGLSNearLossless: "jpeg-ls near lossless",
+    JPEG2000Lossless: "jpeg 2000",
+    JPEG2000: "jpeg 2000 with loss",
+    HTJ2KLossless: "htj2k",
+    HTJ2KLosslessRPCL: "htj2k rpcl",
+    HTJ2K: "htj2k with loss",
+}
 BOMBS: Mapping[str, Callable[[Path], list[Path]]] = {
     "deflated pixels": deflated_pixels,
     "deflated head": deflated_head,
     "deflated garbage": deflated_garbage,
     "rle runs": runs,
     "rle long frame": long_frame,
-    "jpeg": _large(lambda a: imagecodecs.jpeg8_encode(a.astype(np.uint8)), JPEGBaseline8Bit),
-    "jpeg lossless": _large(
-        lambda a: imagecodecs.ljpeg_encode(a, bitspersample=16), JPEGLosslessSV1
-    ),
-    "jpeg-ls": _large(imagecodecs.jpegls_encode, JPEGLSLossless),
-    "jpeg 2000": _large(
-        lambda a: imagecodecs.jpeg2k_encode(a, level=0, codecformat="j2k"), JPEG2000Lossless
-    ),
     "large matrix": large_matrix,
-    "htj2k": _large(lambda a: imagecodecs.htj2k_encode(a, reversible=True), HTJ2KLossless),
+    **{name: _large(ENCODED[syntax], syntax) for syntax, name in _NAMES.items()},
 }
 
 
