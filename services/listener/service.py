@@ -87,6 +87,7 @@ class Listener:
     _resolving: Resolving
     _endings: Endings
     _lost: LostImages
+    _quarantine: Quarantine
 
     @property
     def stow_port(self) -> int | None:
@@ -127,9 +128,13 @@ class Listener:
         return _all_registered(self._receivers, self._registrar, timeout_s)
 
     def remarks(self) -> list[str]:
-        """What waits although instances are received, and has to be: a store that is away, images
-        that are lost and come back by being sent again."""
-        remarks = [None if self._shipping is None else self._shipping.remark(), self._lost.remark()]
+        """What is wrong although instances are received: a store that is away, images that are lost
+        and come back by being sent again, acknowledged objects that could not be registered."""
+        remarks = [
+            None if self._shipping is None else self._shipping.remark(),
+            self._lost.remark(),
+            self._quarantine.remark(),
+        ]
         return [remark for remark in remarks if remark is not None]
 
 
@@ -258,6 +263,7 @@ def open_listener(context: ServiceContext) -> Generator[Listener]:
             resolving,
             endings,
             lost,
+            quarantine,
         )
 
 

@@ -20,7 +20,7 @@ from services.common.telemetry import get_logger
 from services.listener.door.part10 import TornFileError, is_whole, read_sealed
 from services.listener.door.spool import SUFFIX, SpooledFile
 from services.listener.registering.arrivals import Offered
-from services.listener.registering.quarantine import Quarantine
+from services.listener.registering.quarantine import TORN, Quarantine
 from services.listener.registering.registry import mark_in_store
 
 _log = get_logger("listener")
@@ -57,7 +57,7 @@ def recover_spool(
             continue  # it has just been registered
         except TornFileError as error:
             try:
-                quarantine.put(file, "torn_file", str(error))
+                quarantine.put(file, TORN, str(error))
                 quarantined += 1
             except OSError as refused:  # the next start tries again
                 _log.error("file_not_put_aside", problem=type(refused).__name__)

@@ -34,7 +34,7 @@ from services.listener.peers.policies import KEEP_FIRST
 from services.listener.registering.arrivals import Decided, Offered, StoredInstance
 from services.listener.registering.lost import LostImages
 from services.listener.registering.placing import Placing, Ship
-from services.listener.registering.quarantine import Quarantine
+from services.listener.registering.quarantine import UNREADABLE, Quarantine
 from services.listener.registering.registry import Novelty, ReceivedInstance, register_instances
 
 _log = get_logger("listener")
@@ -292,7 +292,9 @@ class Registrar:
                 raise  # it is not the file's fault
             return self._put_aside(path, type(error).__name__)
         except Exception as error:  # noqa: BLE001 - one instance must not keep the others waiting
-            return self._put_aside(path, type(error).__name__)
+            known = offered.registration
+            study_uid = None if known is None else known.header.study_uid
+            return self._put_aside(path, type(error).__name__, study_uid)
         received = ReceivedInstance(
             registration=registration,
             store_key=key,
@@ -319,12 +321,12 @@ class Registrar:
             except Exception as error:
                 if isinstance(error, SQLAlchemyError) and not _is_about_values(error):
                     raise
-                self._put_aside(path, type(error).__name__)
+                self._put_aside(path, type(error).__name__, one.registration.header.study_uid)
                 novelties.append(None)
         return novelties
 
-    def _put_aside(self, file: Path, problem: str) -> None:
-        self._quarantine.put(file, "unreadable_instance", problem)
+    def _put_aside(self, file: Path, problem: str, study_uid: str | None = None) -> None:
+        self._quarantine.put(file, UNREADABLE, problem, study_uid)
         INSTANCES_RECEIVED.labels("quarantined").inc()
         with self._changed:
             self._under_way.discard(str(file))

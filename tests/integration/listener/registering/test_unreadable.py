@@ -15,7 +15,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from sqlalchemy import Engine, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 from services.common.database import InstanceRow, utc_now
 from services.common.headers import HeaderError
@@ -135,6 +135,44 @@ def test_what_cannot_be_put_aside_yet_is_put_aside_when_the_disk_has_room(
     monkeypatch.setattr(registrar_module, "_read", failing(lambda _: None, HeaderError("none")))
     assert lite_reception.receive(offer(second)) is StoreStatus.SUCCESS
     assert (len(registered(lite_engine)), put_aside(tmp_path)) == (1, 1)
+
+
+def test_what_lies_in_quarantine_is_told_with_its_study_until_it_is_removed(
+    lite_engine: Engine,
+    tmp_path: Path,
+    lite_reception: Reception,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second, torn = sound_series(tmp_path / "dicom")[:3]
+    study_uid = str(pydicom.dcmread(first).StudyInstanceUID)
+    (folder,) = [front / "quarantine" for front in tmp_path.glob("front-*")]
+    quarantine = Quarantine(folder)
+    assert quarantine.remark() is None
+    quarantine.put(torn, "torn_file", "It was never acknowledged.")
+    assert quarantine.remark() is None
+    with monkeypatch.context() as patch:  # a head that cannot be read
+        patch.setattr(registrar_module, "_read", failing(lambda _: None, HeaderError("none")))
+        lite_reception.receive(offer(for_the_library(first)))
+    remark = quarantine.remark()
+    assert remark is not None
+    assert remark.startswith("1 acknowledged object(s) could not be registered")
+    with monkeypatch.context() as patch:  # a value that the database refuses
+        refused = DataError("INSERT", {}, Exception("out of range"))
+        patch.setattr(registrar_module, "register_instances", _always(refused))
+        lite_reception.receive(offer(second))
+    remark = quarantine.remark()
+    assert remark is not None
+    assert remark.startswith(f"2 acknowledged object(s), of study {study_uid} could not")
+    for file in folder.iterdir():
+        file.unlink()
+    assert quarantine.remark() is None
+
+
+def _always(error: Exception) -> Callable[..., Any]:
+    def called(*_given: Any) -> Any:
+        raise error
+
+    return called
 
 
 def test_what_a_lost_commit_registered_is_told_of(
