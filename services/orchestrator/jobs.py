@@ -156,6 +156,13 @@ def priority_of(engine: Engine, uid: str) -> str:
         return session.scalar(of_study.where(JobRow.job_uid == uid)) or "normal"
 
 
+def priority_of_study(engine: Engine, study_uid: str) -> str:
+    """The priority of a study (listener.peers[].priority)."""
+    with Session(engine.execution_options(axial_readonly=True)) as session:
+        of_study = select(StudyRow.priority).where(StudyRow.study_uid == study_uid)
+        return session.scalar(of_study) or "normal"
+
+
 def advance_job(
     engine: Engine,
     uid: str,
