@@ -1,8 +1,8 @@
 """Which revision and which job starts first: the higher priority, with ageing.
 
-A place is the moment at which what waits would have come had all priorities been one: what has a high
-priority counts as having come one lead earlier than one of normal priority, that one as one lead
-earlier than one of low priority. So a high one overtakes whatever came within the last lead, and
+A place is the moment at which what waits would have come had all priorities been one: what has a
+high priority counts as having come one lead earlier than what has a normal one, and that one lead
+earlier than what has a low one. So a high one overtakes whatever came within the last lead, and
 nothing waits for ever: what waited for a lead is as good as one priority higher.
 """
 

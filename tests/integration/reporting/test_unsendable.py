@@ -36,7 +36,10 @@ def test_an_object_that_an_implicit_peer_cannot_get_is_dead_and_holds_the_report
         deliveries.release(job_uid)
         wait_until(lambda: states(place) == ["dead", "held"], 10, "the report is held")
         assert peer.stored == []
-    assert rows(place)[0].last_error == "it cannot be encoded (BytesLengthException)"
+    assert rows(place)[0].last_error == (
+        "it cannot be written in a transfer syntax that is taken: "
+        "one of its elements does not hold what its VR says"
+    )
     assert rows(place)[0].attempts == 1
 
 
