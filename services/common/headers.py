@@ -7,10 +7,10 @@ decimal strings they were sent as, so that geometry can be copied digit for digi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pydicom
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -165,6 +165,10 @@ class InstanceHeader:
             return value[0] if value else None
         return value
 
+    def codes(self, keyword: str) -> tuple[str, ...]:
+        """The attribute's values as code strings, see `codes_of`; empty when absent."""
+        return codes_of(self.attributes.get(keyword))
+
     def numbers(self, keyword: str) -> tuple[float, ...] | None:
         """The attribute's values as numbers; None when absent or unreadable."""
         value = self.attributes.get(keyword)
@@ -174,6 +178,16 @@ class InstanceHeader:
             return tuple(float(text) for text in (value if isinstance(value, list) else [value]))
         except ValueError:
             return None
+
+
+def codes_of(value: object) -> tuple[str, ...]:
+    """The values of a code string, to be compared.
+
+    A CS has no small letters, and blanks around it mean nothing (PS3.5 6.2); people write both.
+    """
+    items = value if isinstance(value, list | tuple | MultiValue) else [value or ""]
+    texts = cast("Iterable[object]", items)
+    return tuple(code for code in (str(text).strip().upper() for text in texts) if code)
 
 
 # Longer values are none that we keep; they may have gigabytes.

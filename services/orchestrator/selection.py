@@ -14,6 +14,7 @@ from typing import Any
 
 from models.manifest import Choose, Manifest, Role, rank
 from services.common.fates import Fate, Verdict
+from services.common.headers import codes_of
 from services.common.identity import sha256_hex
 from services.orchestrator.considering import Chosen, OpenImages, as_single_planes, consider
 from services.orchestrator.joining import (
@@ -249,9 +250,7 @@ def _why_better(role: Role, best: Chosen, other: Chosen) -> str:
 
 def _is_normalised(item: Chosen) -> bool:
     """Whether the scanner evened out the coils' sensitivity: NORM in ImageType."""
-    value = item.attributes.get("ImageType")
-    kinds = value if isinstance(value, list) else [value or ""]
-    return "NORM" in (kind.upper() for kind in kinds)
+    return "NORM" in codes_of(item.attributes.get("ImageType"))
 
 
 def _later(item: Chosen) -> tuple[str, str, float]:
