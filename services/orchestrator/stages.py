@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from models.manifest import triton_model_name
 from services.common.crashpoints import crashpoint
 from services.common.database import utc_now
-from services.common.fates import Fate, Refusal, Value, Verdict, read_verdict
+from services.common.fates import Fate, Refusal, Verdict, read_verdict
 from services.common.headers import InstanceHeader
 from services.common.lifecycle import JobState
+from services.common.sentences import Value
 from services.common.telemetry import span
 from services.imaging import (
     SeriesGeometry,
