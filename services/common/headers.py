@@ -30,6 +30,7 @@ from services.common.header_scan import (
     kept_value,
 )
 from services.common.stored_objects import Bound, Shown, StoredObjectError, shown
+from services.common.telemetry import get_logger
 
 # Attributes that the geometry gate and the loader need, by keyword (PS3.3 C.7.6.2, C.7.6.3,
 # C.7.6.16, C.8.2.1, C.8.3.1).
@@ -190,6 +191,8 @@ def codes_of(value: object) -> tuple[str, ...]:
     return tuple(code for code in (str(text).strip().upper() for text in texts) if code)
 
 
+_log = get_logger("common")
+
 # Longer values are none that we keep; they may have gigabytes.
 _LONGEST_READ = 1 << 20
 _HEADER_KEYWORDS = tuple(sorted({*GEOMETRY_KEYWORDS, *COUNT_KEYWORDS, *SELECTOR_ATTRIBUTES}))
@@ -240,7 +243,9 @@ def read_registration(file: BinaryIO | bytes) -> Registration:
     except StoredObjectError as error:
         raise HeaderError(f"The object cannot be read as DICOM: {error}.") from error
     except Exception as error:
-        raise HeaderError(f"The object cannot be read as DICOM: {type(error).__name__}.") from error
+        _log.info("header_not_read", kind=type(error).__name__)
+        problem = "its bytes are no sound DICOM object"
+        raise HeaderError(f"The object cannot be read as DICOM: {problem}.") from error
 
 
 def _header(dataset: Dataset, view: Shown) -> InstanceHeader:

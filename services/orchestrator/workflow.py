@@ -262,9 +262,11 @@ def _has_ended(workflow_id: str) -> bool:
 
 
 def _problem(error: Exception) -> str:
-    """The error in words that carry no patient data: ours as they are, others by their kind."""
-    ours = isinstance(error, AxialError | ModelError)
-    return str(error) if ours else type(error).__name__
+    """The error in words that carry no patient data; what is not ours is for the log alone."""
+    if isinstance(error, AxialError | ModelError):
+        return str(error)
+    _log.error("broke_off", exc_info=error)
+    return "an error that nobody foresaw; the log has it"
 
 
 def _verdict(error: Exception) -> tuple[str, str]:
@@ -274,5 +276,4 @@ def _verdict(error: Exception) -> tuple[str, str]:
         return "inference_failed", str(error)
     if isinstance(error, ReportingUnavailable | ReportingFailed):
         return "reporting_failed", str(error)
-    _log.error("job_broke_off", exc_info=error)
     return "internal_error", _problem(error)

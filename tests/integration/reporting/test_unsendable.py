@@ -76,7 +76,7 @@ def test_a_name_that_nobody_knows_is_tried_again_and_then_dead(
         wait_until(lambda: states(place) == ["dead", "held"], 20, "the attempts are spent")
     row = rows(place)[0]
     assert row.attempts == 2
-    assert "cannot be reached (gaierror)" in (row.last_error or "")
+    assert "cannot be reached: " in (row.last_error or "")
 
 
 def test_what_nobody_planned_is_an_attempt_too(
@@ -91,7 +91,9 @@ def test_what_nobody_planned_is_an_attempt_too(
             monkeypatch.setattr(StudyStore, "local", broken)
             deliveries.release(job_uid)
             wait_until(lambda: states(place) == ["dead", "held"], 20, "the attempts are spent")
-    assert rows(place)[0].last_error == "sending failed (LookupError)"
+    assert rows(place)[0].last_error == (
+        "sending broke off for a reason that nobody foresaw; the log has it"
+    )
 
 
 @pytest.mark.parametrize("state", ["pending", "waiting"])
