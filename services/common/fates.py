@@ -93,6 +93,11 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "with it for another of its inputs: {lacking}.",
             "Send the series that is missing; what comes later starts a new revision by itself.",
         ),
+        "too_many_choices": _not_wanted(
+            "{model} reads every series of this kind ({role}), and this study has more of them "
+            "than the {limit} that are worked on; this one comes behind them.",
+            "Send the series that are to be read as a study of their own.",
+        ),
         "not_an_image": _not_wanted("This series holds {content}, not images to analyse."),
         "own_result": _not_wanted("This series is a result that Axial made itself."),
         # refused: what the series shows

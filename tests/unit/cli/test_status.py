@@ -28,7 +28,7 @@ STUDY: dict[str, Any] = {
 def test_the_list_calls_instances_what_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """An object of 520 frames is one instance; its images are counted for each series."""
     listed = [{**STUDY, "instances": 1, "fates": {"processed": 1}}]
-    monkeypatch.setattr(GatewayClient, "get", lambda *_, **__: listed)
+    monkeypatch.setattr(GatewayClient, "get", lambda *_, **__: {"studies": listed})
     result = CliRunner().invoke(app, ["status"])
     assert result.exit_code == 0
     assert "instances" in result.output.splitlines()[0]
