@@ -9,7 +9,7 @@ the network, `labels_on_source` brings labels back onto the slices. `read_series
 from files to a volume at once. `segments_at_unmeasured` says which of them reach padding.
 `write_labels` and `read_labels` keep a job's labels in the study store, and `write_mr_series`
 writes a volume as a classic MR series. Arrays are indexed [k, j, i] (slice, row, column);
-coordinates are LPS millimetres. NIfTI is not read here: `lps_from_ras` turns its affine.
+coordinates are LPS millimetres. NIfTI is not read here.
 """
 
 from services.imaging.errors import ImagingError
@@ -31,7 +31,7 @@ from services.imaging.series_files import read_series
 from services.imaging.series_writer import SeriesAttributes, stored_values, write_mr_series
 from services.imaging.splitting import SourceVolume, SplitSeries, split_volumes
 from services.imaging.unmeasured import segments_at_unmeasured
-from services.imaging.volume import Rescale, Volume, lps_from_ras, plane_corners
+from services.imaging.volume import Rescale, Volume, plane_corners
 
 __all__ = [
     "FrameHeader",
@@ -53,7 +53,6 @@ __all__ = [
     "labels_on_source",
     "limits_of",
     "load_volume",
-    "lps_from_ras",
     "open_images",
     "open_stored_images",
     "plane_corners",

@@ -29,12 +29,12 @@ from services.imaging import (
     examine_series,
     images_of,
     load_volume,
-    lps_from_ras,
     open_stored_images,
     read_series,
     split_volumes,
 )
 from services.imaging.header_files import read_headers
+from tests.builders.ras import lps_from_ras
 from tests.builders.scans import listed_scans
 from tests.builders.series import headers_of, stored
 
