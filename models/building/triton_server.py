@@ -63,18 +63,17 @@ def tritonserver_command(
     grpc_port: int,
     metrics_port: int,
     cache: Path,
-    http_port: int | None = None,
     threads: int | None = None,
     idle_release_s: float | None = None,
 ) -> tuple[list[str], dict[str, str]]:
     """Return argv and the whole environment for a Triton on loopback.
 
     `models` are loaded at start; others of `repository` may be loaded over the API (explicit
-    model control). `door` is who may speak to it over gRPC. HTTP has no TLS in Triton: it is
-    opened only where `http_port` is given, and then answers nothing but health without the key.
-    `cache` is a folder of ours for the arranged backend. `threads` is the number of threads a
-    network may use (default: the processors this process may run on); a model without a request
-    for `idle_release_s` gives its working memory back (default: the runtime's).
+    model control). `door` is who may speak to it over gRPC. HTTP is off: Triton has no TLS for it,
+    and whoever reads the key on this command line could load a model there. `cache` is a folder
+    of ours for the arranged backend. `threads` is the number of threads a network may use
+    (default: the processors this process may run on); a model without a request for
+    `idle_release_s` gives its working memory back (default: the runtime's).
 
     Raises:
         TargetMissingError: the wheel is not installed.
@@ -88,7 +87,7 @@ def tritonserver_command(
         f"--backend-directory={backends}",
         "--model-control-mode=explicit",
         *(f"--load-model={name}" for name in models),
-        *_http_arguments(http_port, door.control_key),
+        "--allow-http=false",
         *_grpc_arguments(grpc_port, door),
         "--metrics-address=127.0.0.1",
         f"--metrics-port={metrics_port}",
@@ -113,17 +112,6 @@ def _grpc_arguments(port: int, door: TritonDoor) -> list[str]:
         f"--grpc-server-key={door.key.absolute()}",
         f"--grpc-root-cert={door.authority.absolute()}",
         f"--grpc-restricted-protocol={_RESTRICTED}:{CONTROL_HEADER}={door.control_key}",
-    ]
-
-
-def _http_arguments(port: int | None, control_key: str) -> list[str]:
-    if port is None:
-        return ["--allow-http=false"]
-    return [
-        "--http-address=127.0.0.1",
-        f"--http-port={port}",
-        "--http-thread-count=2",
-        f"--http-restricted-api={_RESTRICTED}:{CONTROL_HEADER}={control_key}",
     ]
 
 

@@ -4,6 +4,7 @@ AxialError
  |- SettingsError         a setting is unknown or wrong (services.common.settings)
  |- StoreError            the study store cannot read or write (services.common.store)
  |- HeaderError           a data set lacks what registration needs (services.common.headers)
+ |- TranscodingError      a data set cannot be written in another transfer syntax (here)
  |- LifecycleError        a forbidden change of state (services.common.lifecycle)
  `- one root exception per room
 
@@ -29,3 +30,7 @@ class AxialError(Exception):
         super().__init__(message)
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+
+
+class TranscodingError(AxialError):
+    """A data set cannot be written in another transfer syntax; the message quotes no value."""

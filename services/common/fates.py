@@ -7,18 +7,12 @@ it. Codes never change their meaning; sentences may be improved.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from models.manifest import spoken
-
-# PS3.6 7: letters and digits, each word with a capital.
-_KEYWORD = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
-_COUNTED = re.compile(r"(?<![\d.])(\d+ )([\w ]+?)\(s\)")
-Value = str | int | float | bool | None
+from services.common.sentences import Value, counted, in_words
 
 
 class Fate(StrEnum):
@@ -99,6 +93,11 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "with it for another of its inputs: {lacking}.",
             "Send the series that is missing; what comes later starts a new revision by itself.",
         ),
+        "too_many_choices": _not_wanted(
+            "{model} reads every series of this kind ({role}), and this study has more of them "
+            "than the {limit} that are worked on; this one comes behind them.",
+            "Send the series that are to be read as a study of their own.",
+        ),
         "not_an_image": _not_wanted("This series holds {content}, not images to analyse."),
         "own_result": _not_wanted("This series is a result that Axial made itself."),
         # refused: what the series shows
@@ -111,12 +110,13 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "Check that the whole series was sent.",
         ),
         "missing_slice": _refused(
-            "At least one slice is missing: between slices {before} and {after} the distance is "
+            "At least one slice is missing: between images {before} and {after} the distance is "
             "{gap_mm} mm, elsewhere {spacing_mm} mm.",
             "Send the series again; the late slices start a new revision by themselves.",
         ),
         "duplicate_position": _refused(
-            "Two images lie at the same position ({position_mm} mm along the slice direction).",
+            "Images {images} of this series lie at the same position ({position_mm} mm along the "
+            "slice direction).",
             "The series may hold several time points or echoes; send one volume per series.",
         ),
         "mixed_orientations": _refused(
@@ -151,7 +151,8 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "Send the original images; derived pictures cannot be placed.",
         ),
         "missing_frame_of_reference": _refused(
-            "The series has no frame of reference UID, so that a result could not be placed.",
+            "The UID of the frame of reference is missing, so that a result could not be "
+            "placed{odd}.",
             "Send the original images.",
         ),
         "mixed_frame_of_reference": _refused(
@@ -163,8 +164,8 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "Send the original grey-value images.",
         ),
         "modality_lut": _refused(
-            "The values of {images} image(s) of this series are told by a table (modality LUT); "
-            "this version reads a slope and an intercept.",
+            "The values of {images} image(s) of this series are told by a table (modality "
+            "LUT{odd}); this version reads a slope and an intercept.",
             "Send the images as the scanner makes them, with rescale slope and intercept.",
         ),
         "blank_image": _refused(
@@ -172,7 +173,7 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "Look at the images; a failed acquisition or reconstruction is the usual cause.",
         ),
         "several_volumes": _refused(
-            "The series holds {volumes} volumes that differ in {attribute}.",
+            "The series holds {volumes} volumes that differ in {attribute}{odd}.",
             "Send each volume as a series of its own.",
         ),
         "several_volumes_fit": _refused(
@@ -188,17 +189,17 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
         ),
         "enhanced_multiframe": _refused(
             "The series is a multi-frame object, and where its frames lie cannot be told: "
-            "{problem}.",
+            "{problem}{odd}.",
             "Send the classic (single-frame) form if the scanner offers it.",
         ),
         "mosaic": _refused(
             "The series holds mosaic images, in which one image tiles all slices, and where the "
-            "slices lie cannot be told: {problem}.",
+            "slices lie cannot be told: {problem}{odd}.",
             "Send the slices as images of their own.",
         ),
         "reversed_rows": _refused(
             "A sequence that stores volumes upside down made {images} image(s) of this series "
-            "(GE's pepolar, for distortion correction); a result could lie mirrored.",
+            "(GE's pepolar, for distortion correction{odd}); a result could lie mirrored.",
             "Send the anatomical series; field maps and their like hold none.",
         ),
         "conflicting_images": _refused(
@@ -234,9 +235,8 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "Send a thicker reconstruction, or a smaller part of the body.",
         ),
         "spacing_out_of_range": _refused(
-            "The voxels measure up to {spacing_mm} mm; {model} accepts {minimum_mm} to "
-            "{maximum_mm} mm.",
-            "Send a series with finer resolution.",
+            "The voxels measure {spacing_mm} mm in one direction; {model} accepts {accepted}.",
+            "Send a series with slices and pixels of such a size.",
         ),
         "extent_too_small": _refused(
             "The volume covers {extent_mm} mm in one direction; {model} needs at least "
@@ -303,13 +303,6 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
 )
 
 
-# Values that not every verdict of a reason has, and those of before do not: words that name the
-# images that stand out or that positions were rounded, and what a result that still stands says.
-OPTIONAL_VALUES: Mapping[str, Value] = MappingProxyType({"odd": "", "rounded": "", "result": ""})
-# Values that hold DICOM keywords; a sentence has them in words.
-_KEYWORDS = frozenset({"attribute"})
-
-
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A fate with its reason and the values that led to it.
@@ -333,12 +326,12 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The reason in a radiographer's words, filled with the values."""
-        return _counted(REASONS[self.reason].sentence.format_map(_in_words(self.values)))
+        return counted(REASONS[self.reason].sentence.format_map(in_words(self.values)))
 
     @property
     def remedy(self) -> str:
         """What a person can do about the cause; empty where nothing needs doing."""
-        return REASONS[self.reason].remedy.format_map(_in_words(self.values))
+        return REASONS[self.reason].remedy.format_map(in_words(self.values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,13 +366,13 @@ class ReadVerdict(Verdict):
             values = ", ".join(f"{name} {value}" for name, value in sorted(self.values.items()))
             given = f" ({values})" if values else ""
             return f"A reason that this version of Axial has no words for: {self.reason}{given}."
-        return _counted(known.sentence.format_map(_Said(_in_words(self.values))))
+        return counted(known.sentence.format_map(_Said(in_words(self.values))))
 
     @property
     def remedy(self) -> str:
         """What a person can do about the cause, as far as this version knows the reason."""
         known = REASONS.get(self.reason)
-        return "" if known is None else known.remedy.format_map(_Said(_in_words(self.values)))
+        return "" if known is None else known.remedy.format_map(_Said(in_words(self.values)))
 
 
 class _Said(dict[str, Value]):
@@ -401,30 +394,6 @@ def read_verdict(
     """
     kept = dict(values) if isinstance(values, Mapping) else {}
     return ReadVerdict(reason or "internal_error", kept, fate)
-
-
-def _in_words(values: Mapping[str, Value]) -> dict[str, Value]:
-    """The values as a sentence says them: keywords as words, what may be absent as nothing."""
-    keywords = {
-        name: ", ".join(_spoken(part) for part in str(values[name]).split(", "))
-        for name in _KEYWORDS & values.keys()
-    }
-    return {**OPTIONAL_VALUES, **values, **keywords}
-
-
-def _counted(sentence: str) -> str:
-    """A sentence with its numbers of things said as people do: "1 image", "2 images"."""
-    return _COUNTED.sub(
-        lambda found: found[1] + found[2] + ("" if found[1].strip() == "1" else "s"), sentence
-    )
-
-
-def _spoken(text: str) -> str:
-    """A keyword as words within a sentence; any other text as it is."""
-    if not _KEYWORD.fullmatch(text):
-        return text
-    words = spoken(text)
-    return words if words[:2].isupper() else words[0].lower() + words[1:]
 
 
 class Refusal(Verdict):

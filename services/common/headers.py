@@ -7,10 +7,10 @@ decimal strings they were sent as, so that geometry can be copied digit for digi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pydicom
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -30,6 +30,7 @@ from services.common.header_scan import (
     kept_value,
 )
 from services.common.stored_objects import Bound, Shown, StoredObjectError, shown
+from services.common.telemetry import get_logger
 
 # Attributes that the geometry gate and the loader need, by keyword (PS3.3 C.7.6.2, C.7.6.3,
 # C.7.6.16, C.8.2.1, C.8.3.1).
@@ -165,6 +166,10 @@ class InstanceHeader:
             return value[0] if value else None
         return value
 
+    def codes(self, keyword: str) -> tuple[str, ...]:
+        """The attribute's values as code strings, see `codes_of`; empty when absent."""
+        return codes_of(self.attributes.get(keyword))
+
     def numbers(self, keyword: str) -> tuple[float, ...] | None:
         """The attribute's values as numbers; None when absent or unreadable."""
         value = self.attributes.get(keyword)
@@ -175,6 +180,18 @@ class InstanceHeader:
         except ValueError:
             return None
 
+
+def codes_of(value: object) -> tuple[str, ...]:
+    """The values of a code string, to be compared.
+
+    A CS has no small letters, and blanks around it mean nothing (PS3.5 6.2); people write both.
+    """
+    items = value if isinstance(value, list | tuple | MultiValue) else [value or ""]
+    texts = cast("Iterable[object]", items)
+    return tuple(code for code in (str(text).strip().upper() for text in texts) if code)
+
+
+_log = get_logger("common")
 
 # Longer values are none that we keep; they may have gigabytes.
 _LONGEST_READ = 1 << 20
@@ -226,7 +243,9 @@ def read_registration(file: BinaryIO | bytes) -> Registration:
     except StoredObjectError as error:
         raise HeaderError(f"The object cannot be read as DICOM: {error}.") from error
     except Exception as error:
-        raise HeaderError(f"The object cannot be read as DICOM: {type(error).__name__}.") from error
+        _log.info("header_not_read", kind=type(error).__name__)
+        problem = "its bytes are no sound DICOM object"
+        raise HeaderError(f"The object cannot be read as DICOM: {problem}.") from error
 
 
 def _header(dataset: Dataset, view: Shown) -> InstanceHeader:

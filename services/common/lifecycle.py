@@ -148,6 +148,15 @@ DEPLOYMENT_TRANSITIONS: Mapping[DeploymentState, frozenset[DeploymentState]] = M
 )
 
 
+def read_job_state(stored: str) -> JobState:
+    """The state of a job as it was written down.
+
+    A state that newer code invented is that code's to go on with: this code lets the job alone, as
+    one that counts no more.
+    """
+    return JobState(stored) if stored in set(JobState) else JobState.SUPERSEDED
+
+
 def require(transitions: Mapping[_S, frozenset[_S]], current: _S, wanted: _S, subject: str) -> None:
     """Raises `LifecycleError` unless `subject` may go from `current` to `wanted`.
 

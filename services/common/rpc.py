@@ -160,7 +160,7 @@ def rpc_errors(context: grpc.ServicerContext) -> Generator[None]:
             raise
         get_logger("common").error("call_failed", exc_info=error)
         # Not INTERNAL, which a call ends with whose server died, and which is tried again.
-        context.abort(grpc.StatusCode.UNKNOWN, type(error).__name__)
+        context.abort(grpc.StatusCode.UNKNOWN, "an error that nobody foresaw; its log has it")
 
 
 # The stubs have it generic; at run time it is not.

@@ -113,6 +113,21 @@ def read_object(file: Path, syntax: str, bound: Bound) -> Dataset:
     return _read(file, syntax, bound, pixels=True)
 
 
+def read_whole(file: BinaryIO) -> Dataset:
+    """A whole object by its own file head, values still as bytes: to be written anew.
+
+    It holds what its file holds; a deflated one may inflate to what no object exceeds.
+
+    Raises:
+        StoredObjectError: the file cannot be read, or inflates to more.
+        OSError: the disk does not give the file.
+    """
+    size = file.seek(0, os.SEEK_END)
+    with _damage_named():
+        view = shown(file, Bound(pixels=max(size, _MOST_INFLATED)), pixels=True)
+        return pydicom.dcmread(view.stream)
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A stored object as a library has to see it.

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from services.common.errors import TranscodingError
+
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
@@ -29,21 +31,35 @@ ALTERNATIVES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 def data_set_in(file: Path | bytes, transfer_syntax_uid: str) -> bytes:
     """The data set of a file, written in one of the `ALTERNATIVES` of its transfer syntax.
 
+    The transfer syntax is that of the file's head. Elements of groups 0000 and 0002 in front of the
+    data set are their sender's mistake and are left out (PS3.10 7.1).
+
     Raises:
-        Exception: whatever the library raises where it cannot read or write the data set.
+        TranscodingError: the data set cannot be read, or not be written.
+        OSError: the disk does not give the file.
     """
     # What sends files as they are does without the library.
-    import pydicom
     from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_dataset
 
-    source = io.BytesIO(file) if isinstance(file, bytes) else file
-    data = pydicom.dcmread(source)
-    _leave_private_unknown(data)
+    from services.common.stored_objects import StoredObjectError, read_whole
+    from services.common.telemetry import get_logger
+
+    try:
+        with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as stream:
+            data = read_whole(stream)
+    except StoredObjectError as error:
+        raise TranscodingError(str(error)) from error
     out = DicomBytesIO()
     out.is_little_endian = True
     out.is_implicit_VR = transfer_syntax_uid == IMPLICIT
-    write_dataset(out, data)
+    try:
+        _leave_private_unknown(data)
+        write_dataset(out, data)
+    except Exception as error:
+        # Whatever the library raises where a value is none of its VR.
+        get_logger("common").info("object_not_written_anew", kind=type(error).__name__)
+        raise TranscodingError("one of its elements does not hold what its VR says") from error
     return out.getvalue()
 
 

@@ -125,4 +125,10 @@ def _shut_down(connection: socket.socket) -> None:
 
 
 def _not_reached(error: OSError | UnicodeError) -> NotReached:
-    return NotReached(f"cannot be reached ({type(error).__name__})", retryable=True)
+    if isinstance(error, TimeoutError):
+        why = "it does not answer in time"
+    elif isinstance(error, socket.gaierror | UnicodeError):
+        why = "its name is not known"
+    else:
+        why = error.strerror or "the network does not say why"
+    return NotReached(f"cannot be reached: {why}", retryable=True)

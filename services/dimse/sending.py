@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from services.common.errors import TranscodingError
 from services.dimse.commands import Response
 from services.dimse.endings import context_result_in_words
 from services.dimse.errors import AssociationError, DimseError, SourceError
@@ -25,7 +26,7 @@ from services.dimse.pdu import MOST_CONTEXTS, ProposedContext
 from services.dimse.requestor import Association, StoreRequest
 from services.dimse.statuses import SendOutcome, judge_status
 
-# A file's data set in another transfer syntax than its own.
+# A file's data set in another transfer syntax than its own; raises TranscodingError or OSError.
 Convert = Callable[[Path, str], bytes]
 # Transfer syntax -> what `Convert` can make of it, preferred ones first.
 Alternatives = Mapping[str, tuple[str, ...]]
@@ -360,8 +361,10 @@ class _Sending:
                 continue
             try:
                 data = self._convert(instance.file, syntax)
-            except Exception as error:  # noqa: BLE001  what libraries raise is not ours to list
-                return f"it cannot be written in {syntax} ({type(error).__name__})"
+            except TranscodingError as error:
+                return f"it cannot be written in {syntax}: {error}"
+            except OSError as error:
+                return f"it cannot be read: {error.strerror}"
             stream = io.BytesIO(data)
             return StoreRequest(context_id, sop_class, instance.sop_instance_uid, stream, len(data))
         _, result = association.contexts.get((sop_class, own), (0, 1))

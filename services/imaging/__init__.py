@@ -6,11 +6,10 @@ the pixels of a series that passed. Before the gate, `images_of` tells images fr
 `open_images` makes single planes of
 multi-frame objects and mosaics, and `split_volumes` tells the volumes of one series apart; after
 the network, `labels_on_source` brings labels back onto the slices. `read_series` does the way
-from files to a volume at once. `segments_at_unmeasured` says which of
-them reach padding. `write_labels` and `read_labels` keep a job's labels in the study
-store, `assert_same_grid` proves that two grids are the same in patient space, and
-`write_mr_series` writes a volume as a classic MR series. Arrays are indexed [k, j, i] (slice, row,
-column); coordinates are LPS millimetres. NIfTI is not read here: `lps_from_ras` turns its affine.
+from files to a volume at once. `segments_at_unmeasured` says which of them reach padding.
+`write_labels` and `read_labels` keep a job's labels in the study store, and `write_mr_series`
+writes a volume as a classic MR series. Arrays are indexed [k, j, i] (slice, row, column);
+coordinates are LPS millimetres. NIfTI is not read here.
 """
 
 from services.imaging.errors import ImagingError
@@ -23,7 +22,7 @@ from services.imaging.geometry import (
     is_localizer,
 )
 from services.imaging.kinds import SeriesImages, images_of
-from services.imaging.labels import assert_same_grid, labels_key, read_labels, write_labels
+from services.imaging.labels import labels_key, read_labels, write_labels
 from services.imaging.limits import limits_of
 from services.imaging.load import load_volume, read_volume
 from services.imaging.opening import open_images, open_stored_images
@@ -32,7 +31,7 @@ from services.imaging.series_files import read_series
 from services.imaging.series_writer import SeriesAttributes, stored_values, write_mr_series
 from services.imaging.splitting import SourceVolume, SplitSeries, split_volumes
 from services.imaging.unmeasured import segments_at_unmeasured
-from services.imaging.volume import Rescale, Volume, lps_from_ras, plane_corners
+from services.imaging.volume import Rescale, Volume, plane_corners
 
 __all__ = [
     "FrameHeader",
@@ -46,7 +45,6 @@ __all__ = [
     "SourceVolume",
     "SplitSeries",
     "Volume",
-    "assert_same_grid",
     "examine_series",
     "frame_of",
     "images_of",
@@ -55,7 +53,6 @@ __all__ = [
     "labels_on_source",
     "limits_of",
     "load_volume",
-    "lps_from_ras",
     "open_images",
     "open_stored_images",
     "plane_corners",

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from services.common.headers import AttributeValue, InstanceHeader
+from services.common.headers import AttributeValue, InstanceHeader, codes_of
 
 _Header = TypeVar("_Header", bound=InstanceHeader)
 _Attributes = Mapping[str, AttributeValue]
@@ -54,7 +54,7 @@ def _of_ge(attributes: _Attributes) -> dict[str, AttributeValue]:
         return {}
     value -= _GE_BIAS if value >= _GE_BIAS else 0
     # Images that are no diffusion have a 0 here too.
-    if value == 0 and "EP" not in _texts(attributes, "ScanningSequence"):
+    if value == 0 and "EP" not in codes_of(attributes.get("ScanningSequence")):
         return {}
     direction: list[str] = []
     if attributes.get("(0019,0010)") == "GEMS_ACQU_01":

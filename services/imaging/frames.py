@@ -92,9 +92,7 @@ def tiling_of(header: InstanceHeader) -> str | None:
 
     None where the image has no such value, or was opened already.
     """
-    value = header.attributes.get("ImageType")
-    kinds = value if isinstance(value, list) else [value or ""]
-    found = [kind for kind in map(str.upper, kinds) if kind in TILINGS]
+    found = [kind for kind in header.codes("ImageType") if kind in TILINGS]
     return found[0] if found and not isinstance(header, FrameHeader) else None
 
 

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
-from services.common.headers import PRESENT, AttributeValue, InstanceHeader
+from services.common.headers import PRESENT, AttributeValue, InstanceHeader, codes_of
 from services.common.stored_objects import StoredObjectError, bound_of, read_head
 from services.imaging.frames import FrameHeader, UnplacedFrames
 from services.imaging.transfer_syntaxes import NATIVE_LITTLE_ENDIAN
@@ -92,8 +92,9 @@ def read_frames(header: InstanceHeader, file: Path) -> list[FrameHeader]:
 def _of_pulse_sequence(dataset: Dataset) -> dict[str, AttributeValue]:
     """What classic images call ScanningSequence and SequenceName (PS3.3 C.8.13.4.1, C.8.3.1)."""
     attributes: dict[str, AttributeValue] = {}
-    echoes = _ECHOES.get(str(dataset.get("EchoPulseSequence") or "").upper(), ())
-    planar = ("EP",) if dataset.get("EchoPlanarPulseSequence") == "YES" else ()
+    (kind, *_) = codes_of(dataset.get("EchoPulseSequence")) or ("",)
+    echoes = _ECHOES.get(kind, ())
+    planar = ("EP",) if codes_of(dataset.get("EchoPlanarPulseSequence")) == ("YES",) else ()
     if echoes or planar:
         attributes["ScanningSequence"] = [*echoes, *planar]
     for keyword, classic in _OF_THE_OBJECT:

@@ -43,6 +43,7 @@ from numpy.typing import NDArray
 
 from services.common.fates import Refusal
 from services.common.headers import InstanceHeader
+from services.common.sentences import Value, range_in_words
 from services.imaging.errors import ImagingError
 from services.imaging.frames import frame_of
 from services.imaging.header_checks import (
@@ -56,6 +57,7 @@ from services.imaging.header_checks import (
     is_localizer,
     place_images,
 )
+from services.imaging.kinds import odd_ones
 from services.imaging.regular_grid import grid_voxels
 from services.imaging.series_geometry import GeometryLimits, Plane, SeriesGeometry
 from services.imaging.stack import (
@@ -160,7 +162,12 @@ def _check_contrast(stack: Stack) -> Refusal | None:
     if found is None:
         return None
     attribute, kinds = found
-    return Refusal("several_volumes", {"volumes": kinds, "attribute": attribute})
+    headers = [image.header for image in stack.images]
+    told = [(header, kind) for header, kind in zip(headers, kinds, strict=True) if kind is not None]
+    odd = odd_ones([header for header, _ in told], [kind for _, kind in told])
+    volumes = len({kind for _, kind in told})
+    values: dict[str, Value] = {"volumes": volumes, "attribute": attribute, "odd": odd}
+    return Refusal("several_volumes", values)
 
 
 def _check_grid(geometry: SeriesGeometry, stack: Stack) -> Refusal | None:
@@ -187,17 +194,11 @@ def check_limits(geometry: SeriesGeometry, limits: GeometryLimits) -> Refusal | 
     between_rows, between_columns = geometry.pixel_spacing_mm
     voxel = (between_columns, between_rows, geometry.slice_spacing_mm)
     # Over a gap nothing was measured, however close the other slices are.
-    for spacing in (max(*voxel, _widest_gap_mm(geometry)), min(voxel)):
-        if not limits.min_spacing_mm <= spacing <= limits.max_spacing_mm:
-            return Refusal(
-                "spacing_out_of_range",
-                {
-                    "model": limits.model,
-                    "spacing_mm": round(spacing, 3),
-                    "minimum_mm": limits.min_spacing_mm,
-                    "maximum_mm": limits.max_spacing_mm,
-                },
-            )
+    coarsest, finest = max(*voxel, _widest_gap_mm(geometry)), min(voxel)
+    if not coarsest <= limits.max_spacing_mm:
+        return _out_of_range(limits, coarsest)
+    if not finest >= limits.min_spacing_mm:
+        return _out_of_range(limits, finest)
     extent = min(
         count * size
         for count, size in zip((geometry.columns, geometry.rows, slices), voxel, strict=True)
@@ -210,6 +211,18 @@ def check_limits(geometry: SeriesGeometry, limits: GeometryLimits) -> Refusal | 
         }
         return Refusal("extent_too_small", values)
     return None
+
+
+def _out_of_range(limits: GeometryLimits, spacing_mm: float) -> Refusal:
+    least, most = limits.min_spacing_mm, limits.max_spacing_mm
+    values: dict[str, Value] = {
+        "model": limits.model,
+        "spacing_mm": round(spacing_mm, 3),
+        "minimum_mm": least,
+        "maximum_mm": None if math.isinf(most) else most,
+        "accepted": range_in_words(least, most, "mm"),
+    }
+    return Refusal("spacing_out_of_range", values)
 
 
 def _widest_gap_mm(geometry: SeriesGeometry) -> float:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from services.common.fates import Refusal
 from services.common.headers import InstanceHeader
 from services.imaging.frames import is_multiframe, tiling_of
-from services.imaging.kinds import calls_itself_localizer, image_number, odd_ones
+from services.imaging.kinds import calls_itself_localizer, image_number, odd_ones, which
 from services.imaging.transfer_syntaxes import readable_transfer_syntaxes, transfer_syntax_name
 
 # Direction cosines are decimal strings; senders that round them to three decimals are off by
@@ -88,8 +88,9 @@ def check_colour(headers: Sequence[InstanceHeader]) -> Refusal | None:
 
 def check_modality_lut(headers: Sequence[InstanceHeader]) -> Refusal | None:
     """Reason ``modality_lut`` (PS3.3 C.11.1): stored values mean what a table says."""
-    images = sum("ModalityLUTSequence" in header.attributes for header in headers)
-    return Refusal("modality_lut", {"images": images}) if images else None
+    told = ["ModalityLUTSequence" in header.attributes for header in headers]
+    values = {"images": sum(told), "odd": which(headers, told)}
+    return Refusal("modality_lut", values) if any(told) else None
 
 
 def check_reversed_rows(headers: Sequence[InstanceHeader]) -> Refusal | None:
@@ -99,14 +100,14 @@ def check_reversed_rows(headers: Sequence[InstanceHeader]) -> Refusal | None:
     other polarity, whose rows run against ImageOrientationPatient: 1 all, 2 and 3 every second
     volume (as dcm2niix found, which turns them).
     """
-    reversed_ones = [
-        header
-        for header in headers
-        if header.text("(0019,0010)") == "GEMS_ACQU_01"
+    turned = [
+        header.text("(0019,0010)") == "GEMS_ACQU_01"
         and "epi_pepolar" in (header.text("(0019,109C)") or "")
         and (header.numbers("(0019,10B3)") or (0.0,))[0] in (1.0, 2.0, 3.0)
+        for header in headers
     ]
-    return Refusal("reversed_rows", {"images": len(reversed_ones)}) if reversed_ones else None
+    values = {"images": sum(turned), "odd": which(headers, turned)}
+    return Refusal("reversed_rows", values) if any(turned) else None
 
 
 def check_transfer_syntax(headers: Sequence[InstanceHeader]) -> Refusal | None:
@@ -133,7 +134,7 @@ def place_images(headers: Sequence[InstanceHeader]) -> list[PlacedImage] | Refus
 
 def _colour(header: InstanceHeader) -> str | None:
     """The colour space of an image that is none of grey values."""
-    photometric = header.text("PhotometricInterpretation") or "MONOCHROME2"
+    (photometric, *_) = header.codes("PhotometricInterpretation") or ("MONOCHROME2",)
     samples = header.numbers("SamplesPerPixel") or (1.0,)
     return photometric if photometric not in _GREY or samples[0] != 1 else None
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from services.common.headers import InstanceHeader
+from services.common.headers import InstanceHeader, codes_of
 from services.imaging.frames import frame_of
 
 # Pictures of a screen (PS3.4 B.5): they have no place in the patient.
@@ -60,7 +60,7 @@ def calls_itself_localizer(header: InstanceHeader) -> bool:
     """Whether ImageType value 3 says LOCALIZER (PS3.3 C.7.6.1.1.2)."""
     value = header.attributes.get("ImageType")
     kinds = value if isinstance(value, list) else [value or ""]
-    return [kind.strip().upper() for kind in kinds[2:3]] == ["LOCALIZER"]
+    return codes_of(kinds[2:3]) == ("LOCALIZER",)
 
 
 def image_number(header: InstanceHeader) -> str:
@@ -89,6 +89,29 @@ def odd_ones(headers: Sequence[InstanceHeader], kinds: Sequence[Hashable]) -> st
         return ""
     verb = "differs" if len(odd) == 1 else "differ"
     return f": {_numbered(odd).lower()} {verb} from the others"
+
+
+def which(
+    headers: Sequence[InstanceHeader], are: Sequence[bool], one: str = "", several: str = ""
+) -> str:
+    """Names the images of which something is true, where it is not of all: ": images 3 and 4".
+
+    Args:
+        are: for each image, whether it is one.
+        one, several: what follows the numbers of one, or of several.
+
+    Returns:
+        Words that continue a sentence; empty where it is true of all images, or of none.
+    """
+    ones = [header for header, is_one in zip(headers, are, strict=True) if is_one]
+    if len(ones) in (0, len(headers)):
+        return ""
+    return f": {_numbered(ones).lower()}{one if len(ones) == 1 else several}"
+
+
+def numbers_of(headers: Sequence[InstanceHeader]) -> str:
+    """The numbers of several images, in words: "3, 4 and 5", "3, 4, 5, 6, 7 and 12 more"."""
+    return _numbered(headers).partition(" ")[2]
 
 
 def _numbered(headers: Sequence[InstanceHeader]) -> str:

@@ -1,10 +1,11 @@
-"""A job's labels in the study store, and the proof that two grids are one."""
+"""A job's labels in the study store."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import math
+import re
 import zlib
 
 import numpy as np
@@ -19,18 +20,28 @@ from services.imaging.errors import ImagingError
 # smaller, and higher levels cost many times more for little.
 _GZIP_LEVEL = 1
 
+# Names as manifests have them.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
 # The head of a .npy file of version 1.0 has a length of two bytes.
 _MOST_NPY_HEAD = 1 << 16
 
-# A label that lies this far from its voxel cannot be told from it: one thousandth of the smallest
-# pixel in use (0.1 mm in micro imaging excepted), and above what decimal strings of 16
-# characters (PS3.5 6.2, DS) lose on coordinates of some hundred millimetres.
-SAME_GRID_TOLERANCE_MM = 1e-3
 
+def labels_key(job_uid: str, output: str) -> str:
+    """The store key of an output of a job that is labels.
 
-def labels_key(job_uid: str) -> str:
-    """The store key of a job's labels."""
-    return job_key(job_uid, "labels.npy.gz")
+    What was made before lies under the key that its row has.
+
+    Args:
+        job_uid: the job.
+        output: its name in the manifest, which is no path.
+
+    Raises:
+        ImagingError: the name would leave the job's place.
+    """
+    if _NAME.fullmatch(output) is None:
+        raise ImagingError(f"'{output[:70]}' is no name of an output.")
+    return job_key(job_uid, f"{output}.npy.gz")
 
 
 def write_labels(store: StudyStore, key: str, labels: NDArray[np.uint8]) -> str:
@@ -96,32 +107,6 @@ def read_labels(
         return np.frombuffer(content.read(), np.uint8).reshape(shape)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ImagingError(f"The labels under {key} cannot be read: {error}.") from error
-
-
-def assert_same_grid(
-    source_corners: NDArray[np.float64], other_corners: NDArray[np.float64]
-) -> Refusal | None:
-    """Checks that two grids are the same places in the patient.
-
-    Coordinates are compared, not shapes: two grids of one shape may lie anywhere.
-
-    Args:
-        source_corners: float64 [k, 4, 3] in LPS mm, from `SeriesGeometry.corners`,
-            `Volume.corners` or `plane_corners`.
-        other_corners: the same of the other grid.
-
-    Returns:
-        `geometry_mismatch` with the problem, None when every corner of every plane lies within
-        `SAME_GRID_TOLERANCE_MM`.
-    """
-    if source_corners.shape != other_corners.shape:
-        return _mismatch(f"{len(other_corners)} planes against {len(source_corners)} of the images")
-    distances = np.linalg.norm(source_corners - other_corners, axis=2)
-    worst = float(distances.max(initial=0.0))
-    if not worst <= SAME_GRID_TOLERANCE_MM:  # a NaN is a mismatch too
-        plane = int(distances.max(axis=1).argmax()) + 1
-        return _mismatch(f"plane {plane} lies {worst:.4g} mm off")
-    return None
 
 
 def _mismatch(problem: str) -> Refusal:

@@ -35,7 +35,7 @@ from services.imaging.pixels import (
 )
 from services.imaging.regular_grid import regular_volume
 from services.imaging.series_geometry import SeriesGeometry
-from services.imaging.stored_files import missing_instance, stored_files
+from services.imaging.stored_files import missing_under, source_missing, stored_files
 from services.imaging.transfer_syntaxes import NATIVE_LITTLE_ENDIAN
 from services.imaging.volume import Rescale, Volume, Voxels
 
@@ -64,7 +64,7 @@ def load_volume(
         with stored_files(store, sources) as locate:
             return read_volume(geometry, headers, locate)
     except ObjectMissing as error:
-        return Refusal("source_missing", {"instance": missing_instance(sources, error.key)})
+        return missing_under(sources, error.key)
 
 
 def read_volume(
@@ -188,7 +188,7 @@ def _read_planes(planes: Sequence[_Plane], array: Voxels, locate: Locate) -> _Re
         try:
             return _read_matrix(matrix, array, datasets)
         except FileNotFoundError:
-            return Refusal("source_missing", {"instance": header.sop_instance_uid})
+            return source_missing(header)
         except (PixelsError, OSError) as error:
             return _unreadable(header, error)
 
@@ -320,7 +320,7 @@ def _widened(
 def _unreadable(header: InstanceHeader, error: PixelsError | OSError) -> Refusal:
     # The text of an OSError would name the file, and with it three UIDs and our folders.
     text = error.strerror if isinstance(error, OSError) else str(error)
-    problem = text or type(error).__name__
+    problem = text or "the disk does not give its file"
     values = {
         "instance": image_number(header),
         "instance_uid": header.sop_instance_uid,

@@ -78,7 +78,7 @@ def _line(
     # Directions, whatever length their rounding left them.
     lengths = np.linalg.norm(orientation.reshape(2, 3), axis=1)
     if not lengths.all():
-        raise UnplacedFrames("ImageOrientationPatient is absent or unreadable")
+        raise UnplacedFrames("the direction of its rows and columns is absent or unreadable")
     along_row, along_column = orientation.reshape(2, 3) / lengths[:, None]
     # The mosaic's first voxel to the slice's: both have one centre.
     first = (

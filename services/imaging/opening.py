@@ -8,6 +8,7 @@ from pathlib import Path
 from services.common.fates import Refusal
 from services.common.headers import InstanceHeader
 from services.common.store import ObjectMissing, StoreError, StudyStore
+from services.common.telemetry import get_logger
 from services.imaging.diffusion import with_diffusion
 from services.imaging.frames import (
     FrameHeader,
@@ -17,9 +18,12 @@ from services.imaging.frames import (
     tiling_of,
 )
 from services.imaging.functional_groups import read_frames
+from services.imaging.kinds import which
 from services.imaging.mosaic import read_tiles
-from services.imaging.stored_files import missing_instance, stored_files
+from services.imaging.stored_files import missing_under, source_missing, stored_files
 from services.imaging.vframe import read_vframe
+
+_log = get_logger("imaging")
 
 # Value of ImageType -> the reader of its vendor's images that tile many slices.
 _READERS: Mapping[str, Callable[[InstanceHeader, Path], list[FrameHeader]]] = {
@@ -41,7 +45,7 @@ def open_stored_images(
         with stored_files(store, many) as locate:
             return open_images(headers, locate)
     except ObjectMissing as error:
-        return Refusal("source_missing", {"instance": missing_instance(many, error.key)})
+        return missing_under(many, error.key)
 
 
 def open_images(
@@ -72,15 +76,20 @@ def open_images(
         try:
             images += read(header, locate(header))
         except FileNotFoundError:
-            return Refusal("source_missing", {"instance": header.sop_instance_uid})
+            return source_missing(header)
         except UnplacedFrames as error:
-            return Refusal(reason, {"problem": str(error)})
+            return Refusal(reason, {"problem": str(error), "odd": _of_several(header, headers)})
         except StoreError:
             raise
         except Exception as error:  # pydicom raises whatever it meets in a damaged header
             # Only a disk's error has a number; pydicom's own of this kind tell of damaged bytes.
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            problem = f"its header cannot be read ({type(error).__name__})"
-            return Refusal(reason, {"problem": problem})
+            _log.info("header_not_read", kind=type(error).__name__)
+            values = {"problem": "its header is damaged", "odd": _of_several(header, headers)}
+            return Refusal(reason, values)
     return tuple(images)
+
+
+def _of_several(header: InstanceHeader, headers: Sequence[InstanceHeader]) -> str:
+    return which(headers, [each is header for each in map(with_diffusion, headers)])

@@ -28,6 +28,7 @@ from services.common.code_streams import (
     syntax_of,
 )
 from services.common.headers import InstanceHeader
+from services.common.sentences import keyword_in_words
 from services.common.stored_objects import StoredObjectError, bound_of, read_object
 from services.common.telemetry import get_logger
 from services.imaging.frames import FrameHeader, whole_attributes
@@ -329,12 +330,12 @@ def _number(header: InstanceHeader, keyword: str, default: float) -> float:
         return default
     numbers = header.numbers(keyword)
     if numbers is None or not math.isfinite(numbers[0]):
-        raise PixelsError(f"their {keyword} is no number")
+        raise PixelsError(f"their {keyword_in_words(keyword)} is no number")
     return numbers[0]
 
 
 def _whole(header: InstanceHeader, keyword: str, default: int) -> int:
     number = _number(header, keyword, float(default))
     if not number.is_integer():
-        raise PixelsError(f"their {keyword} is no whole number")
+        raise PixelsError(f"their {keyword_in_words(keyword)} is no whole number")
     return int(number)

@@ -61,11 +61,11 @@ class SplitSeries:
     """The volumes of a series, in the order of their image numbers.
 
     Attributes:
-        told_by: the attributes that tell the volumes apart, in words; empty for a single volume.
+        told_by: keywords of the attributes that tell the volumes apart; empty for a single volume.
     """
 
     volumes: tuple[SourceVolume, ...]
-    told_by: str = ""
+    told_by: tuple[str, ...] = ()
 
 
 def split_volumes(images: Sequence[InstanceHeader]) -> SplitSeries:
@@ -82,8 +82,8 @@ def split_volumes(images: Sequence[InstanceHeader]) -> SplitSeries:
         return _split_stack(images)
     parts = [_split_stack(stack) for stack in stacks]
     volumes = tuple(volume for part in parts for volume in part.volumes)
-    told_by = ["StackID", *sorted({part.told_by for part in parts if part.told_by})]
-    return SplitSeries(volumes, " and ".join(told_by))
+    within = sorted({keyword for part in parts for keyword in part.told_by})
+    return SplitSeries(volumes, ("StackID", *within))
 
 
 def _split_stack(images: Sequence[InstanceHeader]) -> SplitSeries:
@@ -110,7 +110,7 @@ def _split_stack(images: Sequence[InstanceHeader]) -> SplitSeries:
     if len(parts) < 2:
         return whole
     volumes = tuple(_volume(part, keywords, len(places)) for part in parts)
-    return SplitSeries(volumes, " and ".join(keywords))
+    return SplitSeries(volumes, tuple(keywords))
 
 
 def _by(images: Sequence[InstanceHeader], keywords: Sequence[str]) -> list[list[InstanceHeader]]:

@@ -16,9 +16,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from services.common.fates import Refusal, Value
+from services.common.fates import Refusal
+from services.common.sentences import Value, keywords_value
 from services.imaging.header_checks import PlacedImage
-from services.imaging.kinds import odd_ones
+from services.imaging.kinds import numbers_of, odd_ones, which
 from services.imaging.telling import NOTHING_TELLING, telling_attributes
 
 # Planes count as parallel within this angle: it moves the far corner of a 500 mm image by
@@ -124,7 +125,9 @@ def check_frame_of_reference(images: Sequence[PlacedImage]) -> Refusal | None:
     """Reasons ``missing_frame_of_reference`` and ``mixed_frame_of_reference``."""
     frames = [image.header.text("FrameOfReferenceUID") for image in images]
     if None in frames:
-        return Refusal("missing_frame_of_reference")
+        headers = [image.header for image in images]
+        odd = which(headers, [frame is None for frame in frames], " has none", " have none")
+        return Refusal("missing_frame_of_reference", {"odd": odd})
     if len(set(frames)) > 1:
         values: dict[str, Value] = {"count": len(set(frames)), "odd": _odd(images, frames)}
         return Refusal("mixed_frame_of_reference", values)
@@ -190,7 +193,7 @@ def check_positions(stack: Stack) -> Refusal | None:
         return None
     if holds_several_volumes(places):
         volumes = max(map(len, places))
-        attribute = " and ".join(telling_attributes(places)) or NOTHING_TELLING
+        attribute = keywords_value(telling_attributes(places)) or NOTHING_TELLING
         return Refusal("several_volumes", {"volumes": volumes, "attribute": attribute})
     if _holds_part_of_another(places):
         values: dict[str, Value] = {"volumes": max(map(len, places)), "expected": len(places)}
@@ -200,7 +203,7 @@ def check_positions(stack: Stack) -> Refusal | None:
         "duplicate_position",
         {
             "position_mm": round(float(first[0].position @ stack.normal), 3),
-            "images": ", ".join(image.number for image in first),
+            "images": numbers_of([image.header for image in first]),
         },
     )
 

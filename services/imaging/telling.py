@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Hashable, Sequence
 from itertools import combinations, pairwise
 
+from services.common.headers import codes_of
 from services.imaging.header_checks import PlacedImage
 
 # The most telling first. Single attributes are tried before pairs.
@@ -27,7 +29,9 @@ TELLING = (
 # and the object itself where there are several. Where these fail too, the images differ in
 # nothing but their number.
 _LAST_RESORTS = (("DimensionIndexValues",), ("SOPInstanceUID",))
-NOTHING_TELLING = "nothing but InstanceNumber"
+NOTHING_TELLING = "nothing but their number"
+# Code strings, which are compared without case.
+_CODES = frozenset({"ComplexImageComponent", "ImageType"})
 
 # What is one number within a volume, with the rounding that senders and sequences leave: (as it is,
 # as a share of the larger). Echoes lie half a millisecond apart at least, b-values tens of s/mm2.
@@ -62,20 +66,21 @@ def telling_attributes(places: Places) -> tuple[str, ...]:
     return ()
 
 
-def disagreement(images: Sequence[PlacedImage]) -> tuple[str, int] | None:
-    """The attribute by which images cannot be of one volume, and its number of kinds of values.
+def disagreement(images: Sequence[PlacedImage]) -> tuple[str, list[Hashable]] | None:
+    """The attribute by which images cannot be of one volume, and the kind of its value in each.
 
-    Images that lack the attribute agree with all others. None where images agree.
+    Images that lack the attribute agree with all others: their kind is None. None where images
+    agree.
     """
-    for keyword, (absolute, share) in _ONE_NUMBER.items():
-        kinds = _kinds_of_number(images, keyword, absolute, share)
-        if kinds > 1:
-            return keyword, kinds
-    components = {image.header.text("ComplexImageComponent") for image in images} - {None}
-    if len(components) > 1:
-        return "ComplexImageComponent", len(components)
-    shown = {_shown(image) for image in images} - {frozenset[str]()}
-    return ("ImageType", len(shown)) if len(shown) > 1 else None
+    kinds: dict[str, list[Hashable]] = {
+        keyword: _kinds_of_number(images, keyword, absolute, share)
+        for keyword, (absolute, share) in _ONE_NUMBER.items()
+    }
+    kinds["ComplexImageComponent"] = [
+        image.header.codes("ComplexImageComponent") or None for image in images
+    ]
+    kinds["ImageType"] = [_shown(image) or None for image in images]
+    return next((found for found in kinds.items() if len({*found[1]} - {None}) > 1), None)
 
 
 def is_one_number(keyword: str, numbers: Sequence[float]) -> bool:
@@ -86,22 +91,31 @@ def is_one_number(keyword: str, numbers: Sequence[float]) -> bool:
 
 def values_of(image: PlacedImage, keywords: Sequence[str]) -> tuple[str, ...]:
     """The values of `keywords` as one comparable key."""
-    return tuple(str(image.header.attributes.get(keyword)) for keyword in keywords)
+    return tuple(
+        str(image.header.codes(keyword) if keyword in _CODES else value)
+        for keyword in keywords
+        for value in (image.header.attributes.get(keyword),)
+    )
 
 
 def _kinds_of_number(
     images: Sequence[PlacedImage], keyword: str, absolute: float, share: float
-) -> int:
-    of_images = (image.header.numbers(keyword) for image in images)
-    numbers = sorted(each[0] for each in of_images if each and math.isfinite(each[0]))
-    return 1 + sum(
-        after - before > absolute + share * abs(after) for before, after in pairwise(numbers)
-    )
+) -> list[Hashable]:
+    """The place of each image's number among those that rounding does not explain; None without."""
+    of_images = [image.header.numbers(keyword) for image in images]
+    told = [each[0] if each and math.isfinite(each[0]) else None for each in of_images]
+    numbers = sorted(number for number in told if number is not None)
+    edges = [
+        after
+        for before, after in pairwise(numbers)
+        if after - before > absolute + share * abs(after)
+    ]
+    return [None if number is None else bisect_right(edges, number) for number in told]
 
 
 def _shown(image: PlacedImage) -> frozenset[str]:
     value = image.header.attributes.get("ImageType")
-    kinds = value[2:] if isinstance(value, list) else ()
+    kinds = codes_of(value[2:]) if isinstance(value, list) else ()
     return frozenset(_SHOWN[kind] for kind in kinds if kind in _SHOWN)
 
 

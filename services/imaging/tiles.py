@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydicom.valuerep import format_number_as_ds
 
 from services.common.headers import AttributeValue, InstanceHeader
+from services.common.sentences import keyword_in_words
 from services.imaging.frames import FrameHeader, Tile, UnplacedFrames
 
 # No scanner tiles more; a damaged count must not fill the memory.
@@ -24,7 +25,7 @@ def numbers_of(header: InstanceHeader, keyword: str, count: int) -> tuple[float,
     """
     numbers = header.numbers(keyword)
     if numbers is None or len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise UnplacedFrames(f"{keyword} is absent or unreadable")
+        raise UnplacedFrames(f"{keyword_in_words(keyword)} is absent or unreadable")
     return numbers
 
 

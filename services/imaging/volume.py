@@ -10,11 +10,6 @@ from numpy.typing import NDArray
 
 from services.imaging.errors import ImagingError
 
-# LPS (DICOM: x to the patient's left, y to the back, z to the head) and RAS (NIfTI: x to the
-# right, y to the front) differ in the sign of the first two axes.
-_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
 Voxels: TypeAlias = NDArray[np.float32 | np.int16 | np.uint16]
 
 
@@ -134,11 +129,3 @@ def plane_corners(affine: NDArray[np.float64], shape: tuple[int, int, int]) -> N
     corners = [(0, 0), (columns - 1, 0), (0, rows - 1), (columns - 1, rows - 1)]
     indices = np.array([[(i, j, k, 1) for i, j in corners] for k in range(slices)], np.float64)
     return (indices @ affine.T)[..., :3]
-
-
-def lps_from_ras(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """An affine into RAS millimetres (NIfTI, PS3.3 has none) as one into LPS millimetres.
-
-    Its own inverse: the same call takes LPS back to RAS.
-    """
-    return _LPS_RAS @ np.asarray(affine, np.float64)

@@ -89,11 +89,6 @@ class Listener:
     _lost: LostImages
     _quarantine: Quarantine
 
-    @property
-    def stow_port(self) -> int | None:
-        """The port of the STOW-RS door; None when the door is not opened."""
-        return None if self._stow is None else self._stow.port
-
     def dead(self) -> str | None:
         """A sentence when a thread that must run has ended; None while all live.
 
@@ -122,10 +117,6 @@ class Listener:
         if not self._receivers.alive():
             found.append("Associations are not being accepted.")
         return [sentence for sentence in found if sentence is not None]
-
-    def wait_until_registered(self, timeout_s: float) -> bool:
-        """Waits until all that was acknowledged is registered; False on timeout."""
-        return _all_registered(self._receivers, self._registrar, timeout_s)
 
     def remarks(self) -> list[str]:
         """What is wrong although instances are received: a store that is away, images that are lost

@@ -21,9 +21,10 @@ from pydicom.uid import UID
 
 from models.manifest import Manifest, Role, evaluate, rank
 from models.manifest.attributes import SELECTOR_ATTRIBUTES
-from services.common.fates import Fate, Refusal, Value, Verdict
+from services.common.fates import Fate, Refusal, Verdict
 from services.common.headers import AttributeValue, InstanceHeader
 from services.common.identity import hashed
+from services.common.sentences import Value, keywords_value
 from services.imaging import (
     SeriesGeometry,
     SourceVolume,
@@ -76,7 +77,7 @@ def consider(
     """
     if candidate.made_by_axial:
         return Verdict("own_result")
-    modality = candidate.headers[0].text("Modality") or "no modality"
+    (modality, *_) = candidate.headers[0].codes("Modality") or ("",)
     if not any(header.is_image for header in candidate.headers) or modality == "SEG":
         return Verdict("not_an_image", {"content": _objects(candidate.headers)})
     found = images_of(candidate.headers)
@@ -138,7 +139,9 @@ def _wanted_volume(
     best = [n for n in fitting if rank(role.prefer, attributes[n]) == best_rank]
     if len(best) > 1 and role.gate.accepts.several_volumes == "refuse":
         values: dict[str, Value] = {"model": model, "volumes": volumes, "fitting": len(best)}
-        return Refusal("several_volumes_fit", {**values, "attribute": split.told_by})
+        return Refusal(
+            "several_volumes_fit", {**values, "attribute": keywords_value(split.told_by)}
+        )
     chosen = split.volumes[best[0]]
     if not chosen.whole:
         slices = len(chosen.images)

@@ -47,5 +47,5 @@ class ReportingFailed(OrchestratorError):
 class DatabaseUnavailable(OrchestratorError):
     """The database does not answer, or is locked for longer than we wait."""
 
-    def __init__(self, kind: str) -> None:
-        super().__init__(f"The database does not answer ({kind}).", retryable=True)
+    def __init__(self) -> None:
+        super().__init__("The database does not answer.", retryable=True)

@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session
 
 from services.common.database import FateRow, utc_now
-from services.common.fates import Fate, Value, Verdict
+from services.common.fates import Fate, Verdict
+from services.common.sentences import Value
 from services.common.telemetry import metrics
 
 # Study UID, number of the revision, series UID, name of the model.

@@ -39,14 +39,12 @@ class Output:
     Attributes:
         kind: layers.
         array: uint8 [k, j, i] on the grid of the volume in `grid_role`.
-        touching_unmeasured: segments that reach voxels that were not measured.
     """
 
     name: str
     kind: str
     grid_role: str
     array: npt.NDArray[np.uint8]
-    touching_unmeasured: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +224,6 @@ def _outputs(
     Raises:
         InferenceFailed: it lists something else than the one label volume that was asked for.
     """
-    touching = tuple(each.number for each in answer.segments if each.touches_unmeasured)
     found: list[Output] = []
     for each in answer.outputs:
         if each.kind != "layers" or each.tensor != LABELS_TENSOR:
@@ -235,7 +232,7 @@ def _outputs(
             raise InferenceFailed(
                 f"The labels lie on the grid of {each.grid_role}, not of {request.grid_role}."
             )
-        found.append(Output(each.name, each.kind, each.grid_role, labels, touching))
+        found.append(Output(each.name, each.kind, each.grid_role, labels))
     if not found:
         raise InferenceFailed("The model's answer lists no output.")
     return tuple(found)

@@ -24,7 +24,7 @@ from services.common.database import (
     utc_now,
 )
 from services.common.fates import Fate, Verdict
-from services.common.lifecycle import JOB_TRANSITIONS, JobState, require
+from services.common.lifecycle import JOB_TRANSITIONS, JobState, read_job_state, require
 from services.common.telemetry import metrics
 from services.orchestrator.fate_rows import carried, storable, write_fate
 from services.orchestrator.selection import Places
@@ -156,6 +156,13 @@ def priority_of(engine: Engine, uid: str) -> str:
         return session.scalar(of_study.where(JobRow.job_uid == uid)) or "normal"
 
 
+def priority_of_study(engine: Engine, study_uid: str) -> str:
+    """The priority of a study (listener.peers[].priority)."""
+    with Session(engine.execution_options(axial_readonly=True)) as session:
+        of_study = select(StudyRow.priority).where(StudyRow.study_uid == study_uid)
+        return session.scalar(of_study) or "normal"
+
+
 def advance_job(
     engine: Engine,
     uid: str,
@@ -179,9 +186,10 @@ def advance_job(
     """
     with Session(engine) as session, session.begin():
         job = session.get_one(JobRow, uid, with_for_update=True)
-        if job.state in ENDED:
-            return JobState(job.state)
-        require(JOB_TRANSITIONS, JobState(job.state), state, f"Job {uid}")
+        current = read_job_state(job.state)
+        if current in ENDED:
+            return current
+        require(JOB_TRANSITIONS, current, state, f"Job {uid}")
         job.state = state
         write_times(session, uid, times)
         if outputs is not None:
@@ -200,10 +208,11 @@ def end_job(
     """
     with Session(engine) as session, session.begin():
         job = session.get_one(JobRow, uid, with_for_update=True)
-        if job.state in ENDED:
-            return JobState(job.state)
+        current = read_job_state(job.state)
+        if current in ENDED:
+            return current
         state = END_STATES[verdict.fate]
-        require(JOB_TRANSITIONS, JobState(job.state), state, f"Job {uid}")
+        require(JOB_TRANSITIONS, current, state, f"Job {uid}")
         job.state = state
         job.reason = verdict.reason
         job.reason_values = storable(verdict)
@@ -314,7 +323,7 @@ def _job(row: JobRow, inputs: Mapping[str, JobInput]) -> Job:
         grid_role=row.grid_role,
         selection_digest=row.selection_digest,
         inputs=inputs,
-        state=JobState(row.state),
+        state=read_job_state(row.state),
         traceparent=row.traceparent,
         supersedes_job_uid=row.supersedes_job_uid,
         created_at=row.created_at,

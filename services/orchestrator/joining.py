@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 _T = TypeVar("_T")
 
-# A study in which more volumes than this fit roles that read every one is no study of a patient.
+# More jobs of one model for one study are nobody's wish; what was not tried is told (`untried`).
 MAX_ASSIGNMENTS = 256
 
 
@@ -27,14 +27,12 @@ class Candidate(Generic[_T]):
         series_uid: the series.
         volume: which of the series' volumes, from 1.
         frame_of_reference_uid: PS3.3 C.7.4.1; empty when the series has none.
-        acquired_at: date and time (DA, TM) as text that compares; None when the series has none.
         item: what the caller keeps about the candidate.
     """
 
     series_uid: str
     volume: int
     frame_of_reference_uid: str
-    acquired_at: tuple[str, str] | None
     item: _T
 
 
@@ -64,10 +62,13 @@ class Joint(Generic[_T]):
     Attributes:
         assignments: role -> candidate, for one job each; in the order of the candidates.
         lacking: the role for which no candidate was left; None when there are assignments.
+        untried: (role, series UID, volume) of candidates of roles that read all for which no
+            assignment was looked for, because there are `MAX_ASSIGNMENTS` without them.
     """
 
     assignments: tuple[Mapping[str, Candidate[_T]], ...]
     lacking: str | None = None
+    untried: frozenset[tuple[str, str, int]] = frozenset()
 
 
 def distinct(
@@ -91,25 +92,6 @@ def same_frame_of_reference(
     return bool(uid) and uid == other.frame_of_reference_uid
 
 
-def in_time_order(*roles: str) -> GoTogether[_T]:
-    """A rule: what fills an earlier role of these was acquired before what fills a later one.
-
-    Candidates without a time of acquisition do not go together with any other.
-    """
-    place = {role: number for number, role in enumerate(roles)}
-
-    def holds(one_role: str, one: Candidate[_T], other_role: str, other: Candidate[_T]) -> bool:
-        if one_role not in place or other_role not in place:
-            return True
-        if one.acquired_at is None or other.acquired_at is None:
-            return False
-        if place[one_role] < place[other_role]:
-            return one.acquired_at < other.acquired_at
-        return other.acquired_at < one.acquired_at
-
-    return holds
-
-
 def join(roles: Sequence[RoleCandidates[_T]], rules: Sequence[GoTogether[_T]]) -> Joint[_T]:
     """The best assignment of candidates to roles; one for each candidate of roles that read all.
 
@@ -118,18 +100,26 @@ def join(roles: Sequence[RoleCandidates[_T]], rules: Sequence[GoTogether[_T]]) -
         rules: each is asked about every pair of roles.
 
     Returns:
-        The assignments. When there is none, the role that lacked a series: the first without
-        candidates, else the furthest at which every way to fill the roles ended.
+        The assignments, `MAX_ASSIGNMENTS` at most. When there is none, the role that lacked a
+        series: the first without candidates, else the furthest at which every way to fill the
+        roles ended.
     """
     empty = next((each.role for each in roles if not each.candidates), None)
     if empty is not None:
         return Joint((), empty)
     reading_all = [each for each in roles if each.every]
     assignments: list[Mapping[str, Candidate[_T]]] = []
+    untried = {
+        (each.role, one.series_uid, one.volume) for each in reading_all for one in each.candidates
+    }
     furthest = 0
     for fixed in product(*(each.candidates for each in reading_all)):
         if len(assignments) == MAX_ASSIGNMENTS:
             break
+        untried -= {
+            (each.role, one.series_uid, one.volume)
+            for each, one in zip(reading_all, fixed, strict=True)
+        }
         choice = {each.role: one for each, one in zip(reading_all, fixed, strict=True)}
         searched = _Search(roles, rules, choice)
         found = next(searched.assignments(), None)
@@ -138,7 +128,7 @@ def join(roles: Sequence[RoleCandidates[_T]], rules: Sequence[GoTogether[_T]]) -
             assignments.append(found)
     if not assignments:
         return Joint((), roles[furthest].role)
-    return Joint(tuple(assignments))
+    return Joint(tuple(assignments), untried=frozenset(untried))
 
 
 class _Search(Generic[_T]):

@@ -1,8 +1,8 @@
-"""Which job starts first: the higher priority, until others have waited long enough.
+"""Which revision and which job starts first: the higher priority, with ageing.
 
-A job's place is the moment at which it would have come had all priorities been one: a job of high
-priority counts as having come one lead earlier than one of normal priority, that one as one lead
-earlier than one of low priority. So a high one overtakes whatever came within the last lead, and
+A place is the moment at which what waits would have come had all priorities been one: what has a
+high priority counts as having come one lead earlier than what has a normal one, and that one lead
+earlier than what has a low one. So a high one overtakes whatever came within the last lead, and
 nothing waits for ever: what waited for a lead is as good as one priority higher.
 """
 
@@ -21,12 +21,12 @@ _LAST = (1 << 31) - 1
 
 
 def place_in_queue(priority: str, came_at: dt.datetime, lead_s: float) -> int:
-    """The place of a job in the queue; the lowest starts first, equal places in their order.
+    """The place in a queue; the lowest starts first, equal places in their order.
 
     Args:
         priority: the study's: high, normal or low.
-        came_at: when the job was put into the queue.
-        lead_s: how much earlier a job of the next higher priority counts as having come.
+        came_at: when it was put into the queue.
+        lead_s: how much earlier what has the next higher priority counts as having come.
     """
     waited = (came_at - _BEGINNING).total_seconds()
     place = waited + _BEHIND.get(priority, _NORMAL) * lead_s

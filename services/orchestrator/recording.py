@@ -15,7 +15,7 @@ from models.manifest import Choose, Manifest
 from services.common.database import JobInputRow, JobRow, ResultRow, RevisionRow, utc_now
 from services.common.fates import Fate, Verdict, read_verdict
 from services.common.identity import job_uid
-from services.common.lifecycle import JOB_TRANSITIONS, JobState, require
+from services.common.lifecycle import JOB_TRANSITIONS, JobState, read_job_state, require
 from services.orchestrator.errors import OrchestratorError
 from services.orchestrator.fate_rows import (
     FateKey,
@@ -142,7 +142,7 @@ class _Recording:
         kept: set[str] = set()
         for chosen in self._selection.selections:
             job = self._carry_over(chosen) or self._create(chosen)
-            if job.state not in ENDED:
+            if read_job_state(job.state) not in ENDED:
                 # Also one that is carried over: whoever recorded it may have died before
                 # putting it on the queue, and putting it there twice starts it once.
                 self.to_run.append(job)
@@ -150,6 +150,8 @@ class _Recording:
         for job in self._jobs:
             if job.job_uid in kept or self._undecided(job):
                 continue
+            if job.state not in set(JobState):
+                continue  # in a state that newer code invented: the job is that code's
             if job.revision < self._revision.number:
                 self._supersede(job)
                 self.superseded.append(job.job_uid)

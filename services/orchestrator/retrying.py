@@ -63,4 +63,5 @@ def _call(call: Callable[[], _T]) -> _T:
     try:
         return call()
     except (OperationalError, InterfaceError) as error:
-        raise DatabaseUnavailable(type(error).__name__) from error
+        _log.warning("database_unavailable", kind=type(error).__name__)
+        raise DatabaseUnavailable from error

@@ -14,9 +14,12 @@ from typing import Any
 
 from models.manifest import Choose, Manifest, Role, rank
 from services.common.fates import Fate, Verdict
+from services.common.headers import codes_of
 from services.common.identity import sha256_hex
+from services.common.sentences import Value
 from services.orchestrator.considering import Chosen, OpenImages, as_single_planes, consider
 from services.orchestrator.joining import (
+    MAX_ASSIGNMENTS,
     Candidate,
     Joint,
     RoleCandidates,
@@ -161,15 +164,10 @@ def _join(manifest: Manifest, ordered: Mapping[str, Sequence[Chosen]]) -> Joint[
 
 
 def _candidate(chosen: Chosen) -> Candidate[Chosen]:
-    date, time = (
-        str(chosen.attributes.get(keyword) or chosen.series.attributes.get(keyword) or "")
-        for keyword in ("SeriesDate", "SeriesTime")
-    )
     return Candidate(
         chosen.series.series_uid,
         chosen.volume,
         chosen.geometry.frame_of_reference_uid,
-        (date, time) if date else None,
         chosen,
     )
 
@@ -212,6 +210,9 @@ def _left(
 ) -> Verdict:
     """Why a volume that fits a role is no input."""
     model, wanted = manifest.identity.title, manifest.roles[role]
+    if (role, left.series.series_uid, left.volume) in joint.untried:
+        limit: dict[str, Value] = {"model": model, "role": wanted.title, "limit": MAX_ASSIGNMENTS}
+        return Verdict("too_many_choices", limit)
     if joint.lacking is not None or wanted.choose is Choose.EVERY:
         others = [name for name in manifest.roles if name != role]
         lacking = [joint.lacking] if joint.lacking not in (None, role) else others
@@ -249,9 +250,7 @@ def _why_better(role: Role, best: Chosen, other: Chosen) -> str:
 
 def _is_normalised(item: Chosen) -> bool:
     """Whether the scanner evened out the coils' sensitivity: NORM in ImageType."""
-    value = item.attributes.get("ImageType")
-    kinds = value if isinstance(value, list) else [value or ""]
-    return "NORM" in (kind.upper() for kind in kinds)
+    return "NORM" in codes_of(item.attributes.get("ImageType"))
 
 
 def _later(item: Chosen) -> tuple[str, str, float]:

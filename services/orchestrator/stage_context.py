@@ -76,5 +76,5 @@ def opened_once(context: StageContext, attempts: int) -> OpenImages:
 def _unreadable(error: StoreError | OSError) -> Verdict:
     # An operating system's message names the file; its kind is enough.
     kind = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
-    problem = f"an object of the series cannot be read ({kind or type(error).__name__})"
+    problem = f"an object of the series cannot be read ({kind or 'the disk does not give it'})"
     return Verdict("internal_error", {"stage": "select", "problem": problem})

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from models.manifest import triton_model_name
 from services.common.crashpoints import crashpoint
 from services.common.database import utc_now
-from services.common.fates import Fate, Refusal, Value, Verdict, read_verdict
+from services.common.fates import Fate, Refusal, Verdict, read_verdict
 from services.common.headers import InstanceHeader
 from services.common.lifecycle import JobState
+from services.common.sentences import Value
 from services.common.telemetry import span
 from services.imaging import (
     SeriesGeometry,
@@ -246,13 +247,13 @@ def _store(
     context: StageContext, job_uid: str, output: Output, inputs: Mapping[str, _Input]
 ) -> JobOutput:
     """Puts an output into the store, on the slices of its role."""
-    key = labels_key(job_uid)
+    key = labels_key(job_uid, output.name)
     on_grid = inputs[output.grid_role]
     labels = labels_on_source(output.array, on_grid.geometry)
     padding = on_grid.padding
     if padding is not None:
         padding = labels_on_source(padding.view(np.uint8), on_grid.geometry).view(np.bool_)
-    touching = {*output.touching_unmeasured, *segments_at_unmeasured(labels, padding)}
+    touching = segments_at_unmeasured(labels, padding)
     digest = write_labels(context.store, key, labels)
     numbers = {"touching_unmeasured": sorted(touching)}
     return JobOutput(output.name, output.kind, output.grid_role, key, digest, numbers)

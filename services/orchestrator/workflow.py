@@ -223,24 +223,29 @@ class Workflows(DBOSConfiguredInstance):
         return number
 
     def _begin(self, workflow_id: str, study_uid: str, number: int) -> None:
-        with SetWorkflowID(workflow_id):
+        # Asked for by a call: while the database is away it is the caller who tries again.
+        place = self._place(jobs.priority_of_study(self._context.engine, study_uid))
+        with SetWorkflowID(workflow_id), SetEnqueueOptions(priority=place):
             self._revisions.queue.enqueue(self.revision, study_uid, number)
         self._revisions.ring()
 
     def _enqueue(self, to_run: list[tuple[str, int]]) -> None:
-        lead_s = self._context.settings.orchestrator.priority_lead_s
         for job_uid, attempt in to_run:
             priority = self._persist(
                 lambda uid=job_uid: jobs.priority_of(self._context.engine, uid), None, "priority"
             )
-            place = place_in_queue(priority, utc_now(), lead_s)
             with (
                 SetWorkflowID(_job_workflow_id(job_uid, attempt)),
-                SetEnqueueOptions(priority=place),
+                SetEnqueueOptions(priority=self._place(priority)),
             ):
                 self._jobs.queue.enqueue(self.job, job_uid)
         if to_run:
             self._jobs.ring()
+
+    def _place(self, priority: str) -> int:
+        return place_in_queue(
+            priority, utc_now(), self._context.settings.orchestrator.priority_lead_s
+        )
 
     def _persist(self, call: Callable[[], _T], attempts: int | None, what: str) -> _T:
         return with_retries(call, attempts=attempts, stopping=self._stopping, what=what)
@@ -257,9 +262,11 @@ def _has_ended(workflow_id: str) -> bool:
 
 
 def _problem(error: Exception) -> str:
-    """The error in words that carry no patient data: ours as they are, others by their kind."""
-    ours = isinstance(error, AxialError | ModelError)
-    return str(error) if ours else type(error).__name__
+    """The error in words that carry no patient data; what is not ours is for the log alone."""
+    if isinstance(error, AxialError | ModelError):
+        return str(error)
+    _log.error("broke_off", exc_info=error)
+    return "an error that nobody foresaw; the log has it"
 
 
 def _verdict(error: Exception) -> tuple[str, str]:
@@ -269,5 +276,4 @@ def _verdict(error: Exception) -> tuple[str, str]:
         return "inference_failed", str(error)
     if isinstance(error, ReportingUnavailable | ReportingFailed):
         return "reporting_failed", str(error)
-    _log.error("job_broke_off", exc_info=error)
     return "internal_error", _problem(error)

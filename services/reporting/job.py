@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from models.manifest import Manifest
-from services.common.fates import Value
+from services.common.sentences import Value
 
 
 @dataclass(frozen=True, slots=True)

@@ -321,8 +321,10 @@ def _encoded(kind: Kind, analysis: Analysis, order: Order) -> tuple[bytes, ...]:
         # The encoder refuses what no check of ours foresaw, or the source is damaged, for which
         # pydicom raises whatever it meets, OSError too; their words may quote attributes. What is
         # read and written here lies in memory: trying again would not help.
+        _log.error("object_not_written", object=kind.name, kind=type(error).__name__)
         raise ReportingError(
-            f"The {kind.name} cannot be written: the encoder raised {type(error).__name__}."
+            f"The {kind.name} cannot be written: the encoder does not take what it was given, or "
+            "the source is damaged."
         ) from error
 
 

@@ -155,6 +155,5 @@ def _database_errors() -> Generator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as error:
-        raise ReportingError(
-            f"The database does not answer ({type(error.orig).__name__}).", retryable=True
-        ) from error
+        _log.warning("database_unavailable", kind=type(error.orig).__name__)
+        raise ReportingError("The database does not answer.", retryable=True) from error

@@ -164,7 +164,7 @@ def job_of(headers: list[InstanceHeader], manifest: Manifest, revision: int = 1)
         model_digest=manifest.digest,
         series_uid=first.series_uid,
         sop_instance_uids=tuple(header.sop_instance_uid for header in headers),
-        layers=Layers(labels_key(job_uid), "labels", manifest.grid_role),
+        layers=Layers(labels_key(job_uid, "labels"), "labels", manifest.grid_role),
         analysis_started=STARTED,
     )
 

@@ -81,7 +81,11 @@ def running_triton(
     control_key: str = CONTROL_KEY,
     environment: Mapping[str, str] | None = None,
 ) -> Generator[TritonUnderTest]:
-    """Runs a Triton until the context is left; it is ready, and has loaded the models."""
+    """Runs a Triton until the context is left; it is ready, and has loaded the models.
+
+    Args:
+        http: whether it answers on HTTP too, as the chart has it for its probes.
+    """
     grpc_port, metrics_port = free_port(), free_port()
     http_port = free_port() if http else None
     own = credentials("triton")
@@ -91,9 +95,10 @@ def running_triton(
         TritonDoor(own.certificate, own.key, own.authority, control_key),
         grpc_port=grpc_port,
         metrics_port=metrics_port,
-        http_port=http_port,
         cache=CACHE,
     )
+    if http_port is not None:
+        argv = _with_http(argv, http_port)
     with log.open("ab") as out:
         process = subprocess.Popen(
             argv, env={**inherited, **(environment or {})}, stdout=out, stderr=out, umask=0o077
@@ -110,6 +115,16 @@ def running_triton(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _with_http(argv: Sequence[str], port: int) -> list[str]:
+    restricted = next(word for word in argv if word.startswith("--grpc-restricted-protocol="))
+    return [
+        *(word for word in argv if word != "--allow-http=false"),
+        "--http-address=127.0.0.1",
+        f"--http-port={port}",
+        restricted.replace("--grpc-restricted-protocol=", "--http-restricted-api="),
+    ]
 
 
 def _await_ready(process: subprocess.Popen[bytes], client: Any, log: Path) -> None:

@@ -20,9 +20,10 @@ from services.listener.door.admission import AdmissionRules, PeerRule
 from services.listener.door.association import Association
 from services.listener.door.config import DoorConfig
 from services.listener.door.messages import Told
-from services.listener.door.part10 import META_BYTES, TornFileError, read_meta
+from services.listener.door.part10 import META_BYTES, TornFileError
 from services.listener.door.spool import Spool
 from services.listener.door.store import Facilities
+from tests.builders.kept_files import read_meta
 from tests.fuzz.spool_in_memory import empty_spool, spool_in_memory
 
 SYNTAXES = (

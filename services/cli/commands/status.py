@@ -76,7 +76,7 @@ def show_fates(fates: list[dict[str, Any]]) -> None:
 
 
 def _show_studies(studies: list[dict[str, Any]]) -> None:
-    table = Table("study", "state", "rev", "series", "images", "fates", box=None, pad_edge=False)
+    table = Table("study", "state", "rev", "series", "instances", "fates", box=None, pad_edge=False)
     for study in studies:
         words = [f"{count} {coloured(name)}" for name, count in study["fates"].items()]
         if conflicts := study.get("conflicts"):

@@ -108,7 +108,6 @@ def _triton(settings: Settings, control_key: str) -> ManagedProcess:
         repository_folder(triton.repository, triton.target),
         _builds_to_load(settings),
         TritonDoor(own.certificate, own.key, own.authority, control_key),
-        http_port=triton.http_port,
         grpc_port=grpc_port,
         metrics_port=triton.metrics_port,
         cache=CACHE,

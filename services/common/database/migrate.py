@@ -16,7 +16,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select, text
 
 from services.common.database.engine import DatabaseError
@@ -26,6 +26,8 @@ from services.common.telemetry import get_logger
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # The key of the advisory lock under which services migrate one at a time.
 _ADVISORY_LOCK = 0x41584941
+# Migrations up to this one are older than the rule.
+_LAST_THAT_SAYS_NOTHING = "0004"
 _log = get_logger("common")
 
 
@@ -81,15 +83,31 @@ def _write_down(connection: Connection, scripts: ScriptDirectory, head: str) -> 
     Versions are numbers of four digits, so that they compare as text; the highest of all
     migrations counts, because a later one changes nothing about what an earlier one took away.
     """
-    usable_from = max(
-        getattr(script.module, "USABLE_FROM", "0001") for script in scripts.walk_revisions()
-    )
+    usable_from = max(_usable_from(script) for script in scripts.walk_revisions())
     connection.execute(delete(SchemaVersionRow))
     connection.execute(
         insert(SchemaVersionRow).values(
             revision=head, usable_from=usable_from, migrated_at=utc_now()
         )
     )
+
+
+def _usable_from(script: Script) -> str:
+    """From which version on code may use what a migration leaves behind.
+
+    Raises:
+        DatabaseError: the migration does not say so; taken for harmless, one that takes a column
+            away would let code in that reads it.
+    """
+    said = getattr(script.module, "USABLE_FROM", None)
+    if said is None and script.revision <= _LAST_THAT_SAYS_NOTHING:
+        return "0001"
+    if not isinstance(said, str) or not "0001" <= said <= script.revision:
+        raise DatabaseError(
+            f"Migration {script.revision} does not say from which version on code may use what it "
+            "leaves behind: set USABLE_FROM, to its own number or to an earlier one."
+        )
+    return said
 
 
 @contextmanager

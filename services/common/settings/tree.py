@@ -99,8 +99,6 @@ class TritonSettings(Group):
     control_key: SecretStr | None = None
     """What Triton wants for everything but health. `axial up` makes one at each start and hands it
     to Triton and the orchestrator alone; elsewhere both have it from a Secret."""
-    http_port: Port | None = None
-    """HTTP port for `axial up`; bound to loopback, without TLS, for health alone. None: no HTTP."""
     metrics_port: Port = 18002
     """Metrics port for `axial up`; bound to loopback."""
     repository: Path = Path("build/models")

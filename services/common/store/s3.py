@@ -31,11 +31,13 @@ from services.common.store.errors import ObjectDiffers, ObjectMissing, StoreErro
 from services.common.store.keys import parent_of, segments
 from services.common.store.letting_go import let_go
 from services.common.store.objects import StoredObject
+from services.common.telemetry import get_logger
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
     from obstore.store import S3Config
 
+_log = get_logger("common")
 _T = TypeVar("_T")
 
 # Up to this size an object is sent in one request, which the server refuses where the key is
@@ -285,7 +287,10 @@ def _open(bucket: Bucket) -> S3Store:
             },
         )
     except BaseError as error:
-        raise StoreError(f"{bucket!r} cannot be opened: {type(error).__name__}.") from error
+        _log.error("bucket_not_opened", kind=type(error).__name__)
+        raise StoreError(
+            f"{bucket!r} cannot be opened: its settings are none that the client takes."
+        ) from error
 
 
 def _path(key: str) -> str:
@@ -318,7 +323,8 @@ def _refused(verb: str, key: str, error: Exception) -> StoreError:
     if isinstance(error, UnauthenticatedError | PermissionDeniedError):
         problem = "the server does not accept the credentials"
     elif isinstance(error, OSError):
-        problem = error.strerror or type(error).__name__
+        problem = error.strerror or "its file does not open"
     else:
-        problem = f"the server does not answer as it must ({type(error).__name__})"
+        _log.warning("store_answer_not_understood", verb=verb, kind=type(error).__name__)
+        problem = "the server does not answer as it must"
     return StoreError(f"The store could not {verb} {key}: {problem}.", retryable=True)

@@ -133,15 +133,6 @@ def is_whole(path: Path, data_digest: str) -> bool:
         return False
 
 
-def read_meta(head: bytes) -> Sealed:
-    """What the first `META_BYTES` of a file say, without looking at the data set.
-
-    Raises:
-        TornFileError: the file was never finished, or is none of ours.
-    """
-    return Sealed(*_parse(head))
-
-
 def _parse(head: bytes) -> tuple[FileMeta, int, int]:
     if len(head) < META_BYTES or head[:132] != _PREAMBLE:
         raise TornFileError("The file was never finished: it has no file meta information.")

@@ -135,12 +135,6 @@ class Shipping:
                 self._entering.difference_update(keys)
             self._send_soon(keys)
 
-    def ship_waiting(self) -> None:
-        """One round for all that waits, in the caller's thread."""
-        for group in dict.fromkeys(parent_of(found.key) for found in self._outbox.list("")):
-            self._round(group)
-        self._round(_LEFT_OVER)
-
     def _is_outside(self, key: str, file: Path) -> bool:
         return file.exists() and not self._outbox.path(key).exists()
 

@@ -27,10 +27,6 @@ class Watermark:
     folders: tuple[str, ...]
     min_free_bytes: int
 
-    def has_room(self, more_bytes: int = 0) -> bool:
-        """Whether the mark still holds after so many more bytes."""
-        return self._lowest()[0] - more_bytes >= self.min_free_bytes
-
     def problem(self) -> str | None:
         """Why no instance is accepted, as a sentence for readiness; None when there is room."""
         free, folder = self._lowest()

@@ -212,12 +212,6 @@ class Registrar:
             self._changed.notify_all()
         return None
 
-    def place_registered(self) -> Exception | None:
-        """Brings registered files where they belong, as `Placing.place`; for the same callers."""
-        trouble = self._placing.place()
-        self._placing.compare()
-        return trouble
-
     def _gather(self) -> None:
         """Waits, with the lock held, while a batch is growing."""
         until = time.monotonic() + _GATHER_AT_MOST_S

@@ -179,7 +179,8 @@ class DestinationWorker:
             self._end_all(rest, Attempt(SendOutcome.RETRY, str(failure), not_reached=True), delay_s)
         except Exception as error:
             # Counted as an attempt: what nobody planned must have an end too.
-            reason = f"sending failed ({type(error).__name__})"
+            _log.error("sending_broke_off", kind=type(error).__name__)
+            reason = "sending broke off for a reason that nobody foresaw; the log has it"
             self._end_all(rest, Attempt(SendOutcome.RETRY, reason), delay_s)
             raise
         finally:

@@ -18,10 +18,13 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian
 
 from services.common.identity import IMPLEMENTATION_CLASS_UID
+from services.common.telemetry import get_logger
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.objects.forms import Form
 from services.reporting.objects.naming import ObjectNames
 from services.reporting.source.modules import PATIENT_AND_STUDY, raw_bytes
+
+_log = get_logger("reporting")
 
 # What reading a data set that lacks something, or holds something else, raises.
 _UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError, InvalidDicomError)
@@ -38,7 +41,8 @@ def problem_of(file: Path, name: str, check: Callable[[pydicom.FileDataset], Non
     except Problem as problem:
         return str(problem)
     except _UNREADABLE as error:
-        return f"it cannot be read back as a {name} ({type(error).__name__})"
+        _log.error("object_not_read_back", object=name, kind=type(error).__name__)
+        return f"it cannot be read back as a {name}"
     return None
 
 

@@ -39,11 +39,6 @@ class Form:
 PLAIN = Form()
 
 
-def form_of(*options: str) -> Form:
-    """The form with these options."""
-    return Form(frozenset(options))
-
-
 def mark_of(sop_instance_uid: str) -> str:
     """A short mark of an object, for names."""
     digest = hashlib.sha256(sop_instance_uid.encode("ascii")).digest()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.orm import Session
 
@@ -28,6 +31,7 @@ from services.common.database import (
     utc_now,
 )
 from services.common.database.engine import DatabaseError
+from services.common.database.migrate import _usable_from  # pyright: ignore[reportPrivateUsage]
 from services.common.database.tables import Base
 
 _MIGRATIONS = Path(database.__file__).parent / "migrations"
@@ -152,6 +156,27 @@ def test_a_database_says_the_strictest_of_all_migrations(database_url: str) -> N
     assert row.usable_from >= "0005"
     assert row.revision >= row.usable_from
     engine.dispose()
+
+
+@pytest.mark.parametrize("said", [None, "", "9999", 5])
+def test_a_migration_that_does_not_say_who_may_use_its_database_is_refused(said: object) -> None:
+    module = SimpleNamespace() if said is None else SimpleNamespace(USABLE_FROM=said)
+    script = cast(Script, SimpleNamespace(revision="0007", module=module))
+    with pytest.raises(DatabaseError, match="Migration 0007 does not say"):
+        _usable_from(script)
+
+
+def test_every_migration_since_the_rule_says_who_may_use_its_database() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    said = {
+        each.revision: _usable_from(each)
+        for each in ScriptDirectory.from_config(config).walk_revisions()
+    }
+    assert said["0004"] == "0001"
+    assert all(
+        "0005" <= usable <= revision for revision, usable in said.items() if revision > "0004"
+    )
 
 
 def _stamp(engine: Engine, revision: str, usable_from: str | None) -> None:

@@ -18,10 +18,11 @@ from services.common.identity import revision_workflow_id
 from services.common.lifecycle import JobState
 from services.orchestrator import jobs, retrying, workflow
 from services.orchestrator.errors import ModelUnavailable
+from services.orchestrator.recording import RecordedSelection
 from services.orchestrator.retrying import Stopping
 from services.orchestrator.stage_context import StageContext
 from services.orchestrator.stages import select_stage
-from tests.builders.worker import Worker
+from tests.builders.worker import REVISIONS_AT_ONCE, Worker
 
 DEADLINE_S = 20.0
 
@@ -174,6 +175,39 @@ def test_a_study_of_high_priority_starts_before_those_that_wait(
     assert started[1] == urgent
     assert set(started[2:14]) == set(waiting)
     assert started[14] == unhurried
+
+
+def test_a_revision_of_high_priority_is_selected_before_those_that_wait(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an outage: what was frozen meanwhile waits, and a high study comes last."""
+    started: list[str] = []
+    free = threading.Event()
+
+    def begin(context: StageContext, study_uid: str, number: int) -> RecordedSelection:
+        started.append(study_uid)
+        assert free.wait(DEADLINE_S)
+        return RecordedSelection((), ())
+
+    monkeypatch.setattr(workflow, "select_stage", begin)
+    first = [worker.receive(f"outage-first-{number}") for number in range(REVISIONS_AT_ONCE)]
+    for study_uid in first:
+        worker.workflows.begin(study_uid, 1)
+    _wait(lambda: sorted(started) == sorted(first))
+    waiting = [worker.receive(f"outage-{number}") for number in range(6)]
+    urgent, unhurried = worker.receive("outage-high"), worker.receive("outage-low")
+    with Session(worker.context.engine) as session, session.begin():
+        session.get_one(StudyRow, urgent).priority = "high"
+        session.get_one(StudyRow, unhurried).priority = "low"
+    for study_uid in (unhurried, *waiting, urgent):
+        worker.workflows.begin(study_uid, 1)
+    _wait(lambda: len(_queued()) == 8)
+    free.set()
+    _wait(lambda: len(started) == 8 + REVISIONS_AT_ONCE)
+    # Two are given out at a time, and of two either may begin first.
+    after = started[REVISIONS_AT_ONCE:]
+    assert urgent in after[:REVISIONS_AT_ONCE]
+    assert unhurried in after[-REVISIONS_AT_ONCE:]
 
 
 def _queued() -> list[str]:

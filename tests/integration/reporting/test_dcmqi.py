@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.imaging.volume import lps_from_ras
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.kinds.report.writing import Context, encode_report
 from services.reporting.kinds.segmentation.writing import encode_segmentation
-from services.reporting.objects.forms import PLAIN, Form, form_of
+from services.reporting.objects.forms import PLAIN, Form
+from tests.builders.forms import form_of
+from tests.builders.ras import lps_from_ras
 from tests.builders.reporting import analysis_of, blobs, series_in, three_segments
 
 TOOLS = Path(sys.executable).parent

@@ -31,9 +31,10 @@ from services.reporting.kinds.report.writing import Context, encode_report
 from services.reporting.kinds.segmentation.checking import check_segmentation
 from services.reporting.kinds.segmentation.packing import further_frames
 from services.reporting.kinds.segmentation.writing import encode_segmentation
-from services.reporting.objects.forms import PLAIN, form_of
+from services.reporting.objects.forms import PLAIN
 from services.reporting.results import Made
 from services.reporting.source.series import SourceSeries, load_source
+from tests.builders.forms import form_of
 from tests.builders.reporting import Workplace, brain_manifest, workplace
 from tests.builders.series import headers_of
 from tests.integration.reporting.test_dcmqi import read_by_dcmqi, voxels_on_grid

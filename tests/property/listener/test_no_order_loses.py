@@ -20,7 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from sqlalchemy import Engine, select
 
 from services.common.database import InstanceRow, migrate, open_database
-from services.common.store import StoreError, StudyStore
+from services.common.store import StoreError, StudyStore, parent_of
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import Spool, SpooledFile
 from services.listener.keeping.shipping import Shipping
@@ -100,7 +100,7 @@ class Front:
             if self._shipping is None:
                 mark_what_reached_the_store(self._engine, self.store, LISTENER)
         elif event == "ship" and self._shipping is not None:
-            self._shipping.ship_waiting()
+            _ship_waiting(self._shipping)
         elif event == "register":
             self._registrar.register_waiting()
         elif event == "place":
@@ -108,7 +108,9 @@ class Front:
 
     def _turn(self) -> None:
         self._registrar.register_waiting()
-        self._registrar.place_registered()
+        placing = self._registrar._placing  # pyright: ignore[reportPrivateUsage]
+        placing.place()
+        placing.compare()
 
     def _spooled(self, instance: Instance) -> Offered:
         spool = Spool(self.spool / "door-0")
@@ -144,6 +146,14 @@ class Front:
             ).all()
         for key, size in rows:
             assert self.store.size(key) == size
+
+
+def _ship_waiting(shipping: Shipping) -> None:
+    """One round for all that waits, in the caller's thread."""
+    waiting = shipping._outbox.list("")  # pyright: ignore[reportPrivateUsage]
+    left_over = ""
+    for group in [*dict.fromkeys(parent_of(found.key) for found in waiting), left_over]:
+        shipping._round(group)  # pyright: ignore[reportPrivateUsage]
 
 
 @contextmanager

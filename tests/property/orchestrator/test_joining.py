@@ -9,23 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.orchestrator.joining import (
+    MAX_ASSIGNMENTS,
     Candidate,
     GoTogether,
     RoleCandidates,
     distinct,
-    in_time_order,
     join,
     same_frame_of_reference,
 )
 
 ROLES = ("t1", "t1c", "t2", "flair")
 RULES: Sequence[GoTogether[int]] = (distinct, same_frame_of_reference)
-TIMES = [None, ("20260101", "1000"), ("20260101", "1100"), ("20260102", "0900")]
 
 
 @st.composite
 def volumes(draw: st.DrawFn) -> list[Candidate[int]]:
-    """The volumes of a study: few series, frames of reference and times, so that they meet."""
+    """The volumes of a study: few series and frames of reference, so that they meet."""
     places = draw(
         st.lists(
             st.tuples(st.integers(1, 4), st.integers(1, 2)), unique=True, min_size=0, max_size=6
@@ -36,7 +35,6 @@ def volumes(draw: st.DrawFn) -> list[Candidate[int]]:
             f"1.{series}",
             volume,
             draw(st.sampled_from(["", "2.1", "2.2"])),
-            draw(st.sampled_from(TIMES)),
             number,
         )
         for number, (series, volume) in enumerate(places)
@@ -55,8 +53,7 @@ def questions(draw: st.DrawFn) -> tuple[list[RoleCandidates[int]], list[GoTogeth
         )
         for role in ROLES[: draw(st.integers(1, len(ROLES)))]
     ]
-    rules = list(RULES) + ([in_time_order(*ROLES)] if draw(st.booleans()) else [])
-    return roles, rules
+    return roles, list(RULES)
 
 
 def _holds(choice: Mapping[str, Candidate[int]], rules: Sequence[GoTogether[int]]) -> bool:
@@ -129,3 +126,20 @@ def test_the_order_of_rules_and_of_their_arguments_decides_nothing(
 def test_one_role_that_reads_every_series_reads_each_once(found: list[Candidate[int]]) -> None:
     joint = join([RoleCandidates("image", found, every=True)], RULES)
     assert [each["image"] for each in joint.assignments] == found
+
+
+@given(st.integers(1, 3), st.integers(1, 3))
+def test_what_is_beyond_the_bound_is_named_and_what_is_within_is_read(
+    beyond: int, others: int
+) -> None:
+    """300 became 256 once, and nobody was told."""
+    count = MAX_ASSIGNMENTS + beyond
+    found = [Candidate(f"1.{number}", 1, "2.1", number) for number in range(count)]
+    joint = join([RoleCandidates("image", found, every=True)], RULES)
+    assert [each["image"] for each in joint.assignments] == found[:MAX_ASSIGNMENTS]
+    assert joint.untried == {("image", each.series_uid, 1) for each in found[MAX_ASSIGNMENTS:]}
+    best = [Candidate(f"3.{number}", 1, "2.1", number) for number in range(others)]
+    two = join([RoleCandidates("image", found, every=True), RoleCandidates("other", best)], RULES)
+    assert len(two.assignments) == MAX_ASSIGNMENTS
+    assert {each["other"] for each in two.assignments} == {best[0]}
+    assert len(two.untried) == beyond

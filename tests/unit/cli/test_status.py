@@ -25,6 +25,16 @@ STUDY: dict[str, Any] = {
 }
 
 
+def test_the_list_calls_instances_what_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object of 520 frames is one instance; its images are counted for each series."""
+    listed = [{**STUDY, "instances": 1, "fates": {"processed": 1}}]
+    monkeypatch.setattr(GatewayClient, "get", lambda *_, **__: {"studies": listed})
+    result = CliRunner().invoke(app, ["status"])
+    assert result.exit_code == 0
+    assert "instances" in result.output.splitlines()[0]
+    assert "images" not in result.output
+
+
 def test_status_says_what_froze_each_revision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GatewayClient, "get", lambda *_: STUDY)
     result = CliRunner().invoke(app, ["status", "1.2"])

@@ -26,6 +26,18 @@ def test_every_reason_has_a_page_that_names_its_values(code: str) -> None:
         assert f"`{name}`" in page, f"{code}.md does not explain the value {name}"
 
 
+def test_every_page_and_the_list_of_reasons_say_the_sentence_that_is_said() -> None:
+    listed = (_PAGES / "README.md").read_text(encoding="utf-8")
+    fates = re.split(r"^## ", listed, flags=re.MULTILINE)[1:]
+    assert [part.split()[0] for part in fates] == [fate.value for fate in Fate]
+    for code, text in REASONS.items():
+        page = (_PAGES / f"{code}.md").read_text(encoding="utf-8")
+        assert re.findall(r"^> (.*)$", page, re.MULTILINE)[0] == text.sentence, code
+        of_fate = fates[list(Fate).index(text.fate)]
+        assert f"- [{code}]({code}.md): {text.sentence}\n" in of_fate, code
+    assert listed.count("\n- [") == len(REASONS)
+
+
 def test_every_page_belongs_to_a_reason() -> None:
     pages = {page.stem for page in _PAGES.glob("*.md")} - {"README"}
     assert pages == set(REASONS)
@@ -81,8 +93,11 @@ def test_sentence_is_filled_with_the_values() -> None:
             "(image position patient is absent",
         ),
         (
-            Verdict("several_volumes", {"volumes": 2, "attribute": "EchoTime, DiffusionBValue"}),
-            "differ in echo time, diffusion b value.",
+            Verdict(
+                "several_volumes",
+                {"volumes": 2, "attribute": "EchoTime, DiffusionBValue, ImageType"},
+            ),
+            "differ in echo time, diffusion b value and image type.",
         ),
         (
             Verdict("several_volumes", {"volumes": 2, "attribute": "their positions"}),

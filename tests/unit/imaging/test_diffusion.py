@@ -147,7 +147,7 @@ def test_directions_tell_volumes_of_one_b_value_apart(tmp_path: Path) -> None:
     images = open_images(read_headers(files), lambda _: files[0])
     assert isinstance(images, tuple)
     split = split_volumes(images[:-1])  # without a slice, so that numbers tell nothing
-    assert split.told_by == "DiffusionGradientOrientation"
+    assert split.told_by == ("DiffusionGradientOrientation",)
     assert [volume.attributes["DiffusionBValue"] for volume in split.volumes] == [
         "0",
         "1000",

@@ -227,7 +227,10 @@ def test_a_file_gone_from_the_store_is_source_missing(tmp_path: Path) -> None:
     store.path(instance_key(lost.study_uid, lost.series_uid, lost.sop_instance_uid)).unlink()
     refusal = load_volume(geometry, headers, store)
     assert isinstance(refusal, Refusal)
-    assert (refusal.reason, refusal.values["instance"]) == ("source_missing", lost.sop_instance_uid)
+    assert (refusal.reason, refusal.values["instance_uid"]) == (
+        "source_missing",
+        lost.sop_instance_uid,
+    )
 
 
 def test_a_file_that_the_disk_does_not_give_is_told_without_its_path(tmp_path: Path) -> None:

@@ -187,4 +187,4 @@ def test_padding_that_is_no_number_is_refused(tmp_path: Path) -> None:
     as_sent(files[2], 0x00280120, "LO", b"none")
     refusal = read_series(files)
     assert isinstance(refusal, Refusal)
-    assert refusal.values["problem"] == "their PixelPaddingValue is no number"
+    assert refusal.values["problem"] == "their pixel padding value is no number"

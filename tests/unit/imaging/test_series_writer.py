@@ -10,7 +10,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from services.imaging import ImagingError, Volume, lps_from_ras, stored_values, write_mr_series
+from services.imaging import ImagingError, Volume, stored_values, write_mr_series
+from tests.builders.ras import lps_from_ras
 from tests.builders.series import (
     AXIAL,
     CORONAL,

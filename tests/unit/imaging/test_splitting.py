@@ -11,7 +11,7 @@ from tests.builders.series import edit, headers_of, sound_series
 
 def test_echoes_are_volumes_of_their_own(tmp_path: Path) -> None:
     split = split_volumes(headers_of(broken_series.several_echoes(tmp_path)))
-    assert split.told_by == "EchoTime"
+    assert split.told_by == ("EchoTime",)
     assert [volume.attributes["EchoTime"] for volume in split.volumes] == ["4.6", "9.2"]
     assert [len(volume.images) for volume in split.volumes] == [7, 7]
 
@@ -63,7 +63,7 @@ def test_a_complete_time_series_without_attributes_is_split_by_its_numbers(
 ) -> None:
     files = broken_series.time_series(tmp_path)
     split = split_volumes(headers_of(files))
-    assert split.told_by == "InstanceNumber"
+    assert split.told_by == ("InstanceNumber",)
     assert [
         sorted(int(image.text("InstanceNumber") or 0) for image in volume.images)
         for volume in split.volumes

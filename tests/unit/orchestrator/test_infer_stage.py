@@ -118,7 +118,7 @@ def test_labels_of_a_tilted_uneven_head_come_back_on_its_slices(
     assert volume.instances == ()
     slices = sorted(map(pydicom.dcmread, files), key=lambda data: data.ImagePositionPatient[2])
     truth = np.stack([data.pixel_array * data.RescaleSlope > 300 for data in slices])
-    labels = read_labels(place.store, labels_key(job_uid), truth.shape)
+    labels = read_labels(place.store, labels_key(job_uid, "labels"), truth.shape)
     assert isinstance(labels, np.ndarray)
     # A threshold of interpolated values differs from one of the values at the edges of bone only.
     overlap = 2 * np.logical_and(labels, truth).sum() / (labels.sum() + truth.sum())
@@ -145,7 +145,7 @@ def test_the_wanted_echo_of_an_enhanced_field_map_is_what_the_network_gets(
     wanted.sort(key=lambda each: each[0])
     slope = wanted[0][2].PixelValueTransformationSequence[0].RescaleSlope
     truth = source.pixel_array[[number for _, number, _ in wanted]] * float(slope) > 200
-    labels = read_labels(place.store, labels_key(job_uid), truth.shape)
+    labels = read_labels(place.store, labels_key(job_uid, "labels"), truth.shape)
     np.testing.assert_array_equal(labels, truth)
     job = jobs.read_job(engine, job_uid)
     assert [frame for _, frame in job.inputs["image"].places] == [n + 1 for _, n, _ in wanted]

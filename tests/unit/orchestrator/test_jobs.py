@@ -290,3 +290,28 @@ def test_open_end_of_a_range_is_stored_as_a_word(
     recording.record_failure_of_revision(engine, revision, [manifest.identity.name], verdict)
     with Session(engine) as session:
         assert session.scalars(select(FateRow)).one().reason_values["maximum_mm"] == "no limit"
+
+
+def test_a_job_in_a_state_that_newer_code_invented_is_let_alone(
+    engine: Engine, manifest: Manifest, tmp_path: Path
+) -> None:
+    """Read, asked for again, carried over or superseded: it is the newer code's to go on with."""
+    files = write_head_like(tmp_path / "first")
+    study_uid = register_revision(engine, files)
+    ((job_uid, _),) = _select(engine, manifest, study_uid, 1).to_run
+    with Session(engine) as session, session.begin():
+        session.get_one(JobRow, job_uid).state = "shadowed"
+    assert jobs.read_job(engine, job_uid).state is JobState.SUPERSEDED  # nothing goes on with it
+    for state in (JobState.INFERRED, JobState.REPORTED):
+        assert jobs.advance_job(engine, job_uid, state) is JobState.SUPERSEDED
+    assert jobs.end_job(engine, job_uid, DONE) is JobState.SUPERSEDED
+    assert _select(engine, manifest, study_uid, 1).to_run == ()
+    _add_late_series(engine, tmp_path / "late", files)
+    assert _select(engine, manifest, study_uid, 2).superseded == ()
+    other = write_head_like(tmp_path / "other", series="another")
+    register_revision(engine, other, number=3)
+    assert _select(engine, manifest, study_uid, 3).superseded == ()
+    assert job_uid not in dict(jobs_to_retry(engine, study_uid, {DIGEST}))
+    with Session(engine) as session:
+        assert session.get_one(JobRow, job_uid).state == "shadowed"
+        assert session.get_one(JobRow, job_uid).reason is None

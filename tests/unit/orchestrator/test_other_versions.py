@@ -45,7 +45,7 @@ class Triton:
         answer = inference_pb2.InferenceAnswer(model_digest=DIGEST)
         if self.refusal is None:
             labels = np.ones(volumes["image"].shape, np.uint8)
-            return Inference((Output("labels", "layers", "image", labels, (1,)),), answer)
+            return Inference((Output("labels", "layers", "image", labels),), answer)
         answer.refusal.reason = self.refusal[0]
         answer.refusal.values.update(self.refusal[1])
         return Inference((), answer)
@@ -175,5 +175,4 @@ def test_messages_say_what_several_inputs_and_outputs_need(engine: Engine, tmp_p
     assert (output.name, output.kind, output.grid_role) == ("labels", "layers", "image")
     assert output.store_key == made.labels_key
     assert len(output.digest) == 64
-    assert list(output.touching_unmeasured) == [1]
     assert jobs.read_job(engine, uid).state is JobState.REPORTED

@@ -22,7 +22,7 @@ from services.common.identity import derived_uid
 from services.common.lifecycle import JobState
 from services.common.store import StoreError, StudyStore
 from services.imaging import open_stored_images
-from services.orchestrator import jobs, retrying
+from services.orchestrator import jobs, joining, retrying, selection
 from services.orchestrator import stage_context as stage_contexts
 from services.orchestrator.asking_again import revision_to_retry
 from services.orchestrator.examining import ReadySelection, examine_study
@@ -56,12 +56,17 @@ class Place:
         """Has a model's build served."""
         serve(self.context, model, digest)
 
-    def add_model_with_two_roles(self) -> None:
-        """Serves a model that reads a T1 and a T2 FLAIR of one frame of reference."""
+    def add_model_with_two_roles(self, choose: str = "best") -> None:
+        """Serves a model that reads a T1 and a T2 FLAIR of one frame of reference.
+
+        Args:
+            choose: whether it reads the best T1, or every one beside the best FLAIR.
+        """
         manifest = yaml.safe_load((CATALOGUE / MODEL / "model.yaml").read_text())
         manifest["identity"]["name"] = "two-roles"
         ((name, role),) = manifest["roles"].items()
         other = copy.deepcopy(role)
+        role["choose"] = choose
         named = {"attribute": "SeriesDescription", "words_match": "flair", "why": "test"}
         other["title"], other["selector"] = "T2 FLAIR of the head", [named]
         manifest["roles"] = {name: role, "other": other}
@@ -273,3 +278,69 @@ def doubled(engine: Engine, study_uid: str) -> None:
                 last_received_at=utc_now(),
             )
         )
+
+
+def test_a_model_that_reads_every_series_of_one_role_has_a_job_for_each(
+    place: Place, tmp_path: Path
+) -> None:
+    place.add_model_with_two_roles("every")
+    ones = [
+        file
+        for name in ("t1", "t1-again")
+        for file in write_head_like(tmp_path / name, series=name)
+    ]
+    flair = write_head_like(tmp_path / "b", series="t2", description="T2 FLAIR")
+    study_uid = place.receive([*ones, *flair])
+    place.select(study_uid)
+    with Session(place.engine) as session:
+        of_model = select(JobRow.job_uid).where(JobRow.model_name == "two-roles")
+        job_uids = list(session.scalars(of_model))
+    read = {uid: dict(jobs.read_job(place.engine, uid).inputs) for uid in job_uids}
+    firsts = {inputs["image"].series_uid for inputs in read.values()}
+    assert firsts == {T1, derived_uid("test", "study", "t1-again")}
+    assert [inputs["other"].series_uid for inputs in read.values()] == [T2, T2]
+    assert place.fates(1, "two-roles") == {}
+    # The FLAIR is read by both jobs of one model: it has a fate of each.
+    ends = [
+        Verdict("segmented", {"model": "m", "found": "x"}),
+        Verdict("blank_image", {"low": 0}),
+    ]
+    jobs.advance_job(place.engine, job_uids[0], JobState.INFERRED)
+    jobs.advance_job(place.engine, job_uids[0], JobState.REPORTED)
+    for uid, verdict in zip(job_uids, ends, strict=True):
+        jobs.end_job(place.engine, uid, verdict)
+    with Session(place.engine) as session:
+        of_flair = select(FateRow).where(
+            FateRow.series_uid == T2, FateRow.model_name == "two-roles"
+        )
+        fates = {row.job_uid: row.reason for row in session.scalars(of_flair)}
+    assert fates == {uid: end.reason for uid, end in zip(job_uids, ends, strict=True)}
+
+
+def test_a_series_beyond_the_bound_of_a_model_that_reads_every_one_is_told_so(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "MAX_ASSIGNMENTS", 2)
+    monkeypatch.setattr(selection, "MAX_ASSIGNMENTS", 2)
+    manifest = yaml.safe_load((CATALOGUE / MODEL / "model.yaml").read_text())
+    manifest["identity"]["name"] = "every-one"
+    for role in manifest["roles"].values():
+        role["choose"] = "every"
+    folder = place.folder / "catalogue" / "every-one"
+    folder.mkdir()
+    (folder / "model.yaml").write_text(yaml.safe_dump(manifest))
+    place.build("every-one", "e" * 64)
+    files = [
+        file
+        for number in range(3)
+        for file in write_head_like(tmp_path / f"n{number}", series=f"n{number}")
+    ]
+    study_uid = place.receive(files)
+    place.select(study_uid)
+    assert list(place.fates(1, "every-one").values()) == ["too_many_choices"]
+    with Session(place.engine) as session:
+        (row,) = session.scalars(
+            select(FateRow).where(FateRow.model_name == "every-one", FateRow.reason != "")
+        )
+        sentence = Verdict(row.reason, row.reason_values).sentence
+    assert "than the 2 that are worked on" in sentence

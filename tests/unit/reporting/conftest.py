@@ -14,7 +14,8 @@ from pydicom.dataset import Dataset
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.kinds.report.writing import Context, encode_report
 from services.reporting.kinds.segmentation.writing import encode_segmentation
-from services.reporting.objects.forms import PLAIN, Form, form_of
+from services.reporting.objects.forms import PLAIN, Form
+from tests.builders.forms import form_of
 from tests.builders.reporting import (
     Workplace,
     analysis_of,

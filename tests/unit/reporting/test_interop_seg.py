@@ -15,9 +15,10 @@ from services.reporting.kinds.report.names import KEY_SLICE
 from services.reporting.kinds.segmentation.names import KEEP_EMPTY_FRAMES as KEEP
 from services.reporting.kinds.segmentation.names import SEG
 from services.reporting.kinds.segmentation.writing import encode_segmentation
-from services.reporting.objects.forms import PLAIN, form_of
+from services.reporting.objects.forms import PLAIN
 from services.reporting.objects.naming import series_description
 from services.reporting.source.modules import PATIENT_AND_STUDY, raw_bytes
+from tests.builders.forms import form_of
 from tests.builders.reporting import (
     analysis_of,
     blobs,

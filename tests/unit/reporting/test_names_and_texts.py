@@ -11,10 +11,11 @@ from services.reporting.kinds.registry import KINDS
 from services.reporting.kinds.report import SR
 from services.reporting.kinds.segmentation import SEG
 from services.reporting.kinds.segmentation.names import dimension_organization_uid
-from services.reporting.objects.forms import PLAIN, Form, form_of
+from services.reporting.objects.forms import PLAIN, Form
 from services.reporting.objects.naming import content_label, device_uid, tracking_uid
 from services.reporting.objects.texts import ascii_text, datetime_text, local_time
 from services.reporting.orders import forms_wanted
+from tests.builders.forms import form_of
 from tests.builders.peers import destination
 from tests.builders.reporting import brain_manifest
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from services.reporting.kinds.segmentation.checking import check_segmentation
 from services.reporting.kinds.segmentation.packing import further_frames, needs_pad, packed
 from services.reporting.kinds.segmentation.writing import encode_segmentation
-from services.reporting.objects.forms import PLAIN, Form, form_of
+from services.reporting.objects.forms import PLAIN, Form
+from tests.builders.forms import form_of
 from tests.builders.reporting import analysis_of, series_in, three_segments
 
 # Rows and columns of which a frame is no whole number of bytes, or an odd one.

@@ -10,8 +10,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from services.reporting.errors import ValidatorError
-from services.reporting.objects.forms import PLAIN, Form, form_of
+from services.reporting.objects.forms import PLAIN, Form
 from services.reporting.objects.validator import RunningValidator, sort_errors
+from tests.builders.forms import form_of
 from tests.builders.malformed import malformed_values
 from tests.builders.reporting import analysis_of, blobs, series_in, three_segments
 from tests.builders.series import edit

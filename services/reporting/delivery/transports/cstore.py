@@ -10,9 +10,15 @@ from io import FileIO
 from pathlib import Path
 from ssl import SSLContext
 
+from services.common.errors import TranscodingError
 from services.common.part10_head import MAX_HEAD_BYTES, HeadError, Part10Head, read_head
 from services.common.settings import CStoreDestination
-from services.common.transcoding import ALTERNATIVES, EXPLICIT, IMPLICIT, data_set_in
+from services.common.transcoding import (
+    ALTERNATIVES,
+    EXPLICIT,
+    IMPLICIT,
+    data_set_in,
+)
 from services.dimse import requestor
 from services.dimse.endings import NEVER_ACCEPTED, context_result_in_words
 from services.dimse.errors import AssociationError, SourceError
@@ -63,9 +69,10 @@ class Association:
             return Attempt(SendOutcome.PERMANENT, "the file is no DICOM file")
         try:
             request = self._request(stream, head, delivery)
-        except Exception as error:  # noqa: BLE001  what libraries raise is not ours to list
-            # Its kind alone: their texts quote values. The same object would raise it again.
-            return Attempt(SendOutcome.PERMANENT, f"it cannot be encoded ({type(error).__name__})")
+        except TranscodingError as error:
+            # The same object would not be written at the next try either.
+            problem = f"it cannot be written in a transfer syntax that is taken: {error}"
+            return Attempt(SendOutcome.PERMANENT, problem)
         if request is None:
             return Attempt(SendOutcome.RETRY, "the destination refused the presentation contexts")
         try:

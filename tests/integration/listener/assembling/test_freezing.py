@@ -17,6 +17,7 @@ from tests.builders.front_door import associate
 from tests.builders.head_like import write_head_like
 from tests.builders.orchestrator_peer import orchestrator_peer
 from tests.builders.peers import wait_until
+from tests.builders.running_listener import wait_until_registered
 from tests.builders.series import sound_series
 from tests.builders.trust import to_intake
 from tests.integration.listener.conftest import OpenListener
@@ -86,7 +87,7 @@ def test_a_study_is_frozen_when_what_it_was_said_to_consist_of_is_there(
         association = associate(listener)
         for file in files:
             association.store(file)
-        assert listener.wait_until_registered(20)
+        assert wait_until_registered(listener, 20)
         assert peer.announced == []  # the association may bring more
         association.release()
         assert peer.wait_for(1) == [(study_uid, 1)]

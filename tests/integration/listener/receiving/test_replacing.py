@@ -19,6 +19,7 @@ from services.listener.service import Listener
 from tests.builders.peers import wait_until
 from tests.builders.raw_sender import RawSender, receiver_processes
 from tests.builders.reception import registered
+from tests.builders.running_listener import wait_until_registered
 from tests.builders.series import sound_series
 from tests.fuzz.dicom_door import CT
 from tests.integration.listener.conftest import OpenListener
@@ -104,7 +105,7 @@ def test_and_who_asks_whether_all_is_registered_waits_for_its_spool(
                 assert sender.store(file) == 0
                 (receiver,) = receiver_processes()
                 receiver.kill()
-            assert listener.wait_until_registered(20)
+            assert wait_until_registered(listener, 20)
             assert len(registered(lite_engine)) == number
             _wait_until(lambda: _is_served(listener))
 
@@ -128,5 +129,5 @@ def test_a_context_of_one_class_carries_no_instance_of_another(
     with open_front_door() as listener:
         with RawSender(listener.port).associate(CT) as sender:
             assert sender.store(file) == 0x0122
-        assert listener.wait_until_registered(20)
+        assert wait_until_registered(listener, 20)
     assert len(registered(lite_engine)) == 0

@@ -21,6 +21,7 @@ from services.listener.registering.conflicts import decide
 from tests.builders.peers import wait_until
 from tests.builders.raw_sender import RawSender
 from tests.builders.reception import OfferedInstance, Reception, offer
+from tests.builders.running_listener import wait_until_registered
 from tests.builders.series import edit, sound_series
 from tests.integration.listener.conftest import OpenListener, Receiving
 
@@ -293,7 +294,7 @@ def test_other_bytes_are_refused_at_the_door_where_the_policy_says_so(
             assert sender.store(files[0]) == StoreStatus.SUCCESS  # the same once more
             assert sender.store(other_pixels(files[0])) == StoreStatus.DUPLICATE_INSTANCE
             sender.release()
-        assert listener.wait_until_registered(20)
+        assert wait_until_registered(listener, 20)
     assert rows(lite_engine) == []
     assert len(rows(lite_engine, InstanceRow)) == 2
     assert not (store.root / "conflicts").exists()

@@ -19,8 +19,9 @@ from services.common.database import Base, ConflictRow, InstanceRow, SeriesRow, 
 from services.common.headers import InstanceHeader
 from services.common.identity import IMPLEMENTATION_CLASS_UID
 from services.common.store import StudyStore
-from services.listener.door.part10 import META_BYTES, read_meta
+from services.listener.door.part10 import META_BYTES
 from services.listener.door.statuses import StoreStatus
+from tests.builders.kept_files import read_meta
 from tests.builders.reception import LISTENER_ID, offer, registered
 from tests.builders.series import PATIENT_ID, PATIENT_NAME, edit, sound_series
 from tests.integration.listener.conftest import Receiving

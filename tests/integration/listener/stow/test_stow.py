@@ -21,6 +21,7 @@ from services.common.settings import AuditSettings
 from services.common.store import StudyStore
 from services.common.telemetry import audit
 from services.listener.stow import instance
+from tests.builders.running_listener import stow_port_of, wait_until_registered
 from tests.builders.series import edit, small_volume, sound_series
 from tests.builders.stow import (
     BOUNDARY,
@@ -273,7 +274,7 @@ def test_a_whole_listener_registers_what_came_over_http(
 ) -> None:
     data = pydicom.dcmread(sound_files[0])
     with open_front_door(stow={"port": 0}) as listener:
-        url = f"http://127.0.0.1:{listener.stow_port}"
+        url = f"http://127.0.0.1:{stow_port_of(listener)}"
         sent = [file.read_bytes() for file in sound_files]
         assert post(OpenDoor(url, Path()), body(sent)).status_code == 200
         assert post(OpenDoor(url, Path()), body(sent[:1])).status_code == 200  # once more
@@ -289,7 +290,7 @@ def test_a_whole_listener_registers_what_came_over_http(
 
 def test_without_a_port_there_is_no_http_door(open_front_door: OpenListener) -> None:
     with open_front_door() as listener:
-        assert listener.stow_port is None
+        assert stow_port_of(listener) is None
 
 
 def test_a_peer_with_a_long_name_has_an_ae_title_all_the_same(
@@ -324,12 +325,12 @@ def test_other_bytes_under_a_known_uid_are_refused_where_the_policy_says_so(
     other = first[:-1] + bytes((first[-1] ^ 1,))
     stow = {"port": 0, "host": "127.0.0.1"}
     with open_front_door(conflicts="refuse", stow=stow) as listener:
-        door = OpenDoor(f"http://127.0.0.1:{listener.stow_port}", Path())
+        door = OpenDoor(f"http://127.0.0.1:{stow_port_of(listener)}", Path())
         assert post(door, body([first])).status_code == 200
         assert post(door, body([first])).status_code == 200  # the same once more
         response = post(door, body([other, second]))
         assert (response.status_code, reasons(response)) == (202, [0x0111])
-        assert listener.wait_until_registered(20)
+        assert wait_until_registered(listener, 20)
     with lite_engine.connect() as connection:
         assert connection.execute(select(ConflictRow.__table__)).all() == []
         rows = connection.execute(select(InstanceRow.__table__)).all()
