@@ -34,7 +34,7 @@ def begun(door: OpenDoor, path: str, length: int) -> socket.socket:
     """A connection on which a request has begun; nothing of its body."""
     host, port = door.url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)), timeout=_WITHIN_S)
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {CONTENT_TYPE}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: [::1]\r\nContent-Type: {CONTENT_TYPE}\r\n"
     connection.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode())
     return connection
 
@@ -132,7 +132,7 @@ def asked(door: OpenDoor, content: bytes, head: str = "") -> Generator[socket.so
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
         connection.settimeout(_WITHIN_S)
         connection.connect((host, int(port)))
-        line = f"POST /studies HTTP/1.1\r\nHost: x\r\n{head}Content-Type: {CONTENT_TYPE}\r\n"
+        line = f"POST /studies HTTP/1.1\r\nHost: [::1]\r\n{head}Content-Type: {CONTENT_TYPE}\r\n"
         connection.sendall(f"{line}Content-Length: {len(content)}\r\n\r\n".encode() + content)
         yield connection
 

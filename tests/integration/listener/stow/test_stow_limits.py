@@ -154,7 +154,7 @@ def half_sent(door: OpenDoor, content: bytes, length: int = 1000) -> socket.sock
     host, port = door.url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)), timeout=10)
     head = (
-        f"POST /studies HTTP/1.1\r\nHost: x\r\nContent-Type: {CONTENT_TYPE}\r\n"
+        f"POST /studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: {CONTENT_TYPE}\r\n"
         f"Content-Length: {len(content)}\r\n\r\n"
     )
     connection.sendall(head.encode() + content[:length])
@@ -230,7 +230,7 @@ def test_strangers_with_many_connections_keep_no_peer_out(
     peer = {"name": "VNA", "verbs": ["stow"], "addresses": ["127.0.0.1"]}
     content = body([sound_files[0].read_bytes()])
     if sent == b"a request":  # refused, and its body does not come
-        head = f"POST /studies HTTP/1.1\r\nHost: x\r\nContent-Type: {CONTENT_TYPE}\r\n"
+        head = f"POST /studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: {CONTENT_TYPE}\r\n"
         sent = f"{head}Content-Length: {len(content)}\r\n\r\n".encode()
     with (
         open_door(tmp_path, listener={"accept_unknown_peers": False, "peers": [peer]}) as door,
