@@ -20,7 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from sqlalchemy import Engine, select
 
 from services.common.database import InstanceRow, migrate, open_database
-from services.common.store import StoreError, StudyStore, parent_of
+from services.common.store import StoreError, StudyStore
 from services.listener.door.part10 import FileMeta
 from services.listener.door.spool import Spool, SpooledFile
 from services.listener.keeping.shipping import Shipping
@@ -29,6 +29,7 @@ from services.listener.registering.quarantine import Quarantine
 from services.listener.registering.recovery import mark_what_reached_the_store, recover_spool
 from services.listener.registering.registrar import Registrar
 from tests.builders.by_pixels import Instance, Instances
+from tests.builders.running_listener import ship_waiting
 
 LISTENER = "tested"
 # Two instances; the first comes twice, and once with other bytes under its UID.
@@ -100,7 +101,7 @@ class Front:
             if self._shipping is None:
                 mark_what_reached_the_store(self._engine, self.store, LISTENER)
         elif event == "ship" and self._shipping is not None:
-            _ship_waiting(self._shipping)
+            ship_waiting(self._shipping)
         elif event == "register":
             self._registrar.register_waiting()
         elif event == "place":
@@ -146,14 +147,6 @@ class Front:
             ).all()
         for key, size in rows:
             assert self.store.size(key) == size
-
-
-def _ship_waiting(shipping: Shipping) -> None:
-    """One round for all that waits, in the caller's thread."""
-    waiting = shipping._outbox.list("")  # pyright: ignore[reportPrivateUsage]
-    left_over = ""
-    for group in [*dict.fromkeys(parent_of(found.key) for found in waiting), left_over]:
-        shipping._round(group)  # pyright: ignore[reportPrivateUsage]
 
 
 @contextmanager

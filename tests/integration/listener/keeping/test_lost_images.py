@@ -21,6 +21,7 @@ from services.listener.registering.registry import (
 )
 from tests.builders.raw_sender import RawSender
 from tests.builders.reception import offer
+from tests.builders.running_listener import ship_waiting, wait_until_registered
 from tests.builders.series import sound_series
 from tests.builders.stored_studies import LISTENER, received, spooled
 from tests.integration.listener.conftest import OpenListener, Receiving
@@ -68,7 +69,7 @@ def test_a_file_that_vanished_while_the_listener_was_down(
         with RawSender(listener.port).associate(MRImageStorage) as sender:
             assert [sender.store(file) for file in files] == [0] * len(files)
             sender.release()
-        assert listener.wait_until_registered(20)
+        assert wait_until_registered(listener, 20)
 
     with open_front_door(listener_id=LISTENER) as listener:
         send()
@@ -92,13 +93,13 @@ def test_a_file_that_vanished_on_its_way_to_s3(
     register_instances(lite_engine, [one], LISTENER)
     lost = LostImages()
     shipping = Shipping(lite_engine, tmp_path / "outbox", s3_store, LISTENER, _ignore, lost)
-    shipping.ship_waiting()
+    ship_waiting(shipping)
     assert lost.remark() is None  # it may be on its way from the spool
-    shipping.ship_waiting()
+    ship_waiting(shipping)
     assert "1.2.3" in (lost.remark() or "")
     uid = one.registration.header.sop_instance_uid
     shipping.add([(uid, one.store_key, spooled(tmp_path / "spool", "again", content))])
-    shipping.ship_waiting()
+    ship_waiting(shipping)
     assert lost.remark() is None
 
 
