@@ -20,6 +20,7 @@ from services.common.database import utc_now
 from services.common.errors import AxialError
 from services.common.fates import Verdict
 from services.common.identity import hashed, revision_workflow_id
+from services.common.manifests import ManifestMissing
 from services.common.telemetry import get_logger
 from services.orchestrator import jobs
 from services.orchestrator.asking_again import (
@@ -270,7 +271,7 @@ def _problem(error: Exception) -> str:
 
 
 def _verdict(error: Exception) -> tuple[str, str]:
-    if isinstance(error, ModelUnavailable):
+    if isinstance(error, ModelUnavailable | ManifestMissing):
         return "model_unavailable", str(error)
     if isinstance(error, InferenceFailed):
         return "inference_failed", str(error)

@@ -16,6 +16,7 @@ from services.common.database import JobRow, StudyRow
 from services.common.fates import Verdict
 from services.common.identity import revision_workflow_id
 from services.common.lifecycle import JobState
+from services.common.manifests import ManifestMissing
 from services.orchestrator import jobs, retrying, workflow
 from services.orchestrator.errors import ModelUnavailable
 from services.orchestrator.recording import RecordedSelection
@@ -82,6 +83,19 @@ def test_job_gets_its_fate_however_long_the_database_was_away(
         worker.workflows.begin(study_uid, 1)
         _wait(lambda: len(asked) > 2 * workflow.DATABASE_ATTEMPTS)
     _wait(lambda: worker.reasons(study_uid) == ["internal_error"])
+
+
+def test_a_job_whose_manifest_cannot_be_read_says_that_its_model_is_unavailable(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study_uid = worker.receive("another-version")
+
+    def unread(*_: Any) -> Any:
+        raise ManifestMissing("The manifest of build abc was written by another version of Axial.")
+
+    monkeypatch.setattr(workflow, "infer_stage", unread)
+    worker.workflows.begin(study_uid, 1)
+    _wait(lambda: worker.reasons(study_uid) == ["model_unavailable"])
 
 
 def test_retry_goes_on_with_a_job_whose_workflow_has_ended(
