@@ -38,6 +38,8 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",
     "ignore::torch.jit.TracerWarning",
     "ignore:no signature found:UserWarning",
+    "ignore:ONNX export mode is set:UserWarning",
+    "ignore:Constant folding:UserWarning",
 )
 
 SCORES = ScoringHead(kind="scores", activation="softmax")

@@ -64,6 +64,8 @@ def test_memory_that_was_released_is_allocated_again(
     "ignore::DeprecationWarning",
     "ignore::torch.jit.TracerWarning",
     "ignore:no signature found:UserWarning",
+    "ignore:ONNX export mode is set:UserWarning",
+    "ignore:Constant folding:UserWarning",
 )
 def test_the_onnx_that_tensorrt_reads_equals_torch(
     catalogue_module: Path, image: np.ndarray, by_torch: np.ndarray, tmp_path: Path

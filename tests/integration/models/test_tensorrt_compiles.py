@@ -22,6 +22,8 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",
     "ignore::torch.jit.TracerWarning",
     "ignore:no signature found:UserWarning",
+    "ignore:ONNX export mode is set:UserWarning",
+    "ignore:Constant folding:UserWarning",
 )
 
 NAMES = [name for name in architecture_names() if not needs_fixed_batch(name)]
