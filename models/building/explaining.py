@@ -145,6 +145,8 @@ def _bytes(step: AnyStep, value: ValueType, grid: Grid, manifest: Manifest) -> f
             isinstance(step, Resample) and step.order == "nearest"
         )
         return 0.0 if named_only else voxels * _FLOAT * value.channels
+    if isinstance(value, ScoresType) and isinstance(step, Restore):
+        return 0.0  # interpolated where they are decided
     if isinstance(value, ScoresType):
         decided = isinstance(step, Infer) and manifest.head_of(step.members[0]).threshold
         return voxels * (1 if decided else _FLOAT * value.classes)

@@ -43,19 +43,21 @@ class Segments:
         return cls(grid, None, (slice(0, 0), slice(0, 0), slice(0, 0)))
 
     def restored(self, crew: Crew) -> Segments:
-        """Undo all changes of the grid but the orientation, by the nearest voxel."""
+        """Undo all changes of the grid, the last first, by the nearest voxel."""
         found = self
-        while found.grid.before is not None and not isinstance(found.grid.change, Oriented):
+        while found.grid.before is not None:
             found = found.undone(crew)
         return found
 
     def undone(self, crew: Crew) -> Segments:
-        """Undo the last change of the grid, a crop or a resampling."""
+        """Undo the last change of the grid; only resampled labels are copied."""
         change, grid = self.grid.change, self.grid.before
-        if grid is None or change is None or isinstance(change, Oriented):
-            raise ValueError("an orientation is undone by `write`")
+        if grid is None or change is None:
+            raise ValueError("nothing was done to this grid")
         if self.labels is None:
             return Segments.none(grid)
+        if isinstance(change, Oriented):
+            return Segments(grid, change.turn.back.apply(self.labels), self._turned_box(change))
         if isinstance(change, Cropped):
             first, second, third = (
                 slice(inside.start + side.start, inside.stop + side.start)
@@ -66,21 +68,31 @@ class Segments:
 
     def write(self, out: U8, crew: Crew) -> None:
         """Write the labels into `out` [k, j, i], the source's slices, which hold zeros."""
-        if self.labels is None:
+        found = self.labels
+        if found is None:
             return
-        place, labels, change = out, self.labels, self.grid.change
-        if isinstance(change, Oriented):
-            place = change.turn.apply(place)
-        elif change is not None:
+        if self.grid.before is not None:
             raise TypeError("labels are written that were not restored")
-        place = place[self.box]
+        # Plane by plane of where both may lie far apart, because they may differ in the order of
+        # their axes: across the axis that is the middle one in the labels' memory.
+        middle = sorted(range(3), key=lambda axis: -abs(found.strides[axis]))[1]
+        place, labels = (np.moveaxis(one, middle, 0) for one in (out[self.box], found))
 
         def write(first: int, end: int) -> None:
-            # Plane by plane, because the two differ in the order of their axes.
-            for middle in range(first, end):
-                place[:, middle] = labels[:, middle]
+            for plane in range(first, end):
+                place[plane] = labels[plane]
 
-        crew.share(labels.shape[1], write)
+        crew.share(len(labels), write)
+
+    def _turned_box(self, change: Oriented) -> Box:
+        """Return the box before the axes were permuted and flipped."""
+        back = change.turn.back
+        sides: list[slice] = []
+        for axis, flipped in zip(back.order, back.flipped, strict=True):
+            side, length = self.box[axis], self.grid.shape[axis]
+            turned = slice(length - side.stop, length - side.start)
+            sides.append(turned if flipped else side)
+        return sides[0], sides[1], sides[2]
 
     def _magnified(self, change: Resampled, grid: Grid, crew: Crew) -> Segments:
         """Bring the labels back to the voxels that the resampled grid was made of."""

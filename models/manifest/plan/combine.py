@@ -10,10 +10,10 @@ from pydantic import Field
 from models.manifest.base import Part
 from models.manifest.plan.decide import SegmentNumber
 from models.manifest.plan.merge import ByConfidence, ByEntropy, Mean, Weighted, check_merge
-from models.manifest.plan.step import PlanError, Scope, Step, ValueName
-from models.manifest.plan.values import LayersType, ScoresType
+from models.manifest.plan.step import JoiningStep, PlanError, Scope
+from models.manifest.plan.values import GridType, LayersType, ScoresType
 
-__all__ = ["Combine", "Fused", "Majority", "Parts", "Simple"]
+__all__ = ["Combine", "Majority", "Parts", "Simple", "Staple"]
 
 
 class Majority(Part):
@@ -26,7 +26,7 @@ class Majority(Part):
     tie: Literal["background", "lowest", "first-member"]
 
 
-class Fused(Part):
+class Staple(Part):
     """STAPLE: the most probable truth, each member weighed by how well it agrees with it.
 
     Each segment against all others; where none reaches one half, background.
@@ -59,25 +59,20 @@ class Parts(Part):
 
 
 Rule = Annotated[
-    Majority | Fused | Simple | Parts | Mean | Weighted | ByConfidence | ByEntropy,
+    Majority | Staple | Simple | Parts | Mean | Weighted | ByConfidence | ByEntropy,
     Field(discriminator="kind"),
 ]
-_OF_SEGMENTS = (Majority, Fused, Simple, Parts)
+_OF_SEGMENTS = (Majority, Staple, Simple, Parts)
 
 
-class Combine(Step):
+class Combine(JoiningStep):
     """Make one of `in` and each of `and`, which lie on one grid: of segments, or of scores.
 
     Scores are those of members with patches or views of their own, each with an `infer` of its own.
     """
 
     do: Literal["combine"]
-    and_: Annotated[tuple[ValueName, ...], Field(alias="and", min_length=1, strict=False)]
     rule: Rule
-
-    def reads(self) -> tuple[str, ...]:
-        """See `Step.reads`."""
-        return (self.in_, *self.and_)
 
     def check(self, scope: Scope) -> LayersType | ScoresType:
         """See `Step.check`."""
@@ -97,6 +92,12 @@ class Combine(Step):
                     "Combine scores of one kind.",
                     ("and", place),
                 )
+        if first.grid == GridType(first.grid.role):
+            raise PlanError(
+                f"{self.in_} was restored: its scores are made where they are decided",
+                "Combine scores before they are restored, or decide each and combine the segments.",
+                ("in",),
+            )
         members = 1 + len(self.and_)
         if isinstance(self.rule, Mean) and self.rule.of == "logits":
             raise PlanError(

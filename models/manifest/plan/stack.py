@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from models.manifest.plan.step import PlanError, Scope, Step, ValueName
+from models.manifest.plan.step import JoiningStep, PlanError, Scope
 from models.manifest.plan.values import ImageType
 
 __all__ = ["Stack"]
 
 
-class Stack(Step):
+class Stack(JoiningStep):
     """Put `and` behind `in`, in this order, as further channels."""
 
     do: Literal["stack"]
-    and_: Annotated[tuple[ValueName, ...], Field(alias="and", min_length=1, strict=False)]
-
-    def reads(self) -> tuple[str, ...]:
-        """See `Step.reads`."""
-        return (self.in_, *self.and_)
 
     def check(self, scope: Scope) -> ImageType:
         """See `Step.check`."""

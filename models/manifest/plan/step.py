@@ -18,7 +18,7 @@ from models.manifest.plan.values import (
     ValueType,
 )
 
-__all__ = ["NetworkFacts", "PlanError", "Scope", "Step", "ValueName"]
+__all__ = ["JoiningStep", "NetworkFacts", "PlanError", "Scope", "Step", "ValueName"]
 
 ValueName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*([_-][a-z0-9]+)*$")]
 V = TypeVar("V", ImageType, LayersType, MapType, ScoresType)
@@ -136,3 +136,13 @@ class Step(Part, ABC):
     def reads(self) -> tuple[str, ...]:
         """Return the names of the values that the step reads."""
         return (self.in_,)
+
+
+class JoiningStep(Step, ABC):
+    """A step that makes one value of several of a kind: it reads `in` and each of `and`."""
+
+    and_: Annotated[tuple[ValueName, ...], Field(alias="and", min_length=1, strict=False)]
+
+    def reads(self) -> tuple[str, ...]:
+        """See `Step.reads`."""
+        return (self.in_, *self.and_)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest.plan.combine import Combine, Fused, Majority, Parts, Simple
+from models.manifest.plan.combine import Combine, Majority, Parts, Simple, Staple
 from models.runtime.crew import Crew
 from models.runtime.merging.in_step import combined
 from models.runtime.merging.majority import majority
@@ -25,7 +25,7 @@ U8 = NDArray[np.uint8]
 def combine(step: Combine, run: Run) -> Segments | Scores:
     """Make one of what several members or part-models found."""
     rule = step.rule
-    if not isinstance(rule, Majority | Fused | Simple | Parts):
+    if not isinstance(rule, Majority | Staple | Simple | Parts):
         return combined([run.scores(name) for name in step.reads()], rule_of(rule))
     found = [run.segments(name) for name in step.reads()]
     grid = found[0].grid
@@ -38,10 +38,10 @@ def combine(step: Combine, run: Run) -> Segments | Scores:
     return Segments.of(grid, placed)
 
 
-def _fused(members: list[U8], rule: Majority | Fused | Simple | Parts, crew: Crew) -> U8:
+def _fused(members: list[U8], rule: Majority | Staple | Simple | Parts, crew: Crew) -> U8:
     if isinstance(rule, Majority):
         return majority(members, rule.tie)
-    if isinstance(rule, Fused):
+    if isinstance(rule, Staple):
         return staple_labels(members)
     if isinstance(rule, Simple):
         regions = [(region[0], region) for region in rule.regions]

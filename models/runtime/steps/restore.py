@@ -14,7 +14,7 @@ __all__ = ["restore"]
 
 
 def restore(step: Restore, run: Run) -> Segments | Scores:
-    """Bring segments back to the slices of an input; how its axes lie is undone when written.
+    """Bring segments back to the slices of an input.
 
     Scores are interpolated where they are decided: no class of a whole scan is ever held.
     """

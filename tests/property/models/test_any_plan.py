@@ -15,10 +15,11 @@ from pydantic import TypeAdapter
 
 from models.manifest.plan import AnyStep, LayersType, PlanError, check_plan
 from models.runtime.crew import Crew
-from models.runtime.grid import source_grid
+from models.runtime.grid import Cropped, Grid, Oriented, Resampled, source_grid
 from models.runtime.images import Image
 from models.runtime.record import Stopwatch
-from models.runtime.running import NothingFound, Refused, Run
+from models.runtime.running import NothingFound, Refused, Run, Seen, Value
+from models.runtime.scores import Scores
 from models.runtime.segments import Segments
 from models.runtime.source_volume import SourceVolume
 from models.runtime.steps import run_step
@@ -165,6 +166,9 @@ def test_what_is_linted_runs_and_changes_no_value_that_was_made_before(
     try:
         for step in plan:
             run_step(step, run)
+            assert _history(run.values[step.out]) == [
+                words.split()[0] for words in types[step.out].grid.made_by
+            ], "the value lies on another grid than lint says"
             seen[step.out] = _content(run, step.out)
     except (Refused, NothingFound) as end:
         event(type(end).__name__)
@@ -175,6 +179,20 @@ def test_what_is_linted_runs_and_changes_no_value_that_was_made_before(
             assert set(np.unique(content)) <= {0, *kind.segments}
         event(type(kind).__name__)
     assert np.array_equal(source.voxels, before)
+
+
+def _history(value: Value) -> list[str]:
+    """What was done to a value's grid since the scan, in the words of the steps."""
+    assert not isinstance(value, Seen)
+    grid: Grid | None = value.grid
+    if isinstance(value, Scores) and value.restored is not None:
+        grid = value.restored.to
+    words = {Oriented: "orient", Cropped: "crop", Resampled: "resample"}
+    done: list[str] = []
+    while grid is not None and grid.change is not None:
+        done.insert(0, words[type(grid.change)])
+        grid = grid.before
+    return done
 
 
 def _content(run: Run, name: str) -> Any:

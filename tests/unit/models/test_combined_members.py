@@ -112,6 +112,42 @@ def test_scores_that_were_only_turned_and_cropped_are_decided_on_the_slices_as_t
     np.testing.assert_array_equal(written, expected)
 
 
+def test_segments_of_other_orientations_and_of_restored_scores_meet_on_the_slices(
+    volume: NDArray[np.int16],
+) -> None:
+    """Three members look at the scan from three sides; two vote as segments, one as scores."""
+    plan: list[dict[str, Any]] = []
+    for member, axes in zip(MEMBERS, ("RAS", "SPL", "AIL"), strict=True):
+        name = member.name
+        plan.append({**ORIENT, "axes": axes, "out": f"head-{name}"})
+        plan.append({**WINDOW, "in": f"head-{name}", "out": f"scaled-{name}"})
+        plan.append({**infer(name, f"p-{name}"), "in": f"scaled-{name}"})
+    for name in ("one", "two"):
+        plan.append(argmax(f"p-{name}", f"near-{name}"))
+        plan.append({"do": "restore", "in": f"near-{name}", "to": "image", "out": name})
+    plan.append({"do": "restore", "in": "p-three", "to": "image", "out": "back-three"})
+    plan.append(argmax("back-three", "three"))
+    rule = {"kind": "majority", "tie": "lowest"}
+    fused = {"do": "combine", "in": "one", "and": ["two", "three"], "rule": rule, "out": "all"}
+    run = ran(volume, MEMBERS, *plan, fused)
+    written = np.zeros(SHAPE, np.uint8)
+    run.segments("all").write(written, run.crew)
+    votes = np.stack([found_by(volume, member).transpose(2, 1, 0) for member in MEMBERS])
+    counts = np.stack([(votes == number).sum(axis=0) for number in range(3)])
+    np.testing.assert_array_equal(written, counts.argmax(axis=0))
+
+
+def test_scores_that_were_restored_are_not_combined(volume: NDArray[np.int16]) -> None:
+    plan = [ORIENT, WINDOW]
+    for name in ("one", "two"):
+        plan.append(infer(name, f"p-{name}"))
+        plan.append({"do": "restore", "in": f"p-{name}", "to": "image", "out": f"back-{name}"})
+    rule = {"kind": "mean"}
+    merge = {"do": "combine", "in": "back-one", "and": ["back-two"], "rule": rule, "out": "p"}
+    with pytest.raises(PlanError, match="made where they are decided"):
+        ran(volume, MEMBERS, *plan, merge)
+
+
 WRONG: list[tuple[dict[str, Any], tuple[str | int, ...], str]] = [
     (
         {"do": "combine", "in": "one", "and": ["two"], "rule": {"kind": "parts", "wins": "later"}},
