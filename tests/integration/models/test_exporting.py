@@ -30,17 +30,11 @@ from models.building.weights import (
     read_torchscript,
 )
 from models.building.weights.layout import channels_first
+from tests.builders.exporter_warnings import EXPORTER_WARNS
 from tests.builders.small_networks import SMALL
 from tests.conftest import Scan
 
-# Tracing MONAI's networks warns of sizes that become constants, which is wanted here.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning",
-    "ignore::torch.jit.TracerWarning",
-    "ignore:no signature found:UserWarning",
-    "ignore:ONNX export mode is set:UserWarning",
-    "ignore:Constant folding:UserWarning",
-)
+pytestmark = EXPORTER_WARNS
 
 SCORES = ScoringHead(kind="scores", activation="softmax")
 

@@ -14,6 +14,7 @@ from models.building.tensorrt_plan import export_onnx
 from models.evaluate import differing_voxels
 from models.runtime.openvino_network import OpenVinoNetwork
 from models.runtime.torch_network import TorchNetwork
+from tests.builders.exporter_warnings import EXPORTER_WARNS
 
 SHAPE = (64, 64, 64)
 
@@ -59,14 +60,7 @@ def test_memory_that_was_released_is_allocated_again(
     assert np.array_equal(network.foreground(), first)
 
 
-# PyTorch's exporter for TorchScript, which is what weights come in, warns of itself and its parts.
-@pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning",
-    "ignore::torch.jit.TracerWarning",
-    "ignore:no signature found:UserWarning",
-    "ignore:ONNX export mode is set:UserWarning",
-    "ignore:Constant folding:UserWarning",
-)
+@EXPORTER_WARNS
 def test_the_onnx_that_tensorrt_reads_equals_torch(
     catalogue_module: Path, image: np.ndarray, by_torch: np.ndarray, tmp_path: Path
 ) -> None:

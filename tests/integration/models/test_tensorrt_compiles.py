@@ -14,17 +14,11 @@ from models.building.errors import BuildError
 from models.building.exporting import export_graph, save_module
 from models.building.heads import ScoringHead
 from models.building.tensorrt_plan import export_onnx, save_plan
+from tests.builders.exporter_warnings import EXPORTER_WARNS
 from tests.builders.small_networks import SMALL
 from tests.builders.tensorrt_without_gpu import GENERATIONS, ONLY_HALF, Tensor, compiling_for
 
-# PyTorch's exporter for TorchScript, which is what weights come in, warns of itself and its parts.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning",
-    "ignore::torch.jit.TracerWarning",
-    "ignore:no signature found:UserWarning",
-    "ignore:ONNX export mode is set:UserWarning",
-    "ignore:Constant folding:UserWarning",
-)
+pytestmark = EXPORTER_WARNS
 
 NAMES = [name for name in architecture_names() if not needs_fixed_batch(name)]
 HALF = {"f16": "HALF", "bf16": "BF16"}
