@@ -92,4 +92,4 @@ def open_images(
 
 
 def _of_several(header: InstanceHeader, headers: Sequence[InstanceHeader]) -> str:
-    return which(headers, [each is header for each in map(with_diffusion, headers)])
+    return which(headers, [each.sop_instance_uid == header.sop_instance_uid for each in headers])

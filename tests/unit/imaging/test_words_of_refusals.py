@@ -160,12 +160,24 @@ def test_images_at_one_place_are_named(tmp_path: Path) -> None:
     assert refused(headers_of(files)).sentence.startswith("Images 3 and 6 of this series lie at")
 
 
-def test_of_several_objects_the_one_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    files = [sound_mosaic(tmp_path / str(n), InstanceNumber=n) for n in (1, 2)]
+@pytest.mark.parametrize("private", [False, True], ids=["plain", "private b-value"])
+def test_of_several_objects_the_one_that_cannot_be_opened_is_named(
+    private: bool, tmp_path: Path
+) -> None:
+    files = [
+        sound_mosaic(tmp_path / str(n), SOPInstanceUID=f"1.2.{n}", InstanceNumber=n) for n in (1, 2)
+    ]
+    for file in files if private else ():
+        # Read with its vendor's b-value a header is another object.
+        data = pydicom.dcmread(file)
+        data.add_new(0x00190010, "LO", "SIEMENS MR HEADER")
+        data.add_new(0x0019100C, "IS", "1000")
+        data.save_as(file)
     headers = headers_of(files)
     edit(files[1], SpacingBetweenSlices=None)
     broken = headers_of(files)
-    answer = open_images(broken, lambda header: files[broken.index(header)])
+    uids = [header.sop_instance_uid for header in broken]
+    answer = open_images(broken, lambda header: files[uids.index(header.sop_instance_uid)])
     assert isinstance(answer, Refusal)
     assert "image 2" in answer.sentence
     assert "spacing between slices is absent or unreadable" in answer.sentence
