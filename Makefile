@@ -57,11 +57,12 @@ demo: setup ## a study in, a segmentation and a report out (STUDY=dir, KEEP=1)
 up: setup ## run the stack until Ctrl-C
 	@$(BIN)/axial up
 
-lint: setup ## ruff, pyright (strict), import-linter
+lint: setup ## ruff, pyright (strict), import-linter, generated pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python -m services.cli.generated_docs --check
 
 format: setup ## format the code
 	$(BIN)/ruff check --fix .
