@@ -125,7 +125,7 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "Send each orientation as a series of its own.",
         ),
         "uneven_spacing": _refused(
-            "The slices are unevenly spaced: from {least_mm} to {most_mm} mm{rounded}.",
+            "The slices are unevenly spaced: from {least_mm} to {most_mm} mm{odd}{rounded}.",
             "The model needs even spacing; reconstruct the series evenly.",
         ),
         "gantry_tilt": _refused(
@@ -147,7 +147,7 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
         ),
         "missing_geometry": _refused(
             "Image {instance} does not say where it lies in the patient ({attribute} is absent "
-            "or unreadable).",
+            "or unreadable){odd}.",
             "Send the original images; derived pictures cannot be placed.",
         ),
         "missing_frame_of_reference": _refused(
@@ -184,7 +184,7 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
         ),
         "incomplete_volume": _refused(
             "The series holds {volumes} volumes, and the one wanted has only {slices} of "
-            "{expected} slices.",
+            "{expected} slices{odd}.",
             "Send the series again; the late slices start a new revision by themselves.",
         ),
         "enhanced_multiframe": _refused(

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from services.common.fates import Refusal
 from services.common.headers import InstanceHeader
 from services.imaging.frames import is_multiframe, tiling_of
-from services.imaging.kinds import calls_itself_localizer, image_number, odd_ones, which
+from services.imaging.kinds import (
+    calls_itself_localizer,
+    image_number,
+    numbers_of,
+    odd_ones,
+    which,
+)
 from services.imaging.transfer_syntaxes import readable_transfer_syntaxes, transfer_syntax_name
 
 # Direction cosines are decimal strings; senders that round them to three decimals are off by
@@ -121,15 +127,25 @@ def check_transfer_syntax(headers: Sequence[InstanceHeader]) -> Refusal | None:
 
 
 def place_images(headers: Sequence[InstanceHeader]) -> list[PlacedImage] | Refusal:
-    """Every image with its place, or ``missing_geometry`` for the first image without one."""
-    placed: list[PlacedImage] = []
-    for header in headers:
-        image = _place(header)
-        if isinstance(image, str):
-            values = {"instance": image_number(header), "attribute": image}
-            return Refusal("missing_geometry", values)
-        placed.append(image)
-    return placed
+    """Every image with its place, or ``missing_geometry`` for those without one."""
+    places = [_place(header) for header in headers]
+    lacking = {n: place for n, place in enumerate(places) if isinstance(place, str)}
+    if not lacking:
+        return [place for place in places if not isinstance(place, str)]
+    first, *others = lacking
+    odd = _nor_do([headers[n] for n in others], headers)
+    values = {"instance": image_number(headers[first]), "attribute": lacking[first], "odd": odd}
+    return Refusal("missing_geometry", values)
+
+
+def _nor_do(others: Sequence[InstanceHeader], headers: Sequence[InstanceHeader]) -> str:
+    """Words for the images, besides the one that was named, that tell no place either."""
+    if not others:
+        return ""
+    if len(others) == len(headers) - 1:
+        return "; nor does any other image of the series"
+    one = len(others) == 1
+    return f"; nor {'does image' if one else 'do images'} {numbers_of(others)}"
 
 
 def _colour(header: InstanceHeader) -> str | None:

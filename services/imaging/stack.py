@@ -196,8 +196,14 @@ def check_positions(stack: Stack) -> Refusal | None:
         attribute = keywords_value(telling_attributes(places)) or NOTHING_TELLING
         return Refusal("several_volumes", {"volumes": volumes, "attribute": attribute})
     if _holds_part_of_another(places):
+        shared = {id(image) for place in repeated for image in place}
+        odd = which(
+            [image.header for image in stack.images],
+            [id(image) in shared for image in stack.images],
+            several=" share their positions",
+        )
         values: dict[str, Value] = {"volumes": max(map(len, places)), "expected": len(places)}
-        return Refusal("incomplete_volume", {**values, "slices": len(repeated)})
+        return Refusal("incomplete_volume", {**values, "slices": len(repeated), "odd": odd})
     first = repeated[0]
     return Refusal(
         "duplicate_position",
@@ -291,7 +297,11 @@ def uneven_spacing(stack: Stack) -> Refusal:
     gaps = np.diff(stack.distances)
     least, most = round(float(gaps.min()), 3), round(float(gaps.max()), 3)
     rounded = _rounded(stack, float(np.abs(gaps - gaps.mean()).max()))
-    return Refusal("uneven_spacing", {"least_mm": least, "most_mm": most, "rounded": rounded})
+    widest = int(gaps.argmax())
+    ends = [image.header for image in stack.images[widest : widest + 2]]
+    odd = "" if rounded else f", the widest gap between images {numbers_of(ends)}"
+    values: dict[str, Value] = {"least_mm": least, "most_mm": most, "odd": odd, "rounded": rounded}
+    return Refusal("uneven_spacing", values)
 
 
 def _rounded(stack: Stack, off_mm: float) -> str:

@@ -35,6 +35,7 @@ from services.imaging import (
     limits_of,
     split_volumes,
 )
+from services.imaging.kinds import which
 from services.orchestrator.revision import SeriesOfRevision
 
 # Makes single planes of a series' instances: `open_stored_images` of the study store.
@@ -145,8 +146,11 @@ def _wanted_volume(
     chosen = split.volumes[best[0]]
     if not chosen.whole:
         slices = len(chosen.images)
+        images = [image for volume in split.volumes for image in volume.images]
+        own = {image.sop_instance_uid for image in chosen.images}
+        odd = which(images, [image.sop_instance_uid in own for image in images])
         values = {"volumes": volumes, "slices": slices, "expected": chosen.positions}
-        return Refusal("incomplete_volume", values)
+        return Refusal("incomplete_volume", {**values, "odd": odd})
     return best[0]
 
 

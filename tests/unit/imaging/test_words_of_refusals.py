@@ -29,7 +29,7 @@ from services.imaging.opening import open_images
 from services.imaging.pixels import PixelsError, pixels_of
 from services.imaging.telling import TELLING
 from services.imaging.tiles import numbers_of
-from tests.builders.broken_series import BROKEN, Builder
+from tests.builders.broken_series import BROKEN, Builder, half_of_a_second_volume
 from tests.builders.mosaics import sound_mosaic
 from tests.builders.series import as_sent, edit, headers_of, small_volume, sound_series
 
@@ -151,6 +151,38 @@ def test_one_odd_image_of_seven_is_named(reason: str, tmp_path: Path) -> None:
     refusal = refused(headers_of(files))
     assert refusal.reason == ("several_volumes" if reason == "single component" else reason)
     assert re.search(r"\bimage 4\b", refusal.sentence, re.IGNORECASE), refusal.sentence
+
+
+def test_every_image_without_a_place_is_named(tmp_path: Path) -> None:
+    files = sound_series(tmp_path, small_volume((7, 4, 5)))
+    said = "Image {} does not say where it lies in the patient (image position patient is absent"
+    for named, ending in (
+        ((4, 6), "; nor does image 6."),
+        ((2, 4, 6), "; nor do images 4 and 6."),
+        (range(1, 8), "; nor does any other image of the series."),
+    ):
+        for number in named:
+            edit(files[number - 1], ImagePositionPatient=[])
+        sentence = refused(headers_of(files)).sentence
+        assert sentence.lower().startswith(said.format(min(named)).lower())
+        assert sentence.endswith(ending)
+
+
+def test_the_widest_of_uneven_gaps_is_named(tmp_path: Path) -> None:
+    files = sound_series(tmp_path, small_volume((7, 4, 5)))
+    for number, file in enumerate(files):
+        x, y, _ = pydicom.dcmread(file).ImagePositionPatient
+        edit(file, ImagePositionPatient=[x, y, number * 2.0 + (0.737 if number > 3 else 0)])
+    refusal = refused(headers_of(files))
+    assert refusal.reason == "uneven_spacing"
+    assert "mm, the widest gap between images 4 and 5." in refusal.sentence
+
+
+def test_images_that_share_places_with_a_part_of_a_volume_are_named(tmp_path: Path) -> None:
+    files = half_of_a_second_volume(tmp_path)
+    refusal = refused(headers_of(files))
+    assert refusal.reason == "incomplete_volume"
+    assert re.search(r": images \d+, .* share their positions\.$", refusal.sentence)
 
 
 def test_images_at_one_place_are_named(tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def test_a_wanted_volume_that_lacks_half_of_its_slices_is_incomplete(
     verdict = select_series(wanting(manifest, second), [series]).verdicts[series.series_uid]
     assert verdict.reason == "incomplete_volume"
     assert (verdict.values["slices"], verdict.values["expected"]) == (left, 7)
+    assert "slices: images 1" in verdict.sentence
     # The other echo is whole, and can be had.
     (chosen,) = chosen_in(select_series(wanting(manifest, FIRST_ECHO), [series]))
     assert chosen.geometry.shape == (7, 12, 10)
