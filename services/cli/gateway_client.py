@@ -54,7 +54,7 @@ class GatewayClient:
             )
         except httpx.HTTPError as error:
             raise CommandError(
-                f"The gateway at {self._base} does not answer ({type(error).__name__}). "
+                f"The gateway at {self._base} {_how_it_failed(error)}. "
                 "Is the stack running (axial up)? Is this the right --config?"
             ) from error
         if response.status_code == 404:
@@ -69,6 +69,16 @@ class GatewayClient:
             detail = response.json().get("detail", response.text)
             raise CommandError(f"The gateway answered {response.status_code}: {detail}")
         return response.json()
+
+
+def _how_it_failed(error: httpx.HTTPError) -> str:
+    match error:
+        case httpx.ConnectError() | httpx.ConnectTimeout():
+            return "does not answer"
+        case httpx.TimeoutException():
+            return f"does not answer within {TIMEOUT_S:g} s"
+        case _:
+            return "broke off its answer"
 
 
 def _reached_at(host: str) -> str:

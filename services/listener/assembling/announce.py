@@ -144,13 +144,9 @@ class Announcer:
                 "revision_not_announced",
                 study_uid_hash=hashed(revision[0]),
                 revision=revision[1],
-                problem=_problem(error),
+                problem=(
+                    str(error.code()) if isinstance(error, grpc.Call) else type(error).__name__
+                ),
                 failures=failures,
             )
         self._wheel.arm(revision, wait_s)
-
-
-def _problem(error: Exception) -> str:
-    if isinstance(error, grpc.Call):
-        return str(error.code())
-    return type(error).__name__

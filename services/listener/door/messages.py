@@ -41,12 +41,14 @@ class InstanceRefused:
     Attributes:
         status: of the answer, four hexadecimal digits.
         peer: the calling AE title.
+        raised: the class of what was not foreseen, for the log; empty where nothing was raised.
     """
 
     status: str
     problem: str
     instance_uid_hash: str
     peer: str
+    raised: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,7 +204,7 @@ class Receiver:
         except MainProcessGoneError:
             os._exit(1)  # nothing may be acknowledged any more
         except OSError as error:  # memory or descriptors are short: this connection's end only
-            self._outbox.tell(ConnectionFailed(type(error).__name__))
+            self._outbox.tell(ConnectionFailed(error.strerror or ""))
         finally:
             association = None  # it knows us: without this its buffer stayed until it is collected
             self._end(connection, served)

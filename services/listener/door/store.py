@@ -129,14 +129,17 @@ class StoreOperation:
         Raises:
             MainProcessGoneError: the sender must not hear of success.
         """
+        raised: Exception | None = None
         try:
             status, comment = self._finish()
         except MainProcessGoneError:
             raise
         except OSError as error:
-            status, comment = StoreStatus.OUT_OF_RESOURCES, type(error).__name__
+            raised, status = error, StoreStatus.OUT_OF_RESOURCES
+            comment = f"{error.strerror or 'The disk refused'}."
         except Exception as error:  # noqa: BLE001 - the sender must hear of it, whatever happened
-            status, comment = StoreStatus.PROCESSING_FAILURE, type(error).__name__
+            raised, status = error, StoreStatus.PROCESSING_FAILURE
+            comment = "Something unforeseen went wrong in the receiver."
         if status is not StoreStatus.SUCCESS:
             self.discard()
             self._facilities.tell(
@@ -145,6 +148,7 @@ class StoreOperation:
                     problem=comment,
                     instance_uid_hash=hashed(self._command.sop_instance_uid),
                     peer=self._sender.ae_title,
+                    raised="" if raised is None else type(raised).__name__,
                 )
             )
         return status, comment

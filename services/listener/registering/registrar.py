@@ -230,8 +230,7 @@ class Registrar:
         if trouble is None or (self._ship is not None and isinstance(trouble, StoreError)):
             self._trouble = None
             return
-        # The text may hold values of the header: its kind only.
-        self._trouble = f"Instances wait in the spool: {type(trouble).__name__}."
+        self._trouble = f"Instances wait in the spool: {_in_words(trouble)}."
         if failures == 1:
             _log.error("registering_failed", problem=type(trouble).__name__)
 
@@ -284,11 +283,11 @@ class Registrar:
         except OSError as error:
             if error.errno in _EXHAUSTED:
                 raise  # it is not the file's fault
-            return self._put_aside(path, type(error).__name__)
+            return self._put_aside(path, "the file cannot be read from the disk", error)
         except Exception as error:  # noqa: BLE001 - one instance must not keep the others waiting
             known = offered.registration
             study_uid = None if known is None else known.header.study_uid
-            return self._put_aside(path, type(error).__name__, study_uid)
+            return self._put_aside(path, "its attributes cannot be read", error, study_uid)
         received = ReceivedInstance(
             registration=registration,
             store_key=key,
@@ -315,11 +314,15 @@ class Registrar:
             except Exception as error:
                 if isinstance(error, SQLAlchemyError) and not _is_about_values(error):
                     raise
-                self._put_aside(path, type(error).__name__, one.registration.header.study_uid)
+                problem = "the database refuses what it says of itself"
+                self._put_aside(path, problem, error, one.registration.header.study_uid)
                 novelties.append(None)
         return novelties
 
-    def _put_aside(self, file: Path, problem: str, study_uid: str | None = None) -> None:
+    def _put_aside(
+        self, file: Path, problem: str, error: Exception, study_uid: str | None = None
+    ) -> None:
+        _log.warning("instance_not_registered", kind=type(error).__name__)
         self._quarantine.put(file, UNREADABLE, problem, study_uid)
         INSTANCES_RECEIVED.labels("quarantined").inc()
         with self._changed:
@@ -329,6 +332,19 @@ class Registrar:
 def _read(path: Path) -> Registration:
     with path.open("rb") as file:
         return read_registration(file)
+
+
+def _in_words(trouble: Exception) -> str:
+    """What is in the way; its own text may hold values of a header."""
+    match trouble:
+        case SQLAlchemyError():
+            return "the database does not take what they are"
+        case StoreError():
+            return "the study store does not take them"
+        case OSError():
+            return f"the machine has none left of something ({trouble.strerror or 'unknown'})"
+        case _:
+            return "something unforeseen went wrong"
 
 
 def _is_about_values(error: SQLAlchemyError) -> bool:

@@ -98,7 +98,10 @@ class StowRequest:
             outcome = part.finish()
         except Exception as error:  # noqa: BLE001 - its neighbours must not fail with it
             part.discard()
-            outcome = Failed(FailureReason.PROCESSING_FAILURE, type(error).__name__)
+            _log.error("part_broke_off", kind=type(error).__name__)
+            outcome = Failed(
+                FailureReason.PROCESSING_FAILURE, "Something unforeseen went wrong in the receiver."
+            )
         self._part = None
         self._outcomes.append(outcome)
         if isinstance(outcome, Failed):

@@ -11,7 +11,7 @@ import services
 
 SERVICES = Path(services.__file__).parent
 # Rooms whose words a person reads in a fate, a delivery, a health answer or a refused call.
-ROOMS = ("common", "dimse", "imaging", "orchestrator", "reporting", "gateway")
+ROOMS = ("common", "dimse", "imaging", "listener", "orchestrator", "reporting", "gateway", "cli")
 # What the log itself makes of an exception.
 LOG = SERVICES / "common" / "telemetry" / "logs.py"
 
@@ -27,10 +27,11 @@ def _is_name_of_class(node: ast.AST) -> bool:
 
 
 def _is_log_call(node: ast.AST) -> bool:
-    """`_log.warning(...)`, or of a logger that was just asked for."""
+    """`_log.warning(...)`, of a logger that was just asked for, or what a door tells the log."""
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
         return False
-    return ast.unparse(node.func.value).startswith(("_log", "get_logger("))
+    logger = ast.unparse(node.func.value).startswith(("_log", "get_logger("))
+    return logger or node.func.attr == "tell"
 
 
 @pytest.mark.parametrize("room", ROOMS)
