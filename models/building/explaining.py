@@ -76,7 +76,7 @@ def explain(
     scan = SourceVolume(np.broadcast_to(np.zeros((), np.int16), shape), affine)
     grids: dict[str, Grid] = {role: source_grid(role, scan) for role in manifest.roles}
     at_most = dict.fromkeys(grids, False)
-    told: list[ExplainedStep] = []
+    explained: list[ExplainedStep] = []
     for step, value in zip(manifest.plan, checked.made, strict=True):
         grid = _grid(step, value, grids)
         grids[step.out] = grid
@@ -84,7 +84,7 @@ def explain(
         fixed = isinstance(step, Resample) and step.onto.shape is not None
         if fixed or isinstance(step, Restore):
             at_most[step.out] = False
-        told.append(
+        explained.append(
             ExplainedStep(
                 do=step.do,
                 reads=step.reads(),
@@ -97,7 +97,7 @@ def explain(
                 mib=_bytes(step, value, grid, manifest) / _MIB,
             )
         )
-    return told
+    return explained
 
 
 def _grid(step: AnyStep, value: ValueType, grids: dict[str, Grid]) -> Grid:

@@ -1,4 +1,4 @@
-"""Parity: a built model beside the trained networks, through the whole pipeline on one head."""
+"""Parity: a built model beside the trained networks, through the whole pipeline on one volume."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from models.runtime.source_volume import SourceVolume
 
 __all__ = ["ParityReference", "compare", "known_answer_of", "require_accepted", "segment_volume"]
 
-# Every third voxel keeps a head recognisable and the known answer small.
+# Every third voxel keeps an organ recognisable and the known answer small.
 _KNOWN_ANSWER_STEP = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ParityReference:
-    """A head and what the trained networks make of it: labels uint8 [k, j, i]."""
+    """A volume and what the trained networks make of it: labels uint8 [k, j, i]."""
 
-    head: ReferenceVolume
+    case: ReferenceVolume
     labels: NDArray[np.uint8]
 
 
 def segment_volume(
-    manifest: Manifest, networks: Mapping[str, Network], head: ReferenceVolume
+    manifest: Manifest, networks: Mapping[str, Network], case: ReferenceVolume
 ) -> NDArray[np.uint8]:
-    """Run the whole pipeline on a head.
+    """Run the whole pipeline on a volume.
 
     Raises:
-        ParityError: the pipeline refuses the head, or finds nothing.
+        ParityError: the pipeline refuses the volume, or finds nothing.
     """
-    volume = SourceVolume(head.pixels, head.affine_lps)
+    volume = SourceVolume(case.pixels, case.affine_lps)
     result = Pipeline(manifest, networks).run({manifest.grid_role: volume})
     if result.labels is None or not result.labels.any():
         raise ParityError(
-            f"{manifest.name}: the networks find nothing in the head of acceptance.parity.case "
-            f"(refusal: {result.refusal}). Choose a head that shows what the model segments."
+            f"{manifest.name}: the networks find nothing in the volume of acceptance.parity.case "
+            f"(refusal: {result.refusal}). Choose a volume that shows what the model segments."
         )
     return result.labels
 
@@ -66,7 +66,7 @@ def compare(
     differing = int(np.count_nonzero(labels != reference.labels))
     return Parity(
         precision=precision,
-        head_sha256=reference.head.sha256,
+        head_sha256=reference.case.sha256,
         dice=agreement,
         differing_voxels=differing,
         reference_voxels=int(np.count_nonzero(reference.labels)),
@@ -103,19 +103,19 @@ def require_accepted(manifest: Manifest, parity: Parity) -> None:
 
 
 def known_answer_of(
-    manifest: Manifest, networks: Mapping[str, Network], head: ReferenceVolume
+    manifest: Manifest, networks: Mapping[str, Network], case: ReferenceVolume
 ) -> KnownAnswer:
-    """Shrink a head and record what the built networks make of it."""
+    """Shrink a volume and record what the built networks make of it."""
     if manifest.acceptance.parity.case.phantom is not None:
         # Small, and in the units that the plan's windows are of.
-        image = head.pixels.astype(np.int16)
+        image = case.pixels.astype(np.int16)
         return KnownAnswer(
-            manifest.grid_role, image, head.affine_lps, segment_volume(manifest, networks, head)
+            manifest.grid_role, image, case.affine_lps, segment_volume(manifest, networks, case)
         )
-    small = head.pixels[::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP]
+    small = case.pixels[::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP]
     low, high = float(small.min()), float(small.max())
     image = np.round((small - low) * (255.0 / (high - low))).astype(np.uint8)
-    affine = head.affine_lps.copy()
+    affine = case.affine_lps.copy()
     affine[:3, :3] *= _KNOWN_ANSWER_STEP
     labels = segment_volume(
         manifest, networks, ReferenceVolume(image.astype(np.float32), affine, "")

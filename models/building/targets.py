@@ -83,9 +83,9 @@ def build_networks(
     _require(target)
     work.mkdir(parents=True)
     save_modules(manifest_folder, manifest, cache, work, report, mirror)
-    report("fetch", "the head for the parity check")
-    head = parity_case(manifest, cache)
-    reference = _reference(manifest, head, work, report)
+    report("fetch", "the volume for the parity check")
+    case = parity_case(manifest, cache)
+    reference = _reference(manifest, case, work, report)
     files: dict[Precision, dict[str, tuple[Path, ...]]] = {}
     unconfirmed: list[Precision] = []
     parity: list[Parity] = []
@@ -98,10 +98,10 @@ def build_networks(
             if not parity:
                 unconfirmed.append(precision)
             continue
-        labels = segment_volume(manifest, networks, head)
+        labels = segment_volume(manifest, networks, case)
         parity.append(compare(manifest, precision, labels, reference))
         report("parity", _told(parity[-1]))
-        known = known or known_answer_of(manifest, networks, head)
+        known = known or known_answer_of(manifest, networks, case)
         del networks
     if known is None:
         names = ", ".join(precision.value for precision in wanted)
@@ -169,7 +169,7 @@ def save_modules(
 
 
 def _reference(
-    manifest: Manifest, head: ReferenceVolume, work: Path, report: Report
+    manifest: Manifest, case: ReferenceVolume, work: Path, report: Report
 ) -> ParityReference:
     """Run the trained networks by torch in float32 on the CPU, whatever the target."""
     report("reference", "the trained networks in torch, f32")
@@ -177,7 +177,7 @@ def _reference(
         name: _torch(manifest, name, work / f"{name}.pt", "f32", "cpu")
         for name in manifest.networks
     }
-    return ParityReference(head, segment_volume(manifest, networks, head))
+    return ParityReference(case, segment_volume(manifest, networks, case))
 
 
 def _converted(

@@ -111,8 +111,8 @@ def _read(file: Path, output_root: Path, target: Target) -> ServedBuild | Unread
         problem = f"is not a {SERVED_SCHEMA} file ({type(error).__name__}: {error})."
         return UnreadableServed(file, f"{problem} Build the model again.")
     if found.digest != digest or found.model != file.stem:
-        told = f"wants {digest}, and {folder} holds {found.model} {found.digest}."
-        return UnreadableServed(file, f"{told} Build the model again.")
+        problem = f"wants {digest}, and {folder} holds {found.model} {found.digest}."
+        return UnreadableServed(file, f"{problem} Build the model again.")
     return ServedBuild(
         model=found.model,
         digest=found.digest,

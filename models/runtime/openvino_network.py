@@ -84,11 +84,11 @@ class OpenVinoNetwork(_Compiled):
 def confirmed_precision(compiled: ov.CompiledModel) -> str:
     """Read back the precision that the device will compute in."""
     answer = compiled.get_property("INFERENCE_PRECISION_HINT")
-    told = answer.to_string() if isinstance(answer, ov.Type) else str(answer)
+    name_of_type = answer.to_string() if isinstance(answer, ov.Type) else str(answer)
     for name, element_type in _ELEMENT_TYPES.items():
-        if told in (name, element_type):
+        if name_of_type in (name, element_type):
             return name
-    return told
+    return name_of_type
 
 
 def _compiled(model: ov.Model, precision: str, threads: int) -> ov.CompiledModel:

@@ -227,10 +227,10 @@ class Association:
             self.answer = parse_associate_accept(bytes(body))
         except SilentPeerError as error:
             self._abort()
-            told = (
+            problem = (
                 f"did not answer the association request within {self._call.connect_timeout_s:g} s"
             )
-            raise NoAnswer(told, retryable=True) from error
+            raise NoAnswer(problem, retryable=True) from error
         except ConnectionLostError as error:
             raise self._lost("when the association was asked for") from error
         except MalformedPduError as error:
@@ -247,8 +247,8 @@ class Association:
             for syntax in context.transfer_syntaxes:
                 chosen = result == _ACCEPTED and answered.transfer_syntax == syntax
                 # Of an accepted context, the syntaxes that were not chosen are not refused.
-                told = (answered.context_id, _ACCEPTED if chosen else result or 1)
-                self._results[context.abstract_syntax, syntax] = told
+                answer = (answered.context_id, _ACCEPTED if chosen else result or 1)
+                self._results[context.abstract_syntax, syntax] = answer
         limit = self.answer.max_pdu_bytes
         fragment = limit - _VALUE_HEAD_BYTES if limit else _UNLIMITED_FRAGMENT
         # Fragments have an even length (PS3.8 annex F of old; PS3.5 7.1).
@@ -269,8 +269,8 @@ class Association:
             yield self._message_id
         except SilentPeerError as error:
             self._abort()
-            told = f"did not answer within {self._call.answer_timeout_s:g} s"
-            raise NoAnswer(told, retryable=True) from error
+            problem = f"did not answer within {self._call.answer_timeout_s:g} s"
+            raise NoAnswer(problem, retryable=True) from error
         except ConnectionLostError as error:
             self._is_open = False
             raise self._lost("in the middle of the association") from error

@@ -357,11 +357,11 @@ def _no_connection(error: OSError | ValueError) -> TlsError:
     reason = getattr(error, "reason", None)  # OpenSSL's, not text of the peer's
     if isinstance(error, ssl.SSLError) and isinstance(reason, str):
         name = reason.lower()
-        told = f"The handshake failed: {name.replace('_', ' ')}"
+        problem = f"The handshake failed: {name.replace('_', ' ')}"
         if isinstance(error, ssl.SSLCertVerificationError):
             # OpenSSL's words too, with at most the name that we called: expired, revoked, whose.
-            told += f" ({error.verify_message.rstrip('.')})"
-        return TlsError(f"{told}.", name)
+            problem += f" ({error.verify_message.rstrip('.')})"
+        return TlsError(f"{problem}.", name)
     return TlsError("The connection was closed during the handshake.", "closed")
 
 

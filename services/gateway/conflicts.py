@@ -108,8 +108,8 @@ def _fate(
     series_uid: str, group: Sequence[answers.Conflict], attributes: Mapping[str, Any]
 ) -> answers.SeriesFate:
     waiting = [each for each in group if each.waits]
-    told = waiting or group
-    first, count = told[0], sum(each.count for each in told)
+    shown = waiting or group
+    first, count = shown[0], sum(each.count for each in shown)
     values: dict[str, Any] = {
         "count": count,
         "kept_series": first.kept_series_uid,

@@ -163,9 +163,11 @@ def _check_contrast(stack: Stack) -> Refusal | None:
         return None
     attribute, kinds = found
     headers = [image.header for image in stack.images]
-    told = [(header, kind) for header, kind in zip(headers, kinds, strict=True) if kind is not None]
-    odd = odd_ones([header for header, _ in told], [kind for _, kind in told])
-    volumes = len({kind for _, kind in told})
+    of_frames = [
+        (header, kind) for header, kind in zip(headers, kinds, strict=True) if kind is not None
+    ]
+    odd = odd_ones([header for header, _ in of_frames], [kind for _, kind in of_frames])
+    volumes = len({kind for _, kind in of_frames})
     values: dict[str, Value] = {"volumes": volumes, "attribute": attribute, "odd": odd}
     return Refusal("several_volumes", values)
 

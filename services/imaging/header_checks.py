@@ -94,9 +94,9 @@ def check_colour(headers: Sequence[InstanceHeader]) -> Refusal | None:
 
 def check_modality_lut(headers: Sequence[InstanceHeader]) -> Refusal | None:
     """Reason ``modality_lut`` (PS3.3 C.11.1): stored values mean what a table says."""
-    told = ["ModalityLUTSequence" in header.attributes for header in headers]
-    values = {"images": sum(told), "odd": which(headers, told)}
-    return Refusal("modality_lut", values) if any(told) else None
+    by_table = ["ModalityLUTSequence" in header.attributes for header in headers]
+    values = {"images": sum(by_table), "odd": which(headers, by_table)}
+    return Refusal("modality_lut", values) if any(by_table) else None
 
 
 def check_reversed_rows(headers: Sequence[InstanceHeader]) -> Refusal | None:

@@ -103,14 +103,14 @@ def _kinds_of_number(
 ) -> list[Hashable]:
     """The place of each image's number among those that rounding does not explain; None without."""
     of_images = [image.header.numbers(keyword) for image in images]
-    told = [each[0] if each and math.isfinite(each[0]) else None for each in of_images]
-    numbers = sorted(number for number in told if number is not None)
+    of_each = [each[0] if each and math.isfinite(each[0]) else None for each in of_images]
+    numbers = sorted(number for number in of_each if number is not None)
     edges = [
         after
         for before, after in pairwise(numbers)
         if after - before > absolute + share * abs(after)
     ]
-    return [None if number is None else bisect_right(edges, number) for number in told]
+    return [None if number is None else bisect_right(edges, number) for number in of_each]
 
 
 def _shown(image: PlacedImage) -> frozenset[str]:

@@ -125,9 +125,11 @@ def _layers(request: reporting_pb2.MakeResultsRequest, manifest: Manifest) -> La
     else:
         foreign = [each for each in request.outputs if each.kind != "layers"]
         if foreign or len(request.outputs) != 1:
-            told = ", ".join(f"'{each.name[:64]}' ({each.kind[:16]})" for each in request.outputs)
+            outputs = ", ".join(
+                f"'{each.name[:64]}' ({each.kind[:16]})" for each in request.outputs
+            )
             raise JobError(
-                f"Results are made of one output of segments; job {request.job_uid} has {told}."
+                f"Results are made of one output of segments; job {request.job_uid} has {outputs}."
             )
         (output,) = request.outputs
         layers = Layers(

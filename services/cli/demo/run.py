@@ -153,18 +153,18 @@ def _wait_for(demo: DemoStack, study_uid: str) -> dict[str, Any]:
     """Follows a study until nothing is left to do; says each change."""
     client = GatewayClient(demo.settings)
     deadline = time.monotonic() + DEADLINE_S
-    told = "not received"
+    doing = "not received"
     with _step("work") as step:
         while time.monotonic() < deadline:
             study = client.get(f"/api/v1/studies/{study_uid}")
             if study is not None:
-                told = _doing(study)
-                step.show(told)
+                doing = _doing(study)
+                step.show(doing)
                 if study["state"] == "done":
                     step.say(_ended(study))
                     return study
             time.sleep(LOOK_EVERY_S)
-    raise CommandError(f"Study {study_uid} is not done after {DEADLINE_S:.0f} s: {told}.")
+    raise CommandError(f"Study {study_uid} is not done after {DEADLINE_S:.0f} s: {doing}.")
 
 
 def _ended(study: dict[str, Any]) -> str:

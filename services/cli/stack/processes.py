@@ -150,11 +150,11 @@ def _require_memory(manifests: Sequence[Manifest]) -> None:
     wanted = sum(manifest.resources.host_memory_mib for manifest in manifests)
     there = psutil.virtual_memory().total >> 20
     if wanted > there:
-        told = ", ".join(
+        each = ", ".join(
             f"{manifest.name} {manifest.resources.host_memory_mib}" for manifest in manifests
         )
         raise CommandError(
-            f"The models need {wanted} MiB of memory ({told}), and this machine has {there}. Take "
+            f"The models need {wanted} MiB of memory ({each}), and this machine has {there}. Take "
             "a model out of the catalogue, or a larger machine."
         )
 

@@ -251,8 +251,8 @@ class Registrar:
         self._placing.add(decided)
         # A transaction may have been committed without our hearing of it: then what is repeated is
         # what it registered, and nobody was told.
-        told = {Novelty.STORED, Novelty.REPEATED} if again else {Novelty.STORED}
-        self._count([one for one in decided if one.novelty in told])
+        counting = {Novelty.STORED, Novelty.REPEATED} if again else {Novelty.STORED}
+        self._count([one for one in decided if one.novelty in counting])
         conflicting = [one.stored for one in decided if one.novelty is Novelty.CONFLICTING]
         if conflicting:
             self._on_changed(conflicting)

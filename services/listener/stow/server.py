@@ -195,8 +195,8 @@ class _Protocol(H11Protocol):
 
 
 def _with_certificate(app: Any, certificate: Any) -> Any:
-    async def told(scope: Any, receive: Any, send: Any) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
         extensions = {**scope.get("extensions", {}), CERTIFICATE: certificate}
         await app({**scope, "extensions": extensions}, receive, send)
 
-    return told
+    return application

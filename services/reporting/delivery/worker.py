@@ -155,37 +155,39 @@ class DestinationWorker:
     def _deliver(self, parcel: Parcel) -> None:
         crashpoint("reporting.send.begin")
         begun = time.perf_counter()
-        rest = self._not_spent(parcel)
-        if not rest:
+        unsent = self._not_spent(parcel)
+        if not unsent:
             return
         # One wait for the whole parcel: what belongs together is tried again together.
-        delay_s = self._backoff_s(max(delivery.attempts for delivery in rest))
+        delay_s = self._backoff_s(max(delivery.attempts for delivery in unsent))
         try:
-            with self._transport.open(rest, self._opened) as line:
-                while rest and not self._stop.is_set():
-                    if not self._queue.prolong(rest, self._lease_s):
+            with self._transport.open(unsent, self._opened) as line:
+                while unsent and not self._stop.is_set():
+                    if not self._queue.prolong(unsent, self._lease_s):
                         break  # the lease had lapsed and another replica has a part of it
-                    delivery = rest[0]
-                    attempt = self._send(line, rest)
-                    rest.remove(delivery)
+                    delivery = unsent[0]
+                    attempt = self._send(line, unsent)
+                    unsent.remove(delivery)
                     ended = self._end_attempt(delivery, attempt, delay_s)
                     if ended is _S.WAITING:
-                        self._postpone(rest, delivery, attempt, delay_s)
-                        rest.clear()
+                        self._postpone(unsent, delivery, attempt, delay_s)
+                        unsent.clear()
                     elif ended is _S.DEAD:
-                        self._hold_back(rest, delivery)
+                        self._hold_back(unsent, delivery)
         except NotReached as failure:
             self._probing.not_reached()
-            self._end_all(rest, Attempt(SendOutcome.RETRY, str(failure), not_reached=True), delay_s)
+            self._end_all(
+                unsent, Attempt(SendOutcome.RETRY, str(failure), not_reached=True), delay_s
+            )
         except Exception as error:
             # Counted as an attempt: what nobody planned must have an end too.
             _log.error("sending_broke_off", kind=type(error).__name__)
             reason = "sending broke off for a reason that nobody foresaw; the log has it"
-            self._end_all(rest, Attempt(SendOutcome.RETRY, reason), delay_s)
+            self._end_all(unsent, Attempt(SendOutcome.RETRY, reason), delay_s)
             raise
         finally:
             self._line = None
-            for delivery in rest:
+            for delivery in unsent:
                 self._queue.put_back(delivery)
         _log.info(
             "parcel_ended",
@@ -195,33 +197,33 @@ class DestinationWorker:
             seconds=round(time.perf_counter() - begun, 3),
         )
 
-    def _send(self, line: Line, rest: list[Delivery]) -> Attempt:
-        """Sends the first of the rest; the lease of all is prolonged while it goes out."""
-        delivery = rest[0]
+    def _send(self, line: Line, unsent: list[Delivery]) -> Attempt:
+        """Sends the first of what is unsent; the lease of all is prolonged while it goes out."""
+        delivery = unsent[0]
         key = delivery.store_key
         try:
             with self._store.local([key]) as files:
-                return line.send(files[key], delivery, self._holding(rest))
+                return line.send(files[key], delivery, self._holding(unsent))
         except ObjectMissing:
             return Attempt(SendOutcome.PERMANENT, "the file is not in the study store")
         except StoreError:
             # The error's own text names the object; the row does so already.
             return Attempt(SendOutcome.RETRY, "the study store does not give its file")
 
-    def _holding(self, rest: list[Delivery]) -> Callable[[], None]:
+    def _holding(self, unsent: list[Delivery]) -> Callable[[], None]:
         """What prolongs the lease, as often as an object that takes long needs it."""
         due = time.monotonic() + self._lease_s / 3
 
         def on_progress() -> None:
             nonlocal due
             if time.monotonic() >= due:
-                self._queue.prolong(rest, self._lease_s)
+                self._queue.prolong(unsent, self._lease_s)
                 due = time.monotonic() + self._lease_s / 3
 
         return on_progress
 
     def _not_spent(self, parcel: Parcel) -> list[Delivery]:
-        """What may still be tried; the rest is dead.
+        """What may still be tried; the others are dead.
 
         An attempt that ended without a word, with its process or with its lease, was one too.
         """
@@ -239,12 +241,12 @@ class DestinationWorker:
     def _opened(self, line: Line) -> None:
         self._line = line
 
-    def _end_all(self, rest: list[Delivery], attempt: Attempt, delay_s: float) -> None:
-        """Writes down that all of the rest ended alike; nothing is left of it."""
-        while rest:
-            delivery = rest.pop(0)
+    def _end_all(self, unsent: list[Delivery], attempt: Attempt, delay_s: float) -> None:
+        """Writes down that all that is unsent ended alike; nothing is left of it."""
+        while unsent:
+            delivery = unsent.pop(0)
             if self._end_attempt(delivery, attempt, delay_s) is _S.DEAD:
-                self._hold_back(rest, delivery)
+                self._hold_back(unsent, delivery)
 
     def _end_attempt(self, delivery: Delivery, attempt: Attempt, delay_s: float) -> DeliveryState:
         """Writes down how an attempt ended; one too many is dead."""
@@ -266,10 +268,10 @@ class DestinationWorker:
         self._report(delivery, _OUTCOMES[ended], note, held)
         return ended
 
-    def _hold_back(self, rest: list[Delivery], dead: Delivery) -> None:
-        """Takes out of the rest what the queue holds back with a dead delivery."""
-        for delivery in [each for each in rest if self._queue.needs(each, dead)]:
-            rest.remove(delivery)
+    def _hold_back(self, unsent: list[Delivery], dead: Delivery) -> None:
+        """Takes out of what is unsent what the queue holds back with a dead delivery."""
+        for delivery in [each for each in unsent if self._queue.needs(each, dead)]:
+            unsent.remove(delivery)
             self._report(delivery, "held", f"refers to the {dead.kind}, which is dead", True)
 
     def _report(self, delivery: Delivery, outcome: str, note: str | None, held: bool) -> None:
@@ -288,10 +290,10 @@ class DestinationWorker:
         )
 
     def _postpone(
-        self, rest: list[Delivery], failed: Delivery, attempt: Attempt, delay_s: float
+        self, unsent: list[Delivery], failed: Delivery, attempt: Attempt, delay_s: float
     ) -> None:
         """What belongs to an object that did not arrive waits with it."""
-        for delivery in rest:
+        for delivery in unsent:
             refers = "it refers to" if self._queue.needs(delivery, failed) else "of its job"
             reason = f"waits for the {failed.kind} {refers} ({attempt.note})"
             self._end_attempt(delivery, Attempt(SendOutcome.RETRY, reason), delay_s)

@@ -78,8 +78,8 @@ _LAST = max(_TAGS)
 
 def _encodings(dataset: Dataset) -> Sequence[str]:
     """Python's names of the character sets that a data set says it is in; empty for none."""
-    told = dataset.get("SpecificCharacterSet")
-    names = [told] if isinstance(told, str) else list(told or ())
+    sets = dataset.get("SpecificCharacterSet")
+    names = [sets] if isinstance(sets, str) else list(sets or ())
     if not any(name.strip() for name in names):
         return ()
     try:

@@ -130,8 +130,8 @@ def load_source(job: Job, engine: Engine, store: StudyStore) -> SourceSeries | W
         try:
             differing = differing_patients(files[key] for key in keys)
             if differing:
-                told = f"its images name different patients: they differ in {_listed(differing)}"
-                return object_check_failed("series", told)
+                problem = f"its images name different patients: they differ in {_listed(differing)}"
+                return object_check_failed("series", problem)
             return source_series(headers, files[keys[0]], _limits(job))
         except StoredObjectError as error:
             return object_check_failed("series", f"of an image of it, {error}")
