@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -50,11 +50,20 @@ class Pipeline:
             for place in range(len(manifest.plan))
         ]
 
-    def run(self, volumes: Mapping[str, SourceVolume]) -> PipelineResult:
+    def run(
+        self, volumes: Mapping[str, SourceVolume], is_cancelled: Callable[[], bool] = bool
+    ) -> PipelineResult:
         """Segment one selection, given by role.
 
-        The labels lie on the grid of the manifest's `grid_role`. Volumes are only read. Raises
-        RequestError when a role is not given, or has an affine that cannot be used.
+        The labels lie on the grid of the manifest's `grid_role`. Volumes are only read.
+
+        Args:
+            volumes: by role.
+            is_cancelled: whether nobody waits for the result any more.
+
+        Raises:
+            RequestError: a role is not given, or has an affine that cannot be used.
+            Cancelled: nobody waits any more.
         """
         for role in self.manifest.roles:
             if role not in volumes:
@@ -62,7 +71,7 @@ class Pipeline:
                 raise RequestError(f"The role {role} is wanted; given are: {given}.")
         watch = Stopwatch()
         facts = {name: network.facts for name, network in self.manifest.networks.items()}
-        run = Run(volumes, self.networks, self._crew, watch, facts, _MERGING_BYTES)
+        run = Run(volumes, self.networks, self._crew, watch, facts, _MERGING_BYTES, is_cancelled)
         for role in self.manifest.roles:
             grid = source_grid(role, volumes[role])
             run.keep(role, Image(grid, ()))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from models.manifest.plan import NetworkFacts
@@ -15,7 +16,11 @@ from models.runtime.scores import Scores
 from models.runtime.segments import Segments
 from models.runtime.source_volume import SourceVolume
 
-__all__ = ["NothingFound", "Refused", "Run", "Seen", "Value"]
+__all__ = ["Cancelled", "NothingFound", "Refused", "Run", "Seen", "Value"]
+
+
+class Cancelled(Exception):
+    """Ends a run whose result nobody waits for any more."""
 
 
 class NothingFound(Exception):
@@ -52,6 +57,7 @@ class Run:
         watch: where times are noted.
         facts: what the plan depends on of each network.
         budget_bytes: what merging may hold.
+        is_cancelled: whether nobody waits any more; asked before each pass of a network.
         values: what the steps have made so far, by name.
     """
 
@@ -61,12 +67,45 @@ class Run:
     watch: Stopwatch
     facts: Mapping[str, NetworkFacts]
     budget_bytes: int
+    is_cancelled: Callable[[], bool] = bool
     values: dict[str, Value] = field(default_factory=dict[str, Value])
     # Of an image by name and channel, and which quantiles: several steps may ask for the same.
     quantiles: dict[QuantileKey, Window] = field(default_factory=dict[QuantileKey, Window])
 
     # What steps behind the present one read: its memory is not to be changed.
     read_later: frozenset[str] = frozenset()
+
+    def require_room(self, what: str, needed: int, allowed: int | None = None) -> None:
+        """Refuse work that would take more memory than it may, before anything is made.
+
+        Args:
+            what: would take it, as the beginning of a sentence.
+            needed: bytes.
+            allowed: bytes; None: what merging may hold.
+
+        Raises:
+            Refused: it is too large; the reason tells the numbers.
+        """
+        allowed = self.budget_bytes if allowed is None else allowed
+        if needed > allowed:
+            values = {
+                "what": what,
+                "needed_mib": str(-(-needed >> 20)),
+                "allowed_mib": str(allowed >> 20),
+            }
+            raise Refused(PipelineRefusal("too_large", values))
+
+    @contextmanager
+    def passing(self, network: Network) -> Generator[None]:
+        """A pass of a network: timed, and not begun when nobody waits for it.
+
+        Raises:
+            Cancelled: nobody does.
+        """
+        if self.is_cancelled():
+            raise Cancelled
+        with self.watch.network(network.name, network.target, network.precision):
+            yield
 
     def keep(self, name: str, value: Value) -> None:
         """Give a value its name; a plan makes each name once."""

@@ -28,18 +28,20 @@ def answer_request(
     request: bytes,
     tensors: Mapping[str, NDArray[Any]],
     busy: Callable[[], AbstractContextManager[None]] = nullcontext,
+    is_cancelled: Callable[[], bool] = bool,
 ) -> tuple[U8, pb.InferenceAnswer]:
     """Answer one `InferenceRequest`.
 
     `tensors`: what came beside it, by name: of each role's three, the one that the request names.
     `busy` is held while the networks run; a request for another build is declined without it, so
     that asking whether a model answers costs nothing, needs no volume, and keeps no memory from
-    being given back. Returns labels uint8 [k, j, i] on the grid of the manifest's `grid_role` (of
-    one voxel where its volume is not there) and the answer; labels are all zero where the answer
-    holds a refusal.
+    being given back. `is_cancelled` tells whether nobody waits any more. Returns labels uint8
+    [k, j, i] on the grid of the manifest's `grid_role` (of one voxel where its volume is not there)
+    and the answer; labels are all zero where the answer holds a refusal.
 
     Raises:
         RequestError: the request cannot be understood.
+        Cancelled: nobody waits any more.
     """
     message = _parsed(request)
     answer = pb.InferenceAnswer(model_digest=digest)
@@ -52,7 +54,7 @@ def answer_request(
     _require_grid_role(pipeline.manifest, message.grid_role)
     volumes = _volumes(pipeline.manifest, message.roles, tensors)
     with busy():
-        result = pipeline.run(volumes)
+        result = pipeline.run(volumes, is_cancelled)
     _fill(answer, result, pipeline.manifest)
     if result.labels is not None:
         return result.labels, answer

@@ -28,6 +28,7 @@ from models.runtime.assembly import assemble
 from models.runtime.errors import RequestError
 from models.runtime.idle import IdleRelease
 from models.runtime.known_answer import KNOWN_ANSWER_FILE, KnownAnswer, check_known_answer
+from models.runtime.running import Cancelled
 from models.runtime.serving import answer_request
 
 __all__ = ["TritonPythonModel"]
@@ -86,7 +87,12 @@ class TritonPythonModel:
             found = {name: _input(request, name) for name in self._volume_tensors}
             tensors = {name: array for name, array in found.items() if array is not None}
             labels, answer = answer_request(
-                self._pipeline, self._digest, message.tobytes(), tensors, self._idle.busy
+                self._pipeline,
+                self._digest,
+                message.tobytes(),
+                tensors,
+                self._idle.busy,
+                request.is_cancelled,
             )
             encoded = np.frombuffer(bytearray(answer.SerializeToString()), np.uint8)
             return pb_utils.InferenceResponse(
@@ -97,6 +103,10 @@ class TritonPythonModel:
             )
         except ModelError as error:
             return _error(str(error), pb_utils.TritonError.INVALID_ARG)
+        except Cancelled:
+            pb_utils.Logger.log_info("a job was given up: nobody waits for it")
+            given_up = pb_utils.TritonError("given up", pb_utils.TritonError.CANCELLED)
+            return pb_utils.InferenceResponse(error=given_up)
         except (RuntimeError, ValueError, MemoryError) as error:
             return _error(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
 

@@ -238,6 +238,10 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "The voxels measure {spacing_mm} mm in one direction; {model} accepts {accepted}.",
             "Send a series with slices and pixels of such a size.",
         ),
+        "too_large": _refused(
+            "{what} would take {needed_mib} MiB of memory, and {model} may use {allowed_mib}.",
+            "Send a thicker reconstruction, or a smaller part of the body.",
+        ),
         "extent_too_small": _refused(
             "The volume covers {extent_mm} mm in one direction; {model} needs at least "
             "{minimum_mm} mm.",

@@ -21,6 +21,7 @@ from axial.v1 import inference_pb2
 from tritonclient.utils import InferenceServerException
 
 from models.manifest import ANSWER_TENSOR, LABELS_TENSOR
+from services.common.database import utc_now
 from services.common.settings import TritonSettings
 from services.common.stub_regions import close_to_others
 from services.common.trust import Credentials
@@ -157,7 +158,7 @@ class InferenceClient:
         request: inference_pb2.InferenceRequest,
         volumes: Mapping[str, SentVolume],
     ) -> Inference:
-        deadline_s = self._settings.infer_deadline_s
+        deadline_s = self._seconds_until(request.deadline)
         shape = volumes[request.grid_role].shape
         close_to_others()
         if self._settings.transport == "shared_memory":
@@ -180,6 +181,12 @@ class InferenceClient:
         if answer.model_digest != request.model_digest:
             raise InferenceFailed("The answer is of another build of the model than was asked.")
         return Inference(_outputs(request, answer, labels), answer)
+
+    def _seconds_until(self, deadline: str) -> float:
+        """How long an answer is waited for: what the request says, else what is set."""
+        if not deadline:
+            return self._settings.infer_deadline_s
+        return max((dt.datetime.fromisoformat(deadline) - utc_now()).total_seconds(), 0.001)
 
 
 def request_for(

@@ -59,6 +59,9 @@ from services.orchestrator.sent_volumes import SentVolume, sent
 from services.orchestrator.stage_context import STORE_ATTEMPTS, StageContext, opened_once
 from services.orchestrator.stage_times import StageTimes
 
+# What a manifest says is of two quiet cores.
+_TIMES_TYPICAL = 10.0
+
 
 def select_stage(context: StageContext, study_uid: str, number: int) -> RecordedSelection:
     """Stages *select* and *gate*: every series gets a verdict or becomes an input of a job."""
@@ -111,7 +114,7 @@ def infer_stage(context: StageContext, job_uid: str) -> bool:
             volumes,
             opened.traceparent,
             priority=urgency(jobs.priority_of(context.engine, job_uid)),
-            deadline=utc_now() + dt.timedelta(seconds=context.settings.triton.infer_deadline_s),
+            deadline=utc_now() + dt.timedelta(seconds=_patience_s(context, job)),
         )
         with times.timed("infer"):
             result = context.inference.infer(triton_name, request, volumes)
@@ -127,6 +130,12 @@ def infer_stage(context: StageContext, job_uid: str) -> bool:
     )
     crashpoint("orchestrator.infer.recorded")
     return state == JobState.INFERRED
+
+
+def _patience_s(context: StageContext, job: Job) -> float:
+    """How long an inference may take: as set, or longer where the model says that it takes long."""
+    typical_s = context.manifests.of(job.model_digest).resources.typical_seconds or 0.0
+    return max(context.settings.triton.infer_deadline_s, _TIMES_TYPICAL * typical_s)
 
 
 def report_stage(context: StageContext, job_uid: str) -> bool:

@@ -11,7 +11,7 @@ from models.manifest.plan.merge import AnyMerge, Mean, check_merge
 from models.manifest.plan.step import PlanError, Scope, Step
 from models.manifest.plan.values import ImageType, ScoresType
 
-__all__ = ["Activation", "Infer", "Tiles", "Tiling", "Whole"]
+__all__ = ["Activation", "Empty", "Infer", "Tiles", "Tiling", "Whole"]
 
 Activation = Literal["softmax", "sigmoid", "none"]
 _Share = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -23,13 +23,25 @@ class Whole(Part):
     kind: Literal["whole"]
 
 
+class Empty(Part):
+    """Tiles of which no network is asked: they hold nothing.
+
+    Every voxel that such a tile answers for is at most `at_most`, in every channel. It is taken
+    for the class `as_class`, with probability 1.
+    """
+
+    at_most: float
+    as_class: Annotated[int, Field(ge=0)] = 0
+
+
 class Tiles(Part):
     """Patches that cover the image.
 
     `starts`: by which rule they lie: `nnunet` and `monai` after those packages' sliding windows,
     with `step` as the share of a patch between two; `edge-to-edge`: answers side by side, the last
     ones reaching over the end. `weight`: how a tile's answer counts where two overlap. `outside`:
-    the value of what a tile sees beyond the image; None repeats its edge.
+    the value of what a tile sees beyond the image; None repeats its edge. `empty`: tiles that are
+    left out; None asks the networks about each.
     """
 
     kind: Literal["tiles"]
@@ -37,6 +49,7 @@ class Tiles(Part):
     step: _Share = 1.0
     weight: Literal["constant", "gaussian-nnunet", "gaussian-monai"] = "constant"
     outside: float | None = None
+    empty: Empty | None = None
 
     @model_validator(mode="after")
     def _step_is_of_overlapping_tiles(self) -> Tiles:
@@ -106,6 +119,7 @@ class Infer(Step):
             )
         classes = outputs.pop()
         self._merges(classes)
+        self._leaves_out(classes)
         return ScoresType(image.grid, classes, self.activation, len(self.members))
 
     @property
@@ -122,6 +136,26 @@ class Infer(Step):
                 ("activation",),
             )
         check_merge(self.merge, len(self.members), classes, self.activation, "merge")
+
+    def _leaves_out(self, classes: int) -> None:
+        """Refuse empty tiles that could not be given a class."""
+        empty = self.tiling.empty if isinstance(self.tiling, Tiles) else None
+        if empty is None:
+            return
+        if self.activation != "softmax" or self.merges_logits:
+            raise PlanError(
+                "empty tiles are given a class with certainty, and these scores are no "
+                "probabilities of classes that exclude each other",
+                "Leave `empty` out, or write activation: softmax without merging logits.",
+                ("tiling", "empty"),
+            )
+        if empty.as_class >= classes:
+            raise PlanError(
+                f"the members make {classes} classes, counted from 0, and empty tiles would be "
+                f"class {empty.as_class}",
+                "Name one of theirs.",
+                ("tiling", "empty", "as_class"),
+            )
 
     def _fits(self, name: str, image: ImageType, scope: Scope) -> None:
         facts = scope.networks[name]

@@ -13,7 +13,7 @@ from models.manifest.plan.infer import Infer, Tiles, Whole
 from models.manifest.plan.merge import Mean
 from models.runtime.images import Image
 from models.runtime.merging.activation import sigmoid, softmax
-from models.runtime.merging.merger import Merger
+from models.runtime.merging.merger import Merger, bytes_needed
 from models.runtime.merging.rules import rule_of
 from models.runtime.networks import DecidingNetwork, ScoringNetwork
 from models.runtime.running import Run, Seen
@@ -30,8 +30,8 @@ F32 = NDArray[np.float32]
 def infer(step: Infer, run: Run) -> Seen | Scores:
     """Run the networks on an image.
 
-    Every tile is read once and goes through all members and mirror passes; what is merged leaves
-    in slabs, when a later step asks for them.
+    Every tile is read once and goes through all members and mirror passes, unless the plan says
+    that tiles like it are empty; what is merged leaves in slabs, when a later step asks for them.
     """
     image = run.image(step.in_)
     networks = [run.networks[name] for name in step.members]
@@ -39,13 +39,19 @@ def infer(step: Infer, run: Run) -> Seen | Scores:
     if isinstance(first, DecidingNetwork) and isinstance(step.tiling, Whole):
         for channel in image.channels:
             channel.write(first.image(), run.crew)
-        with run.watch.network(first.name, first.target, first.precision):
+        with run.passing(first):
             return Seen(Segments.of(image.grid, first.foreground()))
     scoring = [network for network in networks if isinstance(network, ScoringNetwork)]
     if len(scoring) != len(networks):
         raise TypeError(f"{step.members} were built with a decision of their own")
     tiling = _tiling(step, image, scoring[0].shape, run)
     classes = run.facts[step.members[0]].outputs
+    at_once = 1 if isinstance(step.merge, Mean) else len(networks)
+    run.require_room(
+        f"Merging the scores of {classes} classes on a grid of "
+        f"{' x '.join(map(str, image.grid.shape))} voxels",
+        at_once * bytes_needed(tiling, classes),
+    )
     return Scores(_slabs(step, image, scoring, tiling, run), image.grid, classes)
 
 
@@ -72,8 +78,9 @@ def _slabs(
     mergers: list[Merger] = []
     for start in tiling:
         patch = np.asarray(read_patch(array, tiling, start, fill), np.float32)
+        certain = _certain(patch, tiling, tiles, run.facts[step.members[0]].outputs)
         for place, group in enumerate(groups):
-            total = _averaged(patch, group, flips, run)
+            total = _averaged(patch, group, flips, run) if certain is None else certain
             if place == len(mergers):
                 budget = run.budget_bytes // len(groups)
                 mergers.append(Merger(tiling, range(len(total)), weights, budget, run.crew))
@@ -92,6 +99,21 @@ def _activated(slab: Slab, step: Infer) -> Slab:
     return replace(slab, scores=make(slab.scores))
 
 
+def _certain(patch: F32, tiling: Tiling, tiles: Tiles | None, classes: int) -> F32 | None:
+    """Return the scores [k, *tile] of a tile that is empty; None where networks are asked."""
+    empty = None if tiles is None else tiles.empty
+    if empty is None:
+        return None
+    own = tuple(
+        slice(lost, lost + side) for lost, side in zip(tiling.margin, tiling.size, strict=True)
+    )
+    if patch[(slice(None), *own)].max() > empty.at_most:
+        return None
+    scores = np.zeros((classes, *tiling.size), np.float32)
+    scores[empty.as_class] = 1.0
+    return scores
+
+
 def _averaged(
     patch: F32, networks: list[ScoringNetwork], flips: list[tuple[int, ...]], run: Run
 ) -> F32:
@@ -99,7 +121,7 @@ def _averaged(
     total: F32 | None = None
     for network, flip in itertools.product(networks, flips):
         shown = np.flip(patch, tuple(axis + 1 for axis in flip)) if flip else patch
-        with run.watch.network(network.name, network.target, network.precision):
+        with run.passing(network):
             found = network.scores(np.ascontiguousarray(shown)[None])[0]
         back = np.flip(found, tuple(axis + 1 for axis in flip)) if flip else found
         if total is None:

@@ -38,12 +38,17 @@ _READY_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class RunningTriton:
-    """A Triton that serves one model; `stub_pid` is the Python process inside it."""
+    """A Triton that serves one model; `stub_pid` is the Python process inside it.
+
+    Attributes:
+        log: what it prints.
+    """
 
     client: Any
     pid: int
     stub_pid: int
     record: BuildRecord
+    log: Path
 
     @property
     def name(self) -> str:
@@ -150,7 +155,7 @@ def triton_server(
     name = triton_model_name(built.model, built.digest)
     with running_triton(repository, [name], log) as running:
         pid = running.process.pid
-        yield RunningTriton(running.client, pid, _child_of(pid), built)
+        yield RunningTriton(running.client, pid, _child_of(pid), built, log)
 
 
 def _child_of(pid: int) -> int:

@@ -172,8 +172,7 @@ def test_voxels_as_they_are_stored_have_the_mask_of_their_values(
 
 
 def test_a_model_can_be_asked_without_a_volume(triton_server: RunningTriton) -> None:
-    question = pb.InferenceRequest(model_digest="")
-    result = triton_server.client.infer(triton_server.name, [encoded(question)], client_timeout=5)
+    result = triton_server.client.infer(triton_server.name, [_question()], client_timeout=5)
     answer = pb.InferenceAnswer.FromString(result.as_numpy("ANSWER").tobytes())
     assert answer.refusal.reason == "model_digest_mismatch"
     assert result.as_numpy("LABELS").shape == (1, 1, 1)
@@ -187,6 +186,32 @@ def test_a_blank_image_is_refused_and_a_tiny_one_is_served(triton_server: Runnin
     noise = np.random.default_rng(0).random((1, 2, 3), dtype=np.float32)
     labels, _ = triton_server.ask(ReferenceVolume(noise, np.eye(4)))
     assert labels.shape == (1, 2, 3)
+
+
+def test_a_job_that_nobody_waits_for_ends_between_two_passes(
+    triton_server: RunningTriton, head: ReferenceVolume
+) -> None:
+    volume = SourceVolume(head.pixels, head.affine_lps)
+    message = encoded(request_of(volume, triton_server.record.digest))
+    voxels = triton.InferInput(*described(head.pixels))
+    voxels.set_data_from_numpy(head.pixels)
+    # The caller goes away while the volume is prepared, or in the first pass: however fast the
+    # machine is, one of these falls there.
+    patience_s = 0.05
+    while b"nobody waits for it" not in triton_server.log.read_bytes():
+        with pytest.raises(InferenceServerException, match="Deadline Exceeded"):
+            triton_server.client.infer(
+                triton_server.name, [message, voxels], client_timeout=patience_s
+            )
+        patience_s *= 1.3
+        # Answered when the model is free again, and has written what it wrote.
+        triton_server.client.infer(triton_server.name, [_question()], client_timeout=60)
+    labels, _ = triton_server.ask(head)
+    assert labels.any()
+
+
+def _question() -> Any:
+    return encoded(pb.InferenceRequest(model_digest=""))
 
 
 def test_the_model_tells_its_digest(triton_server: RunningTriton) -> None:

@@ -85,7 +85,7 @@ def test_what_waited_comes_through_a_few_at_a_time_with_flat_memory(
     worker: Worker, waiting: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_work, most, threads, sizes = [0], [0], [0], list[int]()
-    counting = threading.Lock()
+    counting = threading.Condition()
 
     def counted(context: StageContext, study_uid: str, number: int) -> RecordedSelection:
         with counting:
@@ -98,6 +98,7 @@ def test_what_waited_comes_through_a_few_at_a_time_with_flat_memory(
             with counting:
                 at_work[0] -= 1
                 sizes.append(psutil.Process().memory_info().rss)
+                counting.notify_all()
 
     monkeypatch.setattr(workflow, "select_stage", counted)
     before = threading.active_count()
@@ -105,6 +106,8 @@ def test_what_waited_comes_through_a_few_at_a_time_with_flat_memory(
         worker.workflows.begin(study_uid, 1)
         worker.workflows.begin(study_uid, 1)  # told twice, begun once
     _wait(worker.context.engine, waiting)
+    with counting:  # a study has its fate before the stage that gave it has returned
+        assert counting.wait_for(lambda: not at_work[0], 60)
     assert len(sizes) == COUNT
     assert most[0] <= REVISIONS_AT_ONCE
     assert threads[0] <= before + 40

@@ -254,6 +254,10 @@ CASES: list[list[Described]] = [
         )
     ),
     inferred(MONAI),
+    inferred(
+        {"kind": "tiles", "starts": "edge-to-edge", "empty": {"at_most": 0.9, "as_class": 1}},
+        activation="softmax",
+    ),
     inferred({**MONAI, "weight": "constant"}, activation="sigmoid"),
     [
         ORIENT,

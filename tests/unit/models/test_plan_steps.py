@@ -15,11 +15,14 @@ from models.manifest.plan import AnyStep, NetworkFacts, PlanError, check_plan
 from models.runtime.crew import Crew
 from models.runtime.grid import source_grid
 from models.runtime.images import Image
+from models.runtime.merging.merger import bytes_needed
 from models.runtime.record import Stopwatch
 from models.runtime.running import Refused, Run
 from models.runtime.scores import Scores
 from models.runtime.source_volume import SourceVolume
 from models.runtime.steps import run_step
+from models.runtime.tiling import tile
+from services.common.fates import Verdict
 
 F32 = NDArray[np.float32]
 CREW = Crew(2)
@@ -71,13 +74,18 @@ def steps(*described: Mapping[str, Any]) -> tuple[AnyStep, ...]:
     return STEPS.validate_python(described)
 
 
-def ran(volume: NDArray[Any], networks: list[Linear], *described: Mapping[str, Any]) -> Run:
+def ran(
+    volume: NDArray[Any],
+    networks: list[Linear],
+    *described: Mapping[str, Any],
+    budget_bytes: int = 1 << 28,
+) -> Run:
     plan = steps(*described)
     check_plan(plan, ("image",), (plan[-1].out,), {one.name: one.facts for one in networks})
     source = SourceVolume(volume, AFFINE)
     facts = {one.name: one.facts for one in networks}
     named = {one.name: one for one in networks}
-    run = Run({"image": source}, named, CREW, Stopwatch(), facts, 1 << 28)
+    run = Run({"image": source}, named, CREW, Stopwatch(), facts, budget_bytes)
     run.keep("image", Image(source_grid("image", source), ()))
     for step in plan:
         run_step(step, run)
@@ -129,6 +137,33 @@ def test_a_voxel_by_voxel_network_gives_the_same_whatever_the_tiles(
     scaled = np.clip(canonical(volume), 0, 100) / np.float32(100)
     wanted = [2.0 * scaled + 0.25, 1.0 * scaled + 0.25, 0.0 * scaled + 0.5]
     assert np.allclose(found, wanted, atol=1e-5)
+
+
+def test_of_empty_tiles_no_network_is_asked(volume: NDArray[np.int16]) -> None:
+    held = volume.copy()
+    held[:, :8, :8] = 7  # what twelve tiles of 4 answer for; they look at more
+    held[0, 0, 0] = 9
+    infer: dict[str, Any] = {
+        "do": "infer",
+        "in": "scaled",
+        "members": ["one"],
+        "tiling": {"kind": "tiles", "starts": "edge-to-edge"},
+        "activation": "softmax",
+        "out": "p",
+    }
+    member = Linear("one", (1.0, 2.0), (0.2, 0.1), margin=(2, 2, 2))
+    everywhere = whole(ran(held, [member], ORIENT, WINDOW, infer), "p")
+    tiles = len(member.seen)
+    for at_most, left_out in ((0.06, 0), (0.08, 11), (0.09, 12), (2.0, tiles)):
+        member.seen.clear()
+        tiling = {**infer["tiling"], "empty": {"at_most": at_most, "as_class": 1}}
+        found = whole(ran(held, [member], ORIENT, WINDOW, {**infer, "tiling": tiling}), "p")
+        changed = (found != everywhere).any(axis=0)
+        assert len(member.seen) == tiles - left_out
+        assert changed.any() == (left_out > 0)
+        assert (found[1][changed] == 1).all()
+        assert (found[0][changed] == 0).all()
+        assert (canonical(held)[changed] <= 100 * at_most).all()
 
 
 @pytest.mark.parametrize("of", ["logits", "probabilities"])
@@ -286,6 +321,50 @@ def test_an_image_without_contrast_is_refused_by_every_scheme(kind: str) -> None
     assert caught.value.refusal.reason == "blank_image"
 
 
+@pytest.mark.parametrize(
+    ("merge", "activation", "at_once"),
+    [
+        ({"kind": "mean"}, "softmax", 1),
+        ({"kind": "entropy", "weight": "linear"}, "softmax", 2),
+    ],
+)
+def test_scores_that_cannot_be_merged_in_memory_are_refused_before_a_network_runs(
+    volume: NDArray[np.int16], merge: dict[str, Any], activation: str, at_once: int
+) -> None:
+    members = [Linear(name, (1.0, 2.0), (0.2, 0.1)) for name in ("one", "two")]
+    infer = {
+        "do": "infer",
+        "in": "scaled",
+        "members": ["one", "two"],
+        "tiling": TILINGS[2],
+        "merge": merge,
+        "activation": activation,
+        "out": "p",
+    }
+    needed = at_once * bytes_needed(tile((19, 13, 11), (8, 8, 8), 1.0, "blast"), 2)
+    ran(volume, members, ORIENT, WINDOW, infer, budget_bytes=needed)
+    for member in members:
+        member.seen.clear()
+    with pytest.raises(Refused) as caught:
+        ran(volume, members, ORIENT, WINDOW, infer, budget_bytes=needed - 1)
+    assert not any(member.seen for member in members)
+    refusal = caught.value.refusal
+    said = Verdict(refusal.reason, {"model": "A model", **refusal.values}).sentence
+    assert said.startswith("Merging the scores of 2 classes on a grid of 19 x 13 x 11 voxels would")
+
+
+def test_an_image_that_does_not_fit_in_memory_is_refused_before_it_is_made() -> None:
+    tiny = {"do": "resample", "in": "head", "onto": {"spacing_mm": [0.01, 0.01, 0.01]},
+            "order": "linear", "centres": "spacing", "out": "tiny"}  # fmt: skip
+    with pytest.raises(Refused) as caught:
+        ran(np.zeros((11, 13, 19), np.int16), [], ORIENT, tiny)
+    assert caught.value.refusal.reason == "too_large"
+    needed, allowed = (
+        int(caught.value.refusal.values[name]) for name in ("needed_mib", "allowed_mib")
+    )
+    assert needed > allowed
+
+
 WRONG: list[tuple[list[dict[str, Any]], tuple[str | int, ...], str]] = [
     (
         [ORIENT, {"do": "resample", "in": "head", "onto": {"shape": [4, 4, 4]}, "order": "linear",
@@ -326,6 +405,17 @@ WRONG: list[tuple[list[dict[str, Any]], tuple[str | int, ...], str]] = [
                           "tiling": TILINGS[2], "activation": "none", "out": "p"}],
         (2, "members"),
         "one number of classes",
+    ),
+    *(
+        ([ORIENT, WINDOW, {"do": "infer", "in": "scaled", "members": ["one"],
+                           "tiling": {**TILINGS[2], "empty": {"at_most": 0, "as_class": as_class}},
+                           "activation": activation, "out": "p"}],
+         (2, "tiling", "empty", *path), remedy)
+        for as_class, activation, path, remedy in (
+            (0, "none", (), "Leave `empty` out"),
+            (0, "sigmoid", (), "Leave `empty` out"),
+            (2, "softmax", ("as_class",), "Name one of theirs"),
+        )
     ),
     (
         [ORIENT, {"do": "restore", "in": "head", "to": "image", "out": "x"}],

@@ -13,6 +13,7 @@ from models.manifest import Manifest
 from models.runtime.errors import RequestError
 from models.runtime.networks import Network
 from models.runtime.pipeline import Pipeline
+from models.runtime.running import Cancelled
 from models.runtime.serving import answer_request
 
 DIGEST = "d" * 64
@@ -74,6 +75,23 @@ def test_a_blank_image_is_refused_with_zero_labels(pipeline: Pipeline) -> None:
     assert answer.refusal.reason == "blank_image"
     assert not labels.any()
     assert not answer.segments
+
+
+def test_no_pass_begins_once_nobody_waits(
+    small_manifest: Manifest, brightness_networks: Mapping[str, Network]
+) -> None:
+    pipeline = Pipeline(small_manifest, brightness_networks)
+    asked: list[bool] = []
+
+    def is_cancelled() -> bool:
+        asked.append(True)
+        return len(asked) > 1
+
+    with pytest.raises(Cancelled):
+        answer_request(pipeline, DIGEST, request(), {FLOATS: volume()}, is_cancelled=is_cancelled)
+    assert len(asked) == 2  # before the coarse network, and before the fine one
+    _, answer = answer_request(pipeline, DIGEST, request(), {FLOATS: volume()})
+    assert len(answer.networks) == 2
 
 
 def test_bytes_that_are_no_request_are_an_error(pipeline: Pipeline) -> None:

@@ -5,6 +5,7 @@ The network is a threshold, so that what it must find is known on the source's o
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,7 @@ from axial.v1 import inference_pb2
 from sqlalchemy import Engine
 
 from models.manifest import Manifest, load_manifest
+from services.common.database import utc_now
 from services.common.manifests import StoredManifests
 from services.common.settings import Settings
 from services.common.store import StudyStore
@@ -31,6 +33,7 @@ from services.orchestrator.sent_volumes import SentVolume
 from services.orchestrator.stage_context import StageContext
 from services.orchestrator.stages import infer_stage
 from tests.builders.revisions import register_revision
+from tests.builders.series import sound_series
 
 CATALOGUE = Path(__file__).parents[3] / "models" / "catalogue"
 DIGEST = "d" * 64
@@ -42,6 +45,7 @@ class Threshold:
     def __init__(self, above: float) -> None:
         self.above = above
         self.seen: list[Volume] = []
+        self.deadlines: list[dt.datetime] = []
 
     def infer(
         self,
@@ -52,6 +56,7 @@ class Threshold:
         assert (model, request.grid_role) == (f"brain-extraction--{'d' * 12}", "image")
         (sent,) = volumes.values()
         self.seen.append(sent.volume)
+        self.deadlines.append(dt.datetime.fromisoformat(request.deadline))
         found = (sent.volume.values() > self.above).astype(np.uint8)
         output = Output("labels", "layers", "image", found)
         return Inference((output,), inference_pb2.InferenceAnswer(model_digest=DIGEST))
@@ -104,6 +109,23 @@ class Place:
         folder.mkdir(parents=True)
         (folder / "model.yaml").write_text(yaml.safe_dump(written))
         return load_manifest(folder)
+
+
+@pytest.mark.parametrize(("typical_s", "waited_s"), [(2.0, 300.0), (45.0, 450.0)])
+def test_a_model_that_says_that_it_takes_long_is_waited_for(
+    engine: Engine, tmp_path: Path, typical_s: float, waited_s: float
+) -> None:
+    place = Place(engine, tmp_path, Threshold(300.0))
+    manifest = place.model("MR")
+    file = place.catalogue / "brain-extraction" / "model.yaml"
+    written = yaml.safe_load(file.read_text())
+    written["resources"]["typical_seconds"] = typical_s
+    file.write_text(yaml.safe_dump(written))
+    job_uid = place.job_on(sound_series(tmp_path / "series"), manifest)
+    before = utc_now()
+    assert place.infer(job_uid)
+    allowed = dt.timedelta(seconds=waited_s)
+    assert before + allowed <= place.network.deadlines[0] <= utc_now() + allowed
 
 
 def test_labels_of_a_tilted_uneven_head_come_back_on_its_slices(

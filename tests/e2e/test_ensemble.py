@@ -1,0 +1,117 @@
+"""An ensemble on a head CT, tilted and unevenly spaced: images in, segmentation and report out.
+
+Two of the twelve published members, on a part of a real head with a made lesion in it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from services.cli.stack.local_settings import local_settings, write_settings
+from tests.builders.ct_heads import Lesion, study_uid, write_part
+from tests.conftest import Scan
+from tests.e2e.stack import CHECKOUT, SEG, SR, StackUnderTest, running_stack
+
+RECIPE = CHECKOUT / "models" / "recipes" / "ich-ct"
+MEMBERS = ("member-1", "member-7")
+LESION = Lesion(centre_mm=(15.0, 0.0, 100.0), radii_mm=(11.0, 12.0, 13.0), hu=66.0)
+# Slices and pixels around the lesion: what two members take some seconds for.
+SLICES, ROWS, COLUMNS = slice(8, 25), slice(195, 325), slice(245, 345)
+
+
+def write_catalogue(folder: Path) -> None:
+    """The published model with two members, for parts of heads too."""
+    manifest: Any = yaml.safe_load((RECIPE / "model.yaml").read_text(encoding="utf-8"))
+    manifest["networks"] = {name: manifest["networks"][name] for name in MEMBERS}
+    manifest["roles"]["image"]["gate"]["min_extent_mm"] = 30
+    (infer,) = (step for step in manifest["plan"] if step["do"] == "infer")
+    infer["members"] = list(MEMBERS)
+    model = folder / "ich-ct"
+    model.mkdir(parents=True)
+    (model / "model.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, weights: Scan) -> Generator[StackUnderTest]:
+    """A stack that serves the ensemble alone, built as a person builds it."""
+    folder = tmp_path_factory.mktemp("ensemble")
+    catalogue, repository = folder / "catalogue", folder / "models"
+    write_catalogue(catalogue)
+    tree = local_settings(
+        folder / "build", catalogue=catalogue, repository=repository, any_ports=True
+    )
+    settings = write_settings(folder / "build.yaml", tree)
+    command = [sys.executable, "-m", "services.cli", "--config", str(settings), "models", "build"]
+    mirror = weights("blast-ct-v1").parent
+    done = subprocess.run(
+        [*command, "--mirror", str(mirror)], cwd=CHECKOUT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    with running_stack(folder / "stack", catalogue=catalogue, repository=repository) as running:
+        yield running
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished study: as the gateway tells of it, and where the lesion was painted, by slice."""
+
+    study: dict[str, Any]
+    painted: dict[str, NDArray[np.bool_]]
+
+    @property
+    def uid(self) -> str:
+        """The Study Instance UID."""
+        return str(self.study["study_uid"])
+
+
+@pytest.fixture(scope="module")
+def done(stack: StackUnderTest, scan: Scan, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    files = sorted(scan("ge-ct-head-tilted").rglob("*.dcm"), key=_height)[SLICES]
+    folder = tmp_path_factory.mktemp("study") / "head"
+    painted = write_part(files, folder, "ensemble", ROWS, COLUMNS, [LESION])
+    stack.send(folder)
+    return Done(stack.wait_until_done(study_uid("ensemble")), painted)
+
+
+def _height(file: Path) -> float:
+    return float(pydicom.dcmread(file, stop_before_pixels=True).ImagePositionPatient[2])
+
+
+def test_the_lesion_is_found_on_the_slices_it_was_painted_on(
+    stack: StackUnderTest, done: Done
+) -> None:
+    assert [fate["fate"] for fate in done.study["fate"]] == ["processed"], done.study
+    (data,) = stack.in_pacs(done.uid, SEG)
+    assert [item.SegmentLabel for item in data.SegmentSequence] == [
+        "Intraparenchymal haemorrhage",
+        "Extra-axial haemorrhage",
+        "Perilesional oedema",
+        "Intraventricular haemorrhage",
+    ]
+    array = hd.seg.Segmentation.from_dataset(data).get_pixels_by_source_instance(
+        list(done.painted), assert_missing_frames_are_empty=True, segment_numbers=[1, 2, 4]
+    )
+    found, truth = array.any(axis=-1), np.stack(list(done.painted.values()))
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.5
+
+
+def test_the_report_has_every_segments_volume(stack: StackUnderTest, done: Done) -> None:
+    (report,) = stack.in_pacs(done.uid, SR)
+    document = hd.sr.Comprehensive3DSR.from_dataset(report)
+    groups = document.content.get_volumetric_roi_measurement_groups()  # type: ignore[union-attr]
+    volumes = [float(group.get_measurements()[0].value) for group in groups]
+    told = [each["value"] for each in done.study["jobs"][0]["measurements"]]
+    assert volumes == pytest.approx(told, rel=1e-4)
+    assert len(told) == 4
