@@ -84,7 +84,7 @@ def build_networks(
     work.mkdir(parents=True)
     save_modules(manifest_folder, manifest, cache, work, report, mirror)
     report("fetch", "the head for the parity check")
-    head = parity_case(manifest, cache)
+    head = parity_case(manifest_folder, manifest, cache)
     reference = _reference(manifest, head, work, report)
     files: dict[Precision, dict[str, tuple[Path, ...]]] = {}
     unconfirmed: list[Precision] = []
@@ -153,7 +153,7 @@ def save_modules(
     for name, network in manifest.networks.items():
         source, path = network.weights.source, network.weights.path
         report("fetch", f"{source_in_words(manifest, source)}: {path}")
-        weights = fetch_source_file(manifest, source, path, cache, mirror)
+        weights = fetch_source_file(manifest_folder, manifest, source, path, cache, mirror)
         built_in = manifest.head_of(name)
         try:
             save_network(network, built_in, weights, work / f"{name}.pt")

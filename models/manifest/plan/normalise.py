@@ -11,7 +11,7 @@ from models.manifest.base import Part
 from models.manifest.plan.step import PlanError, Scope, Step, ValueName
 from models.manifest.plan.values import ImageType
 
-__all__ = ["MinMax", "Normalise", "QuantileStandardise", "Quantiles", "Window", "ZScore"]
+__all__ = ["Factor", "MinMax", "Normalise", "QuantileStandardise", "Quantiles", "Window", "ZScore"]
 
 _Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -51,11 +51,12 @@ class Window(_Ends):
 class ZScore(Part):
     """Subtract the mean, divide by the deviation (`unbiased`: n - 1) of the values `over`.
 
-    `nonzero`: values that are not zero are counted and changed, the others stay zero.
+    `nonzero`: values that are not zero are counted and changed, the others stay zero. `filled`: so
+    are voxels that are not zero in any channel, and those that such enclose (nnU-Net's mask).
     """
 
     kind: Literal["zscore"]
-    over: Literal["all", "nonzero", "positive"]
+    over: Literal["all", "nonzero", "positive", "filled"]
     unbiased: bool = False
 
 
@@ -63,6 +64,13 @@ class MinMax(Part):
     """Map the smallest value to 0 and the largest to 1."""
 
     kind: Literal["minmax"]
+
+
+class Factor(Part):
+    """Multiply by `factor`; 1 leaves the values as they are. What was not measured becomes 0."""
+
+    kind: Literal["factor"]
+    factor: Annotated[float, Field(gt=0.0)]
 
 
 class Quantiles(Part):
@@ -106,7 +114,8 @@ def _in_order(by: _Q) -> _Q:
 
 
 Scheme = Annotated[
-    Window | ZScore | MinMax | Quantiles | QuantileStandardise, Field(discriminator="kind")
+    Window | ZScore | MinMax | Factor | Quantiles | QuantileStandardise,
+    Field(discriminator="kind"),
 ]
 
 
