@@ -57,7 +57,8 @@ def _section(name: str, content: Any) -> str:
     )
     dumper.open()
     node = dumper.represent_data({name: content})
-    node.flow_style = False
+    if isinstance(node, yaml.MappingNode):
+        node.flow_style = False
     dumper.serialize(node)
     dumper.close()
     return stream.getvalue()

@@ -25,12 +25,14 @@ _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 class Case:
     """A trained model's folder, a scan, and what nnU-Net's own predictor finds in it.
 
-    `labels`: uint8 [k, j, i].
+    `labels`: uint8 [k, j, i]; `labels_single`: what they would be if nnU-Net added up its tiles in
+    single precision.
     """
 
     folder: Path
     scan: SourceVolume
     labels: NDArray[np.uint8]
+    labels_single: NDArray[np.uint8]
 
 
 def unpacked(name: str, into: Path) -> Case:
@@ -55,7 +57,7 @@ def unpacked(name: str, into: Path) -> Case:
         ],
     )
     scan = SourceVolume(content["scan"], _TO_LPS @ content["affine_ras"])
-    return Case(folder, scan, content["labels"])
+    return Case(folder, scan, content["labels"], content["labels_single"])
 
 
 def _state(

@@ -43,7 +43,7 @@ class TrainedCase:
     mirroring: tuple[int, ...] | None = None
     folds: int = 1
     directions: str = "SPL"
-    steps: int = 90
+    steps: int = 300
 
 
 def _architecture(name: str, dimensions: int, strides: list[list[int]]) -> dict[str, Any]:

@@ -27,15 +27,13 @@ def crop(step: Crop, run: Run) -> Image:
 
 def _found(around: Where | Nonzero, run: Run) -> Segments:
     """Return what the box is to hold; what was not measured is neither above nor nonzero."""
-    if isinstance(around, Where) and around.above is None:
+    above = None if isinstance(around, Nonzero) else around.above
+    if isinstance(around, Where) and above is None:
         return run.segments(around.of)
     shown = run.image(around.nonzero if isinstance(around, Nonzero) else around.of)
     inside = np.zeros(shown.grid.shape, np.bool_)
     for values in shown.arrays(run.crew):
-        if isinstance(around, Nonzero):
-            inside |= is_nonzero(values)
-        else:
-            inside |= values > around.above
+        inside |= is_nonzero(values) if above is None else values > above
     return Segments.of(shown.grid, inside.view(np.uint8))
 
 
