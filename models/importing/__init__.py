@@ -7,6 +7,16 @@ cannot say is refused by its name. Nothing that a file of weights names is ever 
 
 from models.importing.errors import NotImportableError
 from models.importing.nnunet import import_nnunet
+from models.importing.recipes import new_from_recipe
 from models.importing.said import Imported, Said, ToReview
+from models.importing.totalsegmentator import import_totalsegmentator
 
-__all__ = ["Imported", "NotImportableError", "Said", "ToReview", "import_nnunet"]
+__all__ = [
+    "Imported",
+    "NotImportableError",
+    "Said",
+    "ToReview",
+    "import_nnunet",
+    "import_totalsegmentator",
+    "new_from_recipe",
+]

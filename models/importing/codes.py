@@ -9,10 +9,10 @@ from pydantic import Field, ValidationError
 
 from models.importing.errors import NotImportableError
 from models.manifest.base import Code, Part
-from models.manifest.document import read_document
+from models.manifest.document import Document, read_document
 from models.manifest.schema import CIELab
 
-__all__ = ["GENERIC", "SegmentCodes", "read_codes"]
+__all__ = ["GENERIC", "SegmentCodes", "read_codes", "read_known_codes"]
 
 
 class SegmentCodes(Part):
@@ -45,26 +45,40 @@ def read_codes(file: Path, labels: tuple[str, ...]) -> dict[str, SegmentCodes]:
             none; with the line.
         ManifestError: it is no YAML.
     """
-    document = read_document(file)
-    if not isinstance(document.data, dict):
-        raise NotImportableError(f"{file} is no mapping of labels to codes.")
-    found: dict[str, SegmentCodes] = {}
-    for name, written in document.data.items():
-        line, _ = document.line_of((name,))
+    document = _mapping(file)
+    for name in document.data:
         if name not in labels:
+            line, _ = document.line_of((name,))
             raise NotImportableError(
-                f"{file}:{line}: there is no label {name}. dataset.json has {', '.join(labels)}."
+                f"{file}:{line}: there is no label {name}. There are {', '.join(labels)}."
             )
-        try:
-            found[name] = SegmentCodes.model_validate(written)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            line, known = document.line_of((name, *first["loc"]))
-            field = ".".join(str(step) for step in known)
-            raise NotImportableError(f"{file}:{line}: {field}: {first['msg']}.") from error
+    found = {name: _codes(file, document, name) for name in document.data}
     missing = [name for name in labels if name not in found]
     if missing:
         raise NotImportableError(
             f"{file} leaves out {', '.join(missing)}. Give every label its codes."
         )
     return found
+
+
+def read_known_codes(file: Path, labels: tuple[str, ...]) -> dict[str, SegmentCodes]:
+    """Read the codes of those labels that a file of many knows; as for `read_codes`."""
+    document = _mapping(file)
+    return {name: _codes(file, document, name) for name in labels if name in document.data}
+
+
+def _mapping(file: Path) -> Document:
+    document = read_document(file)
+    if not isinstance(document.data, dict):
+        raise NotImportableError(f"{file} is no mapping of labels to codes.")
+    return document
+
+
+def _codes(file: Path, document: Document, name: str) -> SegmentCodes:
+    try:
+        return SegmentCodes.model_validate(document.data[name])
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        line, known = document.line_of((name, *first["loc"]))
+        field = ".".join(str(step) for step in known)
+        raise NotImportableError(f"{file}:{line}: {field}: {first['msg']}.") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 from typing import Final
 
-__all__ = ["colour_cielab"]
+__all__ = ["cielab_of", "colour_cielab"]
 
 # The golden ratio's turn: however many there are, no two lie close.
 _TURN: Final = 0.6180339887498949
@@ -21,7 +21,11 @@ _WHITE: Final = (0.95047, 1.0, 1.08883)
 
 def colour_cielab(place: int) -> tuple[int, int, int]:
     """Return a colour for the segment at a place, scaled as in PS3.3 C.10.7.1.1."""
-    rgb = colorsys.hsv_to_rgb((0.03 + place * _TURN) % 1.0, _SATURATION, _VALUE)
+    return cielab_of(colorsys.hsv_to_rgb((0.03 + place * _TURN) % 1.0, _SATURATION, _VALUE))
+
+
+def cielab_of(rgb: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Return a colour of sRGB (each 0 to 1) as CIELab, scaled as in PS3.3 C.10.7.1.1."""
     linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in rgb]
     x, y, z = (
         _bent(sum(share * one for share, one in zip(row, linear, strict=True)) / white)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from models.runtime.source_volume import SourceVolume
 from tests.builders.nnunet_folder import checkpoint_of, write_trained
-from tests.parity.nnunet_cases import CASES
+from tests.parity.nnunet_cases import CASES, PARTS, TrainedCase
 
-__all__ = ["Case", "unpacked"]
+__all__ = ["Case", "PartsCase", "unpacked", "unpacked_parts"]
 
 _PACKED = Path(__file__).parents[1] / "parity" / "nnunet"
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -35,29 +35,55 @@ class Case:
     labels_single: NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True)
+class PartsCase:
+    """Part-models of one whole, a scan, and what TotalSegmentator makes of it; as `Case`."""
+
+    folders: tuple[Path, ...]
+    scan: SourceVolume
+    labels: NDArray[np.uint8]
+    labels_single: NDArray[np.uint8]
+
+
 def unpacked(name: str, into: Path) -> Case:
     """Write a case's folder as nnU-Net had it."""
-    case = CASES[name]
-    with np.load(_PACKED / f"{name}.npz") as packed:
-        content: dict[str, NDArray[Any]] = {key: packed[key] for key in packed.files}
-    names: dict[str, str] = json.loads(str(content["names"]))
-    folder = write_trained(
-        into / f"{case.trainer}__nnUNetPlans__{case.configuration}",
-        case.plans,
-        case.dataset,
-        [
-            checkpoint_of(
-                _state(content, names, fold),
-                case.configuration,
-                fold,
-                case.trainer,
-                case.mirroring,
-            )
-            for fold in range(case.folds)
-        ],
+    case, content = CASES[name], _content(name)
+    folder = _written(case, content, range(case.folds), into)
+    return Case(folder, _scan(content), content["labels"], content["labels_single"])
+
+
+def unpacked_parts(into: Path) -> PartsCase:
+    """Write the parts' folders as TotalSegmentator's releases have them unpacked."""
+    content = _content("totalsegmentator-parts")
+    folders = tuple(
+        _written(case, content, range(place, place + 1), into / f"Dataset{901 + place}").parent
+        for place, case in enumerate(PARTS)
     )
-    scan = SourceVolume(content["scan"], _TO_LPS @ content["affine_ras"])
-    return Case(folder, scan, content["labels"], content["labels_single"])
+    return PartsCase(folders, _scan(content), content["labels"], content["labels_single"])
+
+
+def _content(name: str) -> dict[str, NDArray[Any]]:
+    with np.load(_PACKED / f"{name}.npz") as packed:
+        return {key: packed[key] for key in packed.files}
+
+
+def _scan(content: dict[str, NDArray[Any]]) -> SourceVolume:
+    return SourceVolume(content["scan"], _TO_LPS @ content["affine_ras"])
+
+
+def _written(
+    case: TrainedCase, content: dict[str, NDArray[Any]], networks: range, into: Path
+) -> Path:
+    """A trained model's folder, with the weights of some of the networks as its folds."""
+    names: dict[str, str] = json.loads(str(content["names"]))
+    checkpoints = [
+        checkpoint_of(
+            _state(content, names, network), case.configuration, fold, case.trainer, case.mirroring
+        )
+        for fold, network in enumerate(networks)
+    ]
+    folder = into / f"{case.trainer}__nnUNetPlans__{case.configuration}"
+    return write_trained(folder, case.plans, case.dataset, checkpoints)
 
 
 def _state(

@@ -131,14 +131,20 @@ def _crop(
 def _loss(found: torch.Tensor, wanted: torch.Tensor, regions: bool) -> torch.Tensor:
     if regions:
         return torch.nn.functional.binary_cross_entropy_with_logits(found, wanted.float())
-    rare = torch.tensor([1.0, 4.0, 4.0])
+    rare = torch.tensor([1.0, 4.0, 4.0])[: found.shape[1]]
     return torch.nn.functional.cross_entropy(found, wanted[:, 0], rare)
 
 
-def predicted(folder: Path, nifti: Path, work: Path) -> np.ndarray:
+def predicted(
+    folder: Path, nifti: Path, work: Path, step: float = 0.5, mirror: bool = True
+) -> np.ndarray:
     """Return what nnU-Net's predictor writes of a scan, [k, j, i]."""
     predictor = nnUNetPredictor(
-        device=torch.device("cpu"), perform_everything_on_device=False, allow_tqdm=False
+        tile_step_size=step,
+        use_mirroring=mirror,
+        device=torch.device("cpu"),
+        perform_everything_on_device=False,
+        allow_tqdm=False,
     )
     predictor.initialize_from_trained_model_folder(str(folder), None)
     predictor.predict_from_files_sequential([[str(nifti)]], [str(work / "found")])
@@ -167,31 +173,34 @@ def make(name: str, case: TrainedCase) -> None:
         f"  labels {np.bincount(found.ravel()).tolist()}, {(found == segments).mean():.4f} as "
         f"drawn, {(found != in_single).sum()} by half precision alone"
     )
-    packed: dict[str, Any] = _packed(states)
+    content: dict[str, Any] = packed(states)
     np.savez_compressed(
         INTO / f"{name}.npz",
         scan=values,
         affine_ras=affine,
         labels=found,
         labels_single=in_single,
-        versions=json.dumps(
-            {one: version(one) for one in ("nnunetv2", "torch", "scikit-image", "scipy", "numpy")}
-        ),
-        **packed,
+        versions=versions("nnunetv2", "torch", "scikit-image", "scipy", "numpy"),
+        **content,
     )
 
 
-def _packed(states: list[dict[str, torch.Tensor]]) -> dict[str, np.ndarray]:
+def versions(*packages: str) -> str:
+    """Return what a case was made with, as JSON."""
+    return json.dumps({one: version(one) for one in packages})
+
+
+def packed(states: list[dict[str, torch.Tensor]]) -> dict[str, np.ndarray]:
     """Return each variable once, in half precision, and which names mean the same one."""
-    packed: dict[str, np.ndarray] = {}
+    content: dict[str, np.ndarray] = {}
     names: dict[str, str] = {}
     for fold, state in enumerate(states):
         first: dict[int, str] = {}
         for name, tensor in state.items():
             names[name] = first.setdefault(tensor.data_ptr(), name)
             if names[name] == name:
-                packed[f"{fold}/{name}"] = tensor.numpy().astype(np.float16)
-    return {**packed, "names": np.array(json.dumps(names))}
+                content[f"{fold}/{name}"] = tensor.numpy().astype(np.float16)
+    return {**content, "names": np.array(json.dumps(names))}
 
 
 if __name__ == "__main__":

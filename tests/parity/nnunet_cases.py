@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CASES", "TrainedCase"]
+__all__ = ["CASES", "PARTS", "TrainedCase"]
 
 _RESAMPLING = "resample_data_or_seg_to_shape"
 
@@ -262,3 +262,32 @@ CASES: Mapping[str, TrainedCase] = {
         directions="ARI",
     ),
 }
+
+
+def _part(labels: Mapping[str, int]) -> TrainedCase:
+    strides = [[1, 1, 1], [2, 2, 2], [2, 2, 2]]
+    configuration = _configuration(
+        [24, 32, 24],
+        [1.5, 1.5, 1.5],
+        "CTNormalization",
+        False,
+        architecture=_architecture("PlainConvUNet", 3, strides),
+    )
+    return TrainedCase(
+        plans=_plans(
+            {"3d_fullres": configuration}, [1.5, 1.5, 1.5], reader="NibabelIOWithReorient"
+        ),
+        dataset=_dataset("CT", labels),
+        configuration="3d_fullres",
+        shape=(30, 56, 50),
+        spacing_mm=(2.0, 0.9, 1.1),
+        values=(-900, 40, 210, -120),
+        trainer="nnUNetTrainerNoMirroring",
+        directions="IRP",
+        steps=200,
+    )
+
+
+# Two part-models of one whole, as TotalSegmentator has five: the second finds what the first takes
+# for the body.
+PARTS = (_part({"liver": 1, "body": 2}), _part({"spleen": 1}))

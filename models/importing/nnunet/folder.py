@@ -79,7 +79,9 @@ def read_checkpoint(trained: Trained, fold: str) -> NnunetCheckpoint:
 def _with_plans(folder: Path) -> Path:
     if (folder / "plans.json").is_file():
         return folder
-    below = sorted(file.parent for file in folder.glob("*/plans.json")) if folder.is_dir() else []
+    # In a data set's folder, or in a zip file that holds one.
+    found = [*folder.glob("*/plans.json"), *folder.glob("*/*/plans.json")]
+    below = sorted(file.parent for file in found)
     if len(below) == 1:
         return below[0]
     what = f"several: {', '.join(one.name for one in below)}" if below else "none"

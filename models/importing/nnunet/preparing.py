@@ -18,7 +18,7 @@ from models.importing.nnunet.published import (
     Plans,
 )
 
-__all__ = ["Window", "axes_of", "plan_steps"]
+__all__ = ["Window", "axes_of", "normalisation", "plan_steps", "sliding_window"]
 
 Step = dict[str, Any]
 _UNRESAMPLED: Final = "no_resampling_data_or_seg_to_shape"
@@ -100,6 +100,7 @@ def plan_steps(
         raise NotImportableError(
             "plans.json resamples images or scores, and not both: what it gives has no place."
         )
+    by = normalisation(configuration, intensities)
     steps: list[Step] = [
         {"do": "orient", "in": "image", "axes": axes, "out": "turned"},
         {
@@ -109,7 +110,7 @@ def plan_steps(
             "margin": {"voxels": 0},
             "out": "body",
         },
-        {"do": "normalise", "in": "body", "by": _scheme(configuration, intensities), "out": "even"},
+        {"do": "normalise", "in": "body", "by": by, "out": "even"},
     ]
     shown = "even"
     if data is not None:
@@ -120,13 +121,7 @@ def plan_steps(
         "do": "infer",
         "in": shown,
         "members": list(members),
-        "tiling": {
-            "kind": "tiles",
-            "starts": "nnunet",
-            "step": window.step,
-            "weight": "gaussian-nnunet",
-            "outside": 0.0,
-        },
+        "tiling": sliding_window(window.step),
         "activation": "none",
     }
     if window.mirror:
@@ -140,6 +135,17 @@ def plan_steps(
         {**restore, "out": "on-slices"},
         {"do": "decide", "in": "on-slices", "rule": rule, "out": "found"},
     ]
+
+
+def sliding_window(step: float) -> dict[str, Any]:
+    """Return nnU-Net's tiles; `step`: from one to the next, as a share of the tile."""
+    return {
+        "kind": "tiles",
+        "starts": "nnunet",
+        "step": step,
+        "weight": "gaussian-nnunet",
+        "outside": 0.0,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +197,14 @@ def _resample(configuration: Configuration, by: _Resampling) -> Step:
     return {**step, "out": "fine"}
 
 
-def _scheme(configuration: Configuration, intensities: dict[str, Intensity]) -> dict[str, Any]:
+def normalisation(
+    configuration: Configuration, intensities: dict[str, Intensity]
+) -> dict[str, Any]:
+    """Return the scheme of the one channel, as `normalise` has it.
+
+    Raises:
+        NotImportableError: it is not known.
+    """
     scheme, masked = configuration.normalization_schemes[0], configuration.use_mask_for_norm[0]
     if scheme == "ZScoreNormalization":
         return {"kind": "zscore", "over": "filled" if masked else "all"}

@@ -11,7 +11,16 @@ from models.manifest.base import Part
 from models.manifest.plan.step import PlanError, Scope, Step, ValueName
 from models.manifest.plan.values import ImageType
 
-__all__ = ["Factor", "MinMax", "Normalise", "QuantileStandardise", "Quantiles", "Window", "ZScore"]
+__all__ = [
+    "Factor",
+    "MinMax",
+    "Normalise",
+    "QuantileStandardise",
+    "Quantiles",
+    "Truncate",
+    "Window",
+    "ZScore",
+]
 
 _Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -73,6 +82,15 @@ class Factor(Part):
     factor: Annotated[float, Field(gt=0.0)]
 
 
+class Truncate(Part):
+    """Cut to whole numbers, towards zero, as a file of integers holds them (TotalSegmentator).
+
+    What was not measured stays so.
+    """
+
+    kind: Literal["truncate"]
+
+
 class Quantiles(Part):
     """Map the quantiles `low` and `high` to 0 and 1, and clip."""
 
@@ -114,7 +132,7 @@ def _in_order(by: _Q) -> _Q:
 
 
 Scheme = Annotated[
-    Window | ZScore | MinMax | Factor | Quantiles | QuantileStandardise,
+    Window | ZScore | MinMax | Factor | Truncate | Quantiles | QuantileStandardise,
     Field(discriminator="kind"),
 ]
 
@@ -140,4 +158,4 @@ class Normalise(Step):
                     "Take the quantiles of an image with the same channels.",
                     ("by", "of"),
                 )
-        return replace(image, filled=True)
+        return image if isinstance(self.by, Truncate) else replace(image, filled=True)

@@ -13,6 +13,7 @@ from models.manifest.plan.normalise import (
     Normalise,
     Quantiles,
     QuantileStandardise,
+    Truncate,
     Window,
     ZScore,
 )
@@ -97,8 +98,13 @@ def _whole(channel: Channel, image: Image, run: Run) -> Distinct:
     return Distinct(values, once, None)
 
 
-def _scale(values: F32, by: Window | ZScore | MinMax | Factor | Quantiles, run: Run) -> None:
+def _scale(
+    values: F32, by: Window | ZScore | MinMax | Factor | Truncate | Quantiles, run: Run
+) -> None:
     """Scale float32 [a0, a1, a2] in place; what was not measured becomes the lowest value."""
+    if isinstance(by, Truncate):
+        np.trunc(values, out=values)
+        return
     if isinstance(by, Factor):
         np.nan_to_num(values, copy=False)
         np.multiply(values, np.float32(by.factor), out=values)

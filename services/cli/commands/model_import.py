@@ -34,6 +34,9 @@ Case = Annotated[
 ]
 Licence = Annotated[str, typer.Option(help="Of the weights.")]
 Manufacturer = Annotated[str, typer.Option(help="Who trained them.")]
+TrainerLike = Annotated[
+    str, typer.Option(help="A trainer of nnU-Net that infers as the model's own does.")
+]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
@@ -46,7 +49,8 @@ Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 @reports_errors
 def nnunet(
     folder: Annotated[
-        Path, typer.Argument(help="A trained model: plans.json, dataset.json, fold_0 and so on.")
+        Path,
+        typer.Argument(help="A trained model: plans.json, dataset.json, fold_0; or its zip file."),
     ],
     name: Name,
     into: Into = None,
@@ -70,9 +74,7 @@ def nnunet(
     mirror: Annotated[
         bool, typer.Option(help="Show the networks mirrored images too, if they were trained so.")
     ] = True,
-    trainer_like: Annotated[
-        str, typer.Option(help="A trainer of nnU-Net that infers as the model's own does.")
-    ] = "",
+    trainer_like: TrainerLike = "",
     licence: Licence = "",
     manufacturer: Manufacturer = "",
     as_json: Json = False,
@@ -96,6 +98,69 @@ def nnunet(
         mirror=mirror,
     )
     _tell(import_nnunet(folder, said, _silent if as_json else _progress), as_json)
+
+
+@app.command(
+    epilog="Examples: `axial models import totalsegmentator Dataset291_*.zip Dataset292_*.zip "
+    "Dataset293_*.zip Dataset294_*.zip Dataset295_*.zip --name total-ct`; "
+    "`axial models import totalsegmentator Dataset297_*.zip --name total-ct-3mm`"
+)
+@reports_errors
+def totalsegmentator(
+    parts: Annotated[
+        list[Path],
+        typer.Argument(
+            help="All parts of one task in their order: zip files of a release, or folders."
+        ),
+    ],
+    name: Name,
+    into: Into = None,
+    codes: Codes = None,
+    modality: Modality = "",
+    case: Case = None,
+    step: Annotated[
+        float, typer.Option(help="From one tile to the next: 0.8 for total, 0.5 for other tasks.")
+    ] = 0.8,
+    trainer_like: TrainerLike = "",
+    licence: Licence = "",
+    manufacturer: Manufacturer = "",
+    as_json: Json = False,
+) -> None:
+    """Import a task of TotalSegmentator; labels are numbered through, part after part."""
+    from models.importing import Said, import_totalsegmentator
+
+    said = Said(
+        name=name,
+        into=into or load_settings().settings.catalogue_dir,
+        codes=codes,
+        modality=modality,
+        case=case,
+        licence=licence,
+        manufacturer=manufacturer,
+        trainer_like=trainer_like,
+        step=step,
+    )
+    _tell(import_totalsegmentator(parts, said, _silent if as_json else _progress), as_json)
+
+
+@reports_errors
+def new(
+    name: Annotated[str, typer.Argument(help="The new model's name.")],
+    recipe: Annotated[
+        str, typer.Option("--from", help="A recipe's name, or a model's folder.", metavar="RECIPE")
+    ],
+    into: Into = None,
+    as_json: Json = False,
+) -> None:
+    """Copy a recipe into the catalogue under a name; what is there is never written over."""
+    from models.importing import new_from_recipe
+
+    folder = new_from_recipe(recipe, name, into or load_settings().settings.catalogue_dir)
+    if as_json:
+        print_json({"name": name, "folder": str(folder)})
+        return
+    console.print(f"{name}: written to {folder}", highlight=False, soft_wrap=True)
+    console.print(f"Look it over, then: axial models build {name}", highlight=False)
 
 
 def _progress(step: str) -> None:

@@ -15,8 +15,11 @@ from models.manifest import Manifest, lint_manifest
 from models.runtime.networks import Network
 from models.runtime.pipeline import Pipeline
 from models.runtime.torch_network import TorchScores
+from tests.builders.exporter_warnings import EXPORTER_WARNS
 from tests.builders.nnunet_cases import Case, unpacked
 from tests.parity.nnunet_cases import CASES
+
+pytestmark = EXPORTER_WARNS
 
 # So many of a scan's voxels may be of a class here and not there: nnU-Net adds up tiles in half
 # precision. Where it is made to do so in single precision, no more than another processor rounds.

@@ -97,6 +97,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"do": "crop", "nonzero": True, "margin": {"voxels": 0}},
     {"do": "normalise", "by": {"kind": "zscore", "over": "filled"}},
     {"do": "normalise", "by": {"kind": "factor", "factor": 0.5}},
+    {"do": "normalise", "by": {"kind": "truncate"}},
     {
         "do": "resample",
         "onto": {"spacing_mm": [None, 1.3, 1.5]},

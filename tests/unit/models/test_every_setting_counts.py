@@ -154,6 +154,9 @@ def restored(across: str | None, **rule: Any) -> list[Described]:
     return [ORIENT, thick, {**SCALED, "in": "thick"}, INFER, restore, decide]
 
 
+TRUNCATE: Described = {**SCALED, "in": "small", "by": {"kind": "truncate"}}
+
+
 def cropped(around: Described, margin: Described, *before: Described) -> list[Described]:
     crop = {"do": "crop", "in": "head", "around": around, "margin": margin, "out": "part"}
     return [ORIENT, *before, crop]
@@ -222,6 +225,7 @@ CASES: list[list[Described]] = [
     normalised(kind="zscore", over="positive"),
     normalised(kind="zscore", over="filled"),
     normalised(kind="factor", factor=0.7),
+    [*resampled({"spacing_mm": [1.1, 2.0, 1.5]}, "linear", "aligned"), TRUNCATE],
     normalised(kind="minmax"),
     normalised(kind="quantiles", low=0.1, high=0.9),
     [

@@ -108,6 +108,12 @@ def test_a_factor_multiplies_and_leaves_what_was_not_measured_at_zero(
     assert np.array_equal(found, np.nan_to_num(body) * np.float32(0.5))
 
 
+def test_whole_numbers_are_those_towards_zero_and_what_was_not_measured_stays_so() -> None:
+    values = np.array([[[-1.75, -0.5, 0.5, 1.75, np.nan]]], np.float32)
+    (found,) = ran(values, [], STORED, normalised(kind="truncate")).image("even").arrays(CREW)
+    np.testing.assert_array_equal(found, [[[-1.0, 0.0, 0.0, 1.0, np.nan]]])
+
+
 def test_a_spacing_of_null_leaves_an_axis_as_it_is(body: NDArray[np.float32]) -> None:
     resample = {
         "do": "resample",
