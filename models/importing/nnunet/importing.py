@@ -95,7 +95,7 @@ def _plan(training: Training, said: Said) -> Steps:
 
 
 def _title(training: Training) -> str:
-    return training.trained.dataset.name or training.trained.plans.dataset_name or "A nnU-Net"
+    return training.trained.dataset.name or training.trained.plans.dataset_name or "An nnU-Net"
 
 
 def _description(training: Training) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ __all__ = ["import_totalsegmentator"]
 _CODES: Final = Path(__file__).parent / "codes.yaml"
 # What its own command takes where a person names none.
 _FOLD: Final = "0"
+# It takes scans of any spacing; three times this, and one voxel is a whole organ.
+_COARSEST_MM: Final = 2.5
 _CITATION: Final = (
     "Wasserthal J, Breit HC, Meyer MT, et al. TotalSegmentator: robust segmentation of 104 "
     "anatomic structures in CT images. Radiology: Artificial Intelligence 2023; 5(5): e230024."
@@ -52,45 +55,39 @@ def import_totalsegmentator(
         NotImportableError: they are no such files, do not belong together, or cannot be said.
         BuildError: weights that cannot be read safely, or are not their plans' networks'.
     """
-    with ExitStack() as stack:
-        made = stack.enter_context(model_folder(said.into, said.name))
-        trainings: list[Training] = []
-        networks: dict[str, Any] = {}
-        weights: list[Pinned] = []
-        members: list[list[str]] = []
-        for place, published in enumerate(parts):
-            folder = stack.enter_context(unpacked(published, made.parent))
-            trained = read_trained(folder, said.folds or (_FOLD,), said.checkpoint)
-            training = read_training(trained, said.trainer_like, report)
-            part = f"part-{place + 1}" if len(parts) > 1 else ""
-            files = convert_folds(
-                trained, training.first, training.architecture, made, report, part
+    with model_folder(said.into, said.name) as made, ExitStack() as stack:
+        converted = [
+            _converted(
+                stack.enter_context(unpacked(published, made.parent)),
+                f"part-{place + 1}" if len(parts) > 1 else "",
+                made,
+                said,
+                report,
             )
-            heads = training.labels.heads
-            networks |= networks_of(files, training.architecture, training.configuration, heads)
-            weights += files.values()
-            members.append(list(files))
-            trainings.append(training)
+            for place, published in enumerate(parts)
+        ]
+        trainings = [part.training for part in converted]
         labels = _numbered_through(trainings)
-        numbers = [[label.number for label in part] for part in labels]
         flat = [label for part in labels for label in part]
         codes = _codes(said, flat)
-        spacing = trainings[0].configuration.spacing
         case, voxels = put_case(said.case, made)
         described = Described(
             title=f"TotalSegmentator, {len(flat)} classes",
-            description=f"TotalSegmentator at {max(spacing):g} mm: {len(flat)} classes by "
-            f"{len(parts)} part-models.",
+            description=_description(trainings, len(flat)),
             citation=_CITATION,
             licence="",
             copyright="",
-            weights=weights,
+            weights=[file for part in converted for file in part.files.values()],
             case=case,
             case_voxels=voxels,
-            # It takes scans of any spacing; one voxel of it is not to be a whole organ.
-            role=role_of(wanted_by(trainings[0].channel, said.modality), 2.5, False),
-            networks=networks,
-            plan=steps_of(trainings, members, numbers, said.step),
+            role=role_of(wanted_by(trainings[0].channel, said.modality), _COARSEST_MM, False),
+            networks={name: one for part in converted for name, one in part.networks.items()},
+            plan=steps_of(
+                trainings,
+                [list(part.files) for part in converted],
+                [[label.number for label in part] for part in labels],
+                said.step,
+            ),
             output="found",
             segments=segments_of(flat, codes),
         )
@@ -100,6 +97,33 @@ def import_totalsegmentator(
         write_manifest(made, manifest_text(_HEAD, data, _comments(bool(generic))))
         (made / "README.md").write_text(card_text(data, _origin(trainings), to_review))
     return Imported(said.into / said.name, to_review)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part-model: its training, its networks as a manifest has them, and their files, pinned."""
+
+    training: Training
+    networks: dict[str, dict[str, Any]]
+    files: dict[str, Pinned]
+
+
+def _converted(
+    folder: Path, name: str, made: Path, said: Said, report: Callable[[str], None]
+) -> _Part:
+    trained = read_trained(folder, said.folds or (_FOLD,), said.checkpoint)
+    training = read_training(trained, said.trainer_like, report)
+    files = convert_folds(trained, training.first, training.architecture, made, report, name)
+    networks = networks_of(
+        files, training.architecture, training.configuration, training.labels.heads
+    )
+    return _Part(training, networks, files)
+
+
+def _description(trainings: Sequence[Training], classes: int) -> str:
+    spacing = max(trainings[0].configuration.spacing)
+    by = "one model" if len(trainings) == 1 else f"{len(trainings)} part-models"
+    return f"TotalSegmentator at {spacing:g} mm: {classes} classes, found by {by}."
 
 
 def _numbered_through(trainings: Sequence[Training]) -> list[list[Label]]:

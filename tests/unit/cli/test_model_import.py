@@ -58,7 +58,7 @@ def test_a_refusal_is_one_line_with_a_remedy(axial: Axial, tmp_path: Path) -> No
     result = axial("import", "nnunet", str(tmp_path), "--name", "balls")
     assert result.exit_code == 1
     assert "plans.json is wanted in it" in result.output
-    assert not (tmp_path / "catalogue").exists()
+    assert list((tmp_path / "catalogue").glob("*")) == []
 
 
 def test_its_help_has_examples(axial: Axial) -> None:
