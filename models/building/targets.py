@@ -101,7 +101,7 @@ def build_networks(
         labels = segment_volume(manifest, networks, head)
         parity.append(compare(manifest, precision, labels, reference))
         report("parity", _told(parity[-1]))
-        known = known or known_answer_of(manifest, networks, head)
+        known = known or known_answer_of(manifest, networks, head, labels)
         del networks
     if known is None:
         names = ", ".join(precision.value for precision in wanted)
