@@ -106,7 +106,9 @@ def _grid(step: AnyStep, value: ValueType, grids: dict[str, Grid]) -> Grid:
         return before.turned(before.turn_to(step.axes))
     if isinstance(step, Resample):
         return before.resampled(
-            step.centres, shape=step.onto.shape, spacing_mm=step.onto.spacing_mm
+            step.centres,
+            shape=step.onto.shape,
+            spacing_mm=step.onto.spacing_beside(before.spacing_mm),
         )
     if isinstance(step, Restore) or value.grid == GridType(value.grid.role):
         return grids[value.grid.role]

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.building.sources import GitFileSource, PublishedFile
+from models.building.sources import FolderSource, GitFileSource, PublishedFile
 from models.building.sources import fetch_file as fetch_published
 from models.building.wheels import extract, fetch_wheel
 from models.manifest import Manifest
-from models.manifest.networks import PypiWheel
+from models.manifest.networks import FolderFiles, PypiWheel, Source
 
 __all__ = ["fetch_source_file", "source_in_words"]
 
 
 def fetch_source_file(
-    manifest: Manifest, source: str, path: str, cache: Path, mirror: Path | None = None
+    manifest_folder: Path,
+    manifest: Manifest,
+    source: str,
+    path: str,
+    cache: Path,
+    mirror: Path | None = None,
 ) -> Path:
     """Return a file of a source as it lies in the cache, fetched there where it is not.
 
     Args:
+        manifest_folder: the model's; a source of kind `folder` has its files there.
         manifest: names the source and pins the file.
         source: the source's name in it.
         path: the file's path in the source.
@@ -32,20 +38,32 @@ def fetch_source_file(
     if isinstance(described, PypiWheel):
         return extract(fetch_wheel(described, cache), file, cache)
     published = PublishedFile(path=file.path, bytes=file.bytes, sha256=file.sha256)
-    at = GitFileSource(
-        kind="git-file",
-        name=source,
-        repository=described.repository,
-        commit=described.commit,
-        licence=described.licence,
-        files=(published,),
-    )
+    at: FolderSource | GitFileSource
+    if isinstance(described, FolderFiles):
+        at = FolderSource(
+            kind="folder",
+            name=source,
+            folder=str(manifest_folder),
+            licence=described.licence,
+            files=(published,),
+        )
+    else:
+        at = GitFileSource(
+            kind="git-file",
+            name=source,
+            repository=described.repository,
+            commit=described.commit,
+            licence=described.licence,
+            files=(published,),
+        )
     return fetch_published(at, published, cache, mirror=mirror)
 
 
 def source_in_words(manifest: Manifest, source: str) -> str:
     """Return what a source is called where people read."""
-    described = manifest.sources[source]
+    described: Source = manifest.sources[source]
     if isinstance(described, PypiWheel):
         return f"{described.package} {described.version}"
+    if isinstance(described, FolderFiles):
+        return "the model's folder"
     return f"{described.repository} at {described.commit[:12]}"

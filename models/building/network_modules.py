@@ -13,7 +13,7 @@ from models.building.exporting import save_module
 from models.building.foreground import Head as DecidingHead
 from models.building.foreground import save_foreground_module
 from models.building.heads import ScoringHead
-from models.building.weights import read_state_dict, read_torchscript
+from models.building.weights import read_safetensors, read_state_dict, read_torchscript
 from models.manifest.networks import Network
 from models.manifest.plan.heads import Head
 
@@ -58,7 +58,8 @@ def _module(network: Network, weights: Path) -> torch.nn.Module:
         return read_torchscript(weights)
     module = build_network(described.name, described.arguments)
     keys = published_keys(described.name, described.arguments)
-    return load_strictly(module, read_state_dict(weights), keys)
+    read = read_safetensors if network.weights.format == "safetensors" else read_state_dict
+    return load_strictly(module, read(weights), keys)
 
 
 def _require_as_described(network: Network, weights: Path, answers: tuple[int, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ __all__ = ["ParityReference", "compare", "known_answer_of", "require_accepted", 
 
 # Every third voxel keeps an organ recognisable and the known answer small.
 _KNOWN_ANSWER_STEP = 3
+# Voxels that are kept around what was found, and the most a side in all.
+_AROUND, _LARGEST_SIDE = 16, 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +106,64 @@ def require_accepted(manifest: Manifest, parity: Parity) -> None:
 
 
 def known_answer_of(
-    manifest: Manifest, networks: Mapping[str, Network], case: ReferenceVolume
+    manifest: Manifest,
+    networks: Mapping[str, Network],
+    case: ReferenceVolume,
+    labels: NDArray[np.uint8],
 ) -> KnownAnswer:
-    """Shrink a volume and record what the built networks make of it."""
+    """Make a small volume and record what the built networks make of it.
+
+    The volume of the parity check is shrunk. Where nothing is found then (what is looked for is small, or the networks see
+    values of a unit), it is cut to the part around what was found.
+
+    Args:
+        manifest: of the model.
+        networks: as built.
+        case: the volume of the parity check.
+        labels: uint8 [k, j, i] that were found in it.
+    """
     if manifest.acceptance.parity.case.phantom is not None:
         # Small, and in the units that the plan's windows are of.
-        image = case.pixels.astype(np.int16)
-        return KnownAnswer(
-            manifest.grid_role, image, case.affine_lps, segment_volume(manifest, networks, case)
-        )
+        return _known(manifest, networks, case)
     small = case.pixels[::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP]
     low, high = float(small.min()), float(small.max())
-    image = np.round((small - low) * (255.0 / (high - low))).astype(np.uint8)
+    shrunk = np.round((small - low) * (255.0 / max(high - low, 1e-6))).astype(np.uint8)
     affine = case.affine_lps.copy()
     affine[:3, :3] *= _KNOWN_ANSWER_STEP
-    labels = segment_volume(
-        manifest, networks, ReferenceVolume(image.astype(np.float32), affine, "")
-    )
-    return KnownAnswer(manifest.grid_role, image, affine, labels)
+    try:
+        return _known(manifest, networks, ReferenceVolume(shrunk.astype(np.float32), affine))
+    except ParityError:
+        return _known(manifest, networks, _around(case, labels))
+
+
+def _known(
+    manifest: Manifest, networks: Mapping[str, Network], volume: ReferenceVolume
+) -> KnownAnswer:
+    labels = segment_volume(manifest, networks, volume)
+    return KnownAnswer(manifest.grid_role, _compact(volume.pixels), volume.affine_lps, labels)
+
+
+def _compact(pixels: NDArray[np.float32]) -> NDArray[Any]:
+    """Return the same values in the smallest type of three that holds them."""
+    for kind in (np.uint8, np.int16):
+        limits = np.iinfo(kind)
+        inside = pixels.min() >= limits.min and pixels.max() <= limits.max
+        if inside and not (pixels % 1).any():
+            return pixels.astype(kind)
+    return pixels
+
+
+def _around(case: ReferenceVolume, labels: NDArray[np.uint8]) -> ReferenceVolume:
+    """Cut a volume to the part around what was found, of so many voxels a side at most."""
+    box: list[slice] = []
+    for axis, side in enumerate(labels.shape):
+        others = tuple(other for other in range(3) if other != axis)
+        found = np.flatnonzero(labels.any(axis=others))
+        first, end = int(found[0]) - _AROUND, int(found[-1]) + 1 + _AROUND
+        more = max(end - first - _LARGEST_SIDE, 0)
+        first, end = first + more // 2, end - (more - more // 2)
+        box.append(slice(max(first, 0), min(end, side)))
+    affine = case.affine_lps.copy()
+    starts = np.array([part.start for part in reversed(box)], np.float64)
+    affine[:3, 3] += affine[:3, :3] @ starts
+    return ReferenceVolume(np.ascontiguousarray(case.pixels[tuple(box)]), affine)

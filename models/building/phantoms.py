@@ -66,4 +66,23 @@ def _head_ct_lesions() -> NDArray[np.float32]:
     return np.round(np.clip(hu + noise, -1024, 3071)).astype(np.float32)
 
 
-_MADE = {"head-ct-lesions": _head_ct_lesions}
+def _blobs() -> NDArray[np.float32]:
+    """A block of 40 x 64 x 64 mm: a body in nothing (0), and balls in it, darker and brighter.
+
+    For models of which nobody knows what they look for.
+    """
+    places = np.stack(
+        np.meshgrid(np.arange(40.0), np.arange(64.0), np.arange(64.0), indexing="ij"), axis=-1
+    )
+    random = np.random.default_rng(1)
+    values = np.zeros(places.shape[:3])
+    body = (((places - [20, 32, 32]) / [19, 29, 27]) ** 2).sum(axis=-1) <= 1.0
+    values[body] = 60.0
+    for value in (-90.0, 120.0, 200.0, 300.0, -30.0, 450.0, 90.0, 160.0):
+        centre, radii = random.uniform(8, [32, 56, 56]), random.uniform(4, 11, 3)
+        values[body & ((((places - centre) / radii) ** 2).sum(axis=-1) <= 1.0)] = value
+    noise = random.normal(0.0, 6.0, values.shape)
+    return np.round(np.where(body, values + noise, 0.0)).astype(np.float32)
+
+
+_MADE = {"head-ct-lesions": _head_ct_lesions, "blobs": _blobs}

@@ -39,12 +39,13 @@ def fetch_demo_head(cache: Path) -> Path:
     return extract(fetch_wheel(DEMO_HEAD, cache), DEMO_HEAD.files[0], cache)
 
 
-def parity_case(manifest: Manifest, cache: Path) -> ReferenceVolume:
+def parity_case(manifest_folder: Path, manifest: Manifest, cache: Path) -> ReferenceVolume:
     """Return the volume on which a manifest wants its builds compared."""
     case = manifest.acceptance.parity.case
     if case.phantom is not None:
         return phantom(case.phantom)
-    return read_nifti(fetch_source_file(manifest, case.source or "", case.path or "", cache))
+    nifti = fetch_source_file(manifest_folder, manifest, case.source or "", case.path or "", cache)
+    return read_nifti(nifti)
 
 
 def read_nifti(nifti: Path) -> ReferenceVolume:

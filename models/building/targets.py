@@ -84,7 +84,7 @@ def build_networks(
     work.mkdir(parents=True)
     save_modules(manifest_folder, manifest, cache, work, report, mirror)
     report("fetch", "the volume for the parity check")
-    case = parity_case(manifest, cache)
+    case = parity_case(manifest_folder, manifest, cache)
     reference = _reference(manifest, case, work, report)
     files: dict[Precision, dict[str, tuple[Path, ...]]] = {}
     unconfirmed: list[Precision] = []
@@ -101,7 +101,7 @@ def build_networks(
         labels = segment_volume(manifest, networks, case)
         parity.append(compare(manifest, precision, labels, reference))
         report("parity", _told(parity[-1]))
-        known = known or known_answer_of(manifest, networks, case)
+        known = known or known_answer_of(manifest, networks, case, labels)
         del networks
     if known is None:
         names = ", ".join(precision.value for precision in wanted)
@@ -144,7 +144,7 @@ def save_modules(
     report: Report,
     mirror: Path | None = None,
 ) -> None:
-    """Write `<network>.pt` for every network: trained weights with the pipeline's head.
+    """Write `<network>.pt` for every network: trained weights with the pipeline's case.
 
     Raises:
         BuildError: weights are not those that were pinned, or are not to be had (FetchError).
@@ -153,7 +153,7 @@ def save_modules(
     for name, network in manifest.networks.items():
         source, path = network.weights.source, network.weights.path
         report("fetch", f"{source_in_words(manifest, source)}: {path}")
-        weights = fetch_source_file(manifest, source, path, cache, mirror)
+        weights = fetch_source_file(manifest_folder, manifest, source, path, cache, mirror)
         built_in = manifest.head_of(name)
         try:
             save_network(network, built_in, weights, work / f"{name}.pt")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -16,6 +17,7 @@ from models.manifest.plan import NetworkFacts
 
 __all__ = [
     "ArchitectureOf",
+    "FolderFiles",
     "GitFiles",
     "Network",
     "Precision",
@@ -103,7 +105,24 @@ class GitFiles(_Files):
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
-Source = Annotated[PypiWheel | GitFiles, Field(discriminator="kind")]
+class FolderFiles(_Files):
+    """Files that lie beside the manifest, in the model's own folder, by their paths there."""
+
+    kind: Literal["folder"]
+
+    @field_validator("files")
+    @classmethod
+    def _paths_stay_in_the_folder(cls, files: tuple[SourceFile, ...]) -> tuple[SourceFile, ...]:
+        for file in files:
+            path = PurePosixPath(file.path)
+            if path.is_absolute() or ".." in path.parts or not path.parts:
+                raise ValueError(
+                    f"{file.path} does not stay in the model's folder: write a path below it"
+                )
+        return files
+
+
+Source = Annotated[PypiWheel | GitFiles | FolderFiles, Field(discriminator="kind")]
 
 
 def _alike(name: str) -> str:
@@ -115,7 +134,7 @@ class Weights(Part):
 
     source: Name
     path: Annotated[str, Field(min_length=1)]
-    format: Literal["torchscript", "state-dict"]
+    format: Literal["torchscript", "state-dict", "safetensors"]
 
 
 class ArchitectureOf(Part):
@@ -153,7 +172,8 @@ class Network(Part):
     def _weights_have_a_graph(self) -> Network:
         if (self.weights.format == "torchscript") != (self.architecture is None):
             raise ValueError(
-                "`architecture` says which network a state-dict is of; a torchscript holds its own"
+                "`architecture` says which network a state-dict or safetensors file is of; a "
+                "torchscript holds its own"
             )
         return self
 

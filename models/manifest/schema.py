@@ -134,7 +134,7 @@ class ParityCase(Part):
 
     source: Name | None = None
     path: Annotated[str, Field(min_length=1)] | None = None
-    phantom: Literal["head-ct-lesions"] | None = None
+    phantom: Literal["head-ct-lesions", "blobs"] | None = None
     role: Name
 
     @model_validator(mode="after")

@@ -44,6 +44,8 @@ SAME_PLACE_MM: Final = 1e-3
 # The letters of the two ends of the canonical axes (x to the right, y anterior, z superior).
 _POSITIVE: Final = "RAS"
 _NEGATIVE: Final = "LPI"
+# The letters of a volume's own axes: slices, rows, columns.
+_STORED: Final = "kji"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +159,16 @@ class Grid:
         return bool((np.linalg.norm(apart, axis=1) <= within_mm).all())
 
     def turn_to(self, axes: str) -> Turn:
-        """Return the turn after which the axes point to the letters.
+        """Return the turn after which the axes point to the letters, or are the stored ones.
+
+        `axes`: as "SPL"; or, of a volume as it was stored, an order of its own axes as "kji".
 
         Raises:
             RequestError: the letters are no three axes.
         """
+        if sorted(axes) == sorted(_STORED):
+            first, second, third = (_STORED.index(axis) for axis in axes)
+            return Turn((first, second, third), (False, False, False))
         return closest(axes, self._as_stored())
 
     def turned(self, turn: Turn) -> Grid:

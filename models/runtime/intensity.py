@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.runtime.crew import Crew
 
-__all__ = ["Moments", "Scaling", "Window", "measured", "quantiles", "to_window"]
+__all__ = ["Moments", "Scaling", "Window", "is_nonzero", "measured", "quantiles", "to_window"]
 
 F32 = NDArray[np.float32]
 Counts = NDArray[np.intp]
@@ -85,6 +85,11 @@ def measured(values: F32) -> F32:
         if np.isfinite(values.sum()):
             return values
     return np.nan_to_num(values[~np.isnan(values)], copy=False)
+
+
+def is_nonzero(values: F32) -> NDArray[np.bool_]:
+    """Return which values were measured and are not zero."""
+    return (values != 0) & ~np.isnan(values)
 
 
 def quantiles(values: F32, fractions: tuple[float, float], crew: Crew) -> Window:

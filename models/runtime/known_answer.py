@@ -29,11 +29,12 @@ _LEAST_DICE: Final = 0.98
 class KnownAnswer:
     """A volume and its labels.
 
-    `image`: uint8 or int16 [k, j, i]; `affine_lps`: float64 [4, 4]; `labels`: uint8 [k, j, i].
+    `image`: uint8, int16 or float32 [k, j, i]; `affine_lps`: float64 [4, 4]; `labels`: uint8
+    [k, j, i].
     """
 
     role: str
-    image: NDArray[np.uint8] | NDArray[np.int16]
+    image: NDArray[np.uint8] | NDArray[np.int16] | NDArray[np.float32]
     affine_lps: NDArray[np.float64]
     labels: NDArray[np.uint8]
 

@@ -145,7 +145,12 @@ def _read_repeating(array: Any, begins: list[int], ends: list[int]) -> Any:
 
 
 def _nnunet_starts(side: int, length: int, step: float) -> list[int]:
-    """`compute_steps_for_sliding_window` of nnunetv2: even steps, rounded halves to even."""
+    """`compute_steps_for_sliding_window` of nnunetv2: even steps, rounded halves to even.
+
+    A network of planes sees each plane once, as there.
+    """
+    if length == 1:
+        return list(range(side))
     count = math.ceil((side - length) / (length * step)) + 1
     if count == 1:
         return [0]

@@ -98,7 +98,8 @@ class Consumers:
         case = manifest.acceptance.parity.case
         if case.source is None or case.path is None:
             return case.phantom
-        return fetch_source_file(manifest, case.source, case.path, self.cache)
+        folder = self.manifest_folder
+        return fetch_source_file(folder, manifest, case.source, case.path, self.cache)
 
     def _analysis(self, manifest: Manifest) -> Analysis:
         numbers = [segment.number for segment in manifest.segments]

@@ -34,15 +34,27 @@ def build(name: str, arguments: Mapping[str, Any]) -> torch.nn.Module:
     """Build a class of the library's `unet`; TypeError, ValueError or KeyError for arguments.
 
     The network answers with the finest scores alone; the heads of the coarser levels are there,
-    because the files hold their weights.
+    because the files hold their weights. One of planes takes volumes of one plane.
     """
     kept = {
         key: _class(key, value) if key in _NAMING and value is not None else value
         for key, value in arguments.items()
     }
     kept["deep_supervision"] = False
-    network: torch.nn.Module = getattr(unet, name)(**kept)
+    made: type[Any] = getattr(unet, name)
+    if kept.get("conv_op") is nn.Conv2d:
+        made = type(f"{name}OfPlanes", (_OfPlanes, made), {})
+    network: torch.nn.Module = made(**kept)
     return network
+
+
+class _OfPlanes:
+    """Before a network of planes: float32 [n, c, 1, h, w] in, [n, k, 1, h, w] out."""
+
+    def forward(self, planes: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        answer: torch.Tensor = super().forward(planes.squeeze(2))  # type: ignore[misc]
+        return answer.unsqueeze(2)
 
 
 def _class(argument: str, named: Any) -> type[Any]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from models.manifest.base import Part
 from models.manifest.plan.step import PlanError, Scope, Step, ValueName
 from models.manifest.plan.values import GridType, ImageType
 
-__all__ = ["Crop", "Margin", "Where"]
+__all__ = ["Crop", "Margin", "Nonzero", "Where"]
 
 
 class Margin(Part):
@@ -39,6 +39,22 @@ class Where(Part):
     plane_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
 
 
+class Nonzero(Part):
+    """What of an image is not zero in any of its channels (nnU-Net's crop)."""
+
+    nonzero: ValueName
+
+
+def _which(around: Any) -> str:
+    named = "nonzero" in around if isinstance(around, dict) else isinstance(around, Nonzero)
+    return "nonzero" if named else "found"
+
+
+Around = Annotated[
+    Annotated[Where, Tag("found")] | Annotated[Nonzero, Tag("nonzero")], Discriminator(_which)
+]
+
+
 class Crop(Step):
     """Cut an image to the box around `around`, grown by `margin` and clipped to the image.
 
@@ -47,24 +63,30 @@ class Crop(Step):
     """
 
     do: Literal["crop"]
-    around: Where
+    around: Around
     margin: Margin
 
     def reads(self) -> tuple[str, ...]:
         """See `Step.reads`."""
-        return (self.in_, self.around.of)
+        return (self.in_, self.found_in)
+
+    @property
+    def found_in(self) -> ValueName:
+        """The value that says where the box lies."""
+        return self.around.nonzero if isinstance(self.around, Nonzero) else self.around.of
 
     def check(self, scope: Scope) -> ImageType:
         """See `Step.check`."""
         image = scope.oriented(self.in_)
+        by_segments = isinstance(self.around, Where) and self.around.above is None
         found = (
-            scope.layers(self.around.of, "around")
-            if self.around.above is None
-            else scope.oriented(self.around.of, "around")
+            scope.layers(self.found_in, "around")
+            if by_segments
+            else scope.oriented(self.found_in, "around")
         )
         if found.grid != image.grid and not _of_the_same_place(found.grid, image.grid):
             raise PlanError(
-                f"{self.around.of} lies on {found.grid}, and {self.in_} on {image.grid}",
+                f"{self.found_in} lies on {found.grid}, and {self.in_} on {image.grid}",
                 "Crop by what lies on the image's own grid, or on one resampled from it with "
                 "half-pixel centres.",
                 ("around",),

@@ -11,7 +11,16 @@ from models.manifest.base import Part
 from models.manifest.plan.step import PlanError, Scope, Step, ValueName
 from models.manifest.plan.values import ImageType
 
-__all__ = ["MinMax", "Normalise", "QuantileStandardise", "Quantiles", "Window", "ZScore"]
+__all__ = [
+    "Factor",
+    "MinMax",
+    "Normalise",
+    "QuantileStandardise",
+    "Quantiles",
+    "Truncate",
+    "Window",
+    "ZScore",
+]
 
 _Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -51,11 +60,12 @@ class Window(_Ends):
 class ZScore(Part):
     """Subtract the mean, divide by the deviation (`unbiased`: n - 1) of the values `over`.
 
-    `nonzero`: values that are not zero are counted and changed, the others stay zero.
+    `nonzero`: values that are not zero are counted and changed, the others stay zero. `filled`: so
+    are voxels that are not zero in any channel, and those that such enclose (nnU-Net's mask).
     """
 
     kind: Literal["zscore"]
-    over: Literal["all", "nonzero", "positive"]
+    over: Literal["all", "nonzero", "positive", "filled"]
     unbiased: bool = False
 
 
@@ -63,6 +73,22 @@ class MinMax(Part):
     """Map the smallest value to 0 and the largest to 1."""
 
     kind: Literal["minmax"]
+
+
+class Factor(Part):
+    """Multiply by `factor`; 1 leaves the values as they are. What was not measured becomes 0."""
+
+    kind: Literal["factor"]
+    factor: Annotated[float, Field(gt=0.0)]
+
+
+class Truncate(Part):
+    """Cut to whole numbers, towards zero, as a file of integers holds them (TotalSegmentator).
+
+    What was not measured stays so.
+    """
+
+    kind: Literal["truncate"]
 
 
 class Quantiles(Part):
@@ -106,7 +132,8 @@ def _in_order(by: _Q) -> _Q:
 
 
 Scheme = Annotated[
-    Window | ZScore | MinMax | Quantiles | QuantileStandardise, Field(discriminator="kind")
+    Window | ZScore | MinMax | Factor | Truncate | Quantiles | QuantileStandardise,
+    Field(discriminator="kind"),
 ]
 
 
@@ -131,4 +158,4 @@ class Normalise(Step):
                     "Take the quantiles of an image with the same channels.",
                     ("by", "of"),
                 )
-        return replace(image, filled=True)
+        return image if isinstance(self.by, Truncate) else replace(image, filled=True)

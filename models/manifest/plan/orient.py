@@ -13,13 +13,17 @@ from models.manifest.plan.values import GridType, ImageType
 __all__ = ["Axes", "Orient"]
 
 # Where each array axis points, first axis first: right or left, anterior or posterior, superior
-# or inferior, each direction once.
-Axes = Annotated[str, StringConstraints(pattern=r"^[RLAPSI]{3}$")]
-_DIRECTIONS = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
+# or inferior, each direction once. Or the scan's own axes, each once: k across slices, j down the
+# rows, i along them.
+Axes = Annotated[str, StringConstraints(pattern=r"^([RLAPSI]{3}|[kji]{3})$")]
+_DIRECTIONS = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2, "k": 3, "j": 4, "i": 5}
 
 
 class Orient(Step):
-    """Turn an image so that its array axes point most nearly to the letters of `axes`."""
+    """Turn an image so that its array axes point most nearly to the letters of `axes`.
+
+    `kji` leaves the scan as it was stored, as nnU-Net does; `jki` and the like exchange its axes.
+    """
 
     do: Literal["orient"]
     axes: Axes
@@ -28,7 +32,7 @@ class Orient(Step):
     @classmethod
     def _each_direction_once(cls, axes: str) -> str:
         if len({_DIRECTIONS[letter] for letter in axes}) != 3:
-            raise ValueError(f"{axes} names a direction twice; write one of each, as in RAS")
+            raise ValueError(f"{axes} names a direction twice; write one of each, as in RAS or kji")
         return axes
 
     def check(self, scope: Scope) -> ImageType:

@@ -18,19 +18,36 @@ Order = Literal["nearest", "linear", "cubic"]
 Centres = Literal["half-pixel", "aligned", "spacing"]
 _Size = Annotated[int, Field(ge=1, le=4096)]
 _Length = Annotated[float, Field(gt=0.0, le=100.0)]
+Spacing = tuple[float, float, float]
 
 
 class Onto(Part):
-    """The grid that is wanted: so many voxels a side, or voxels of a size in mm."""
+    """The grid that is wanted: so many voxels a side, or voxels of a size in mm.
+
+    A size of null leaves an axis as it is (nnU-Net's 2d configurations).
+    """
 
     shape: Annotated[tuple[_Size, _Size, _Size], Field(strict=False)] | None = None
-    spacing_mm: Annotated[tuple[_Length, _Length, _Length], Field(strict=False)] | None = None
+    spacing_mm: (
+        Annotated[tuple[_Length | None, _Length | None, _Length | None], Field(strict=False)] | None
+    ) = None
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Onto:
         if (self.shape is None) == (self.spacing_mm is None):
             raise ValueError("either `shape` or `spacing_mm` says what grid is wanted")
+        if self.spacing_mm == (None, None, None):
+            raise ValueError("spacing_mm leaves every axis as it is")
         return self
+
+    def spacing_beside(self, own: Spacing) -> Spacing | None:
+        """Return the spacing that is wanted of a grid whose own is given; None where a shape is."""
+        if self.spacing_mm is None:
+            return None
+        first, second, third = (
+            one if asked is None else asked for asked, one in zip(self.spacing_mm, own, strict=True)
+        )
+        return first, second, third
 
 
 class Resample(Step):
@@ -67,10 +84,12 @@ class Resample(Step):
         """See `Step.check`."""
         image = scope.oriented(self.in_)
         words = f"resample {self.onto.shape or self.onto.spacing_mm} {self.centres}"
+        first, second, third = self.onto.spacing_mm or (None, None, None)
+        known = first is not None and second is not None and third is not None
         grid = replace(
             image.grid,
             made_by=(*image.grid.made_by, words),
             shape=self.onto.shape,
-            spacing_mm=self.onto.spacing_mm,
+            spacing_mm=(first, second, third) if known else None,
         )
         return replace(image, grid=grid)

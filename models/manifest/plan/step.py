@@ -75,7 +75,7 @@ class Scope:
         if image.grid.axes is None:
             raise PlanError(
                 f"{name} lies as the scan was stored, so that nobody knows which axis is which",
-                "Orient it first.",
+                "Orient it first; axes: kji says that it is wanted as it was stored.",
                 (field_,),
             )
         return image

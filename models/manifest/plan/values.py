@@ -18,7 +18,8 @@ class GridType:
         made_by: what was done to it since, each by words that name the step and its settings.
         shape: voxels along each array axis where a step fixes them; None: the scan's matter.
         spacing_mm: likewise.
-        axes: where each array axis points ("RAS"); None: as the scan was stored.
+        axes: where each array axis points ("RAS"), or which of the scan's own it is ("kji"); None:
+            nobody said.
     """
 
     role: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.manifest.plan.crop import Crop, Margin
+from models.manifest.plan.crop import Crop, Margin, Nonzero, Where
 from models.runtime.grid import Box, Grid
 from models.runtime.images import Image
+from models.runtime.intensity import is_nonzero
 from models.runtime.running import NothingFound, Run
 from models.runtime.segments import Segments
 
@@ -16,18 +17,24 @@ __all__ = ["box_around", "crop"]
 def crop(step: Crop, run: Run) -> Image:
     """Cut an image to the box around what was found."""
     image = run.image(step.in_)
-    if step.around.above is None:
-        found = run.segments(step.around.of)
-    else:
-        shown = run.image(step.around.of)
-        above = np.zeros(shown.grid.shape, np.bool_)
-        for values in shown.arrays(run.crew):
-            above |= values > step.around.above
-        found = Segments.of(shown.grid, above.view(np.uint8))
-    box = box_around(found, image.grid, step.around.plane_share, step.margin)
+    around = step.around
+    share = 0.0 if isinstance(around, Nonzero) else around.plane_share
+    box = box_around(_found(around, run), image.grid, share, step.margin)
     if box is None:
         raise NothingFound
     return image.cropped(box)
+
+
+def _found(around: Where | Nonzero, run: Run) -> Segments:
+    """Return what the box is to hold; what was not measured is neither above nor nonzero."""
+    above = None if isinstance(around, Nonzero) else around.above
+    if isinstance(around, Where) and above is None:
+        return run.segments(around.of)
+    shown = run.image(around.nonzero if isinstance(around, Nonzero) else around.of)
+    inside = np.zeros(shown.grid.shape, np.bool_)
+    for values in shown.arrays(run.crew):
+        inside |= is_nonzero(values) if above is None else values > above
+    return Segments.of(shown.grid, inside.view(np.uint8))
 
 
 def box_around(found: Segments, grid: Grid, plane_share: float, margin: Margin) -> Box | None:

@@ -8,16 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.manifest.plan.normalise import (
+    Factor,
     MinMax,
     Normalise,
     Quantiles,
     QuantileStandardise,
+    Truncate,
     Window,
     ZScore,
 )
+from models.runtime.components import fill_holes
 from models.runtime.images import Channel, Distinct, Held, Image, Picked, Scaled
 from models.runtime.intensity import Window as Ends
-from models.runtime.intensity import measured, quantiles, to_window
+from models.runtime.intensity import is_nonzero, measured, quantiles, to_window
 from models.runtime.record import PipelineRefusal
 from models.runtime.resample import Axes, gather
 from models.runtime.running import Refused, Run
@@ -32,12 +35,28 @@ def normalise(step: Normalise, run: Run) -> Image:
     image, by = run.image(step.in_), step.by
     if isinstance(by, QuantileStandardise):
         return Image(image.grid, _standardised(step, by, run))
+    if isinstance(by, ZScore) and by.over == "filled":
+        return _in_the_filled(image, by, run)
     made: list[Channel] = []
     for channel in image.channels:
         whole = _whole(channel, image, run).values
         _scale(whole, by, run)
         made.append(Held(whole))
     return Image(image.grid, tuple(made))
+
+
+def _in_the_filled(image: Image, by: ZScore, run: Run) -> Image:
+    """Standardise what any channel holds and encloses; outside it all is zero."""
+    wholes = [_whole(channel, image, run).values for channel in image.channels]
+    inside = np.zeros(image.grid.shape, np.bool_)
+    for whole in wholes:
+        inside |= is_nonzero(whole)
+    fill_holes(inside.view(np.uint8))
+    for whole in wholes:
+        counted = inside & np.isfinite(whole)
+        _standardise(whole, counted, counted, by)
+        whole[~counted] = 0.0
+    return Image(image.grid, tuple(Held(whole) for whole in wholes))
 
 
 def _standardised(step: Normalise, by: QuantileStandardise, run: Run) -> tuple[Channel, ...]:
@@ -79,8 +98,17 @@ def _whole(channel: Channel, image: Image, run: Run) -> Distinct:
     return Distinct(values, once, None)
 
 
-def _scale(values: F32, by: Window | ZScore | MinMax | Quantiles, run: Run) -> None:
+def _scale(
+    values: F32, by: Window | ZScore | MinMax | Factor | Truncate | Quantiles, run: Run
+) -> None:
     """Scale float32 [a0, a1, a2] in place; what was not measured becomes the lowest value."""
+    if isinstance(by, Truncate):
+        np.trunc(values, out=values)
+        return
+    if isinstance(by, Factor):
+        np.nan_to_num(values, copy=False)
+        np.multiply(values, np.float32(by.factor), out=values)
+        return
     if isinstance(by, Window):
         _window(values, by, run)
         return
@@ -126,14 +154,21 @@ def _zscore(values: F32, by: ZScore) -> None:
         counted &= values != 0
     elif by.over == "positive":
         counted &= values > 0
+    changed = counted if by.over == "nonzero" else ~unmeasured
+    _standardise(values, counted, changed, by)
+    values[unmeasured] = values[changed].min()
+
+
+def _standardise(
+    values: F32, counted: NDArray[np.bool_], changed: NDArray[np.bool_], by: ZScore
+) -> None:
+    """Standardise, in place, the changed values by the moments of the counted ones."""
     known = values[counted].astype(np.float64)
     spread = float(known.std(ddof=1 if by.unbiased else 0)) if known.size > 1 else 0.0
     if spread == 0.0:
         raise Refused(PipelineRefusal("blank_image", {"low": "0", "high": "0"}))
     mean = float(known.mean())
-    changed = counted if by.over == "nonzero" else ~unmeasured
     values[changed] = ((values[changed] - mean) / max(spread, 1e-8)).astype(np.float32)
-    values[unmeasured] = values[changed].min()
 
 
 def _require_contrast(ends: Ends) -> None:

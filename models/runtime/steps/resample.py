@@ -32,9 +32,8 @@ def resample(step: Resample, run: Run) -> Image:
     A voxel was measured where the nearest one of the image was.
     """
     image = run.image(step.in_)
-    grid = image.grid.resampled(
-        step.centres, shape=step.onto.shape, spacing_mm=step.onto.spacing_mm
-    )
+    asked = step.onto.spacing_beside(image.grid.spacing_mm)
+    grid = image.grid.resampled(step.centres, shape=step.onto.shape, spacing_mm=asked)
     change = grid.change
     if not isinstance(change, Resampled):
         raise TypeError("the grid was not resampled")
@@ -59,7 +58,7 @@ class _Resampling:
 
     def interpolated(self, array: NDArray[Any]) -> F32:
         kind = "linear" if self.step.order == "linear" else "cubic"
-        asked = self.step.onto.spacing_mm
+        asked = self.step.onto.spacing_beside(self.spacing_mm)
         if self.step.across is None or asked is None:
             return interpolate(array, self.change.axes, (kind, kind, kind), self.crew)
         return resample_as_nnunet(

@@ -1,4 +1,4 @@
-"""``axial models``: lint, explain, build, list, verify and prune what is served."""
+"""``axial models``: import, new, lint, explain, build, list, verify and prune what is served."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ from models.manifest import (
 )
 from models.manifest.loading import MANIFEST_FILE
 from services.cli.commands.model_explained import explain, schema
+from services.cli.commands.model_import import app as import_app
+from services.cli.commands.model_import import new
 from services.cli.output import CommandError, console, errors, print_json, reports_errors
 from services.common.settings import Settings, load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Models: lint, explain, build, list, verify, prune.",
+    help="Models: import, new, lint, explain, build, list, verify, prune.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -44,6 +46,8 @@ app.command(
     "`axial models explain ./my-model --shape 300,512,512 --spacing 1.5,0.8,0.8`"
 )(explain)
 app.command(epilog="Example: `axial models schema > model.schema.json`")(schema)
+app.add_typer(import_app, name="import")
+app.command(epilog="Example: `axial models new ich-ct --from ich-ct`")(new)
 
 Names = Annotated[list[str] | None, typer.Argument(help="Models (default: all).")]
 Target = Annotated[str, typer.Option(help="cpu, torch or tensorrt (default: the served target).")]

@@ -134,7 +134,8 @@ def catalogue_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest = load_manifest(CATALOGUE / "brain-extraction")
     network = manifest.networks["fine"]
     weights = network.weights
-    trained = fetch_source_file(manifest, weights.source, weights.path, CACHE)
+    folder = CATALOGUE / manifest.name
+    trained = fetch_source_file(folder, manifest, weights.source, weights.path, CACHE)
     file = tmp_path_factory.mktemp("module") / "fine.pt"
     save_network(network, manifest.head_of("fine"), trained, file)
     return file

@@ -12,9 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from models.building.errors import FetchError
+from models.building.fetching import fetch_source_file, source_in_words
 from models.building.sources import (
     FolderSource,
     GitFileSource,
@@ -25,9 +27,12 @@ from models.building.sources import (
     fetch_files,
     pin_file,
 )
+from models.manifest import Manifest
+from models.manifest.networks import FolderFiles
 from tests.builders.certificates import Authority
 from tests.builders.scans import listed_weights, shared_data
 
+CATALOGUE = Path(__file__).resolve().parents[3] / "models" / "catalogue"
 CONTENT = bytes(range(256)) * 2000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 FILE = PublishedFile(path="sub/weights.pt", bytes=len(CONTENT), sha256=SHA256)
@@ -309,3 +314,31 @@ def test_a_path_that_leaves_the_source_is_refused(path: str) -> None:
 def test_an_address_that_is_not_plain_https_is_refused(url: str) -> None:
     with pytest.raises(ValidationError, match="no plain https address"):
         UrlSource(kind="url", name="x", url=url, licence="MIT", files=(FILE,))
+
+
+def test_a_file_beside_the_manifest_is_the_one_pinned_or_refused(tmp_path: Path) -> None:
+    data = yaml.safe_load((CATALOGUE / "brain-extraction" / "model.yaml").read_text())
+    data["sources"]["beside"] = {
+        "kind": "folder",
+        "licence": "MIT",
+        "files": [FILE.model_dump()],
+    }
+    manifest = Manifest.model_validate(data)
+    model, cache = tmp_path / "model", tmp_path / "cache"
+    with pytest.raises(FetchError, match="is not in the folder"):
+        fetch_source_file(model, manifest, "beside", FILE.path, cache)
+    (model / "sub").mkdir(parents=True)
+    (model / FILE.path).write_bytes(CONTENT[::-1])
+    with pytest.raises(FetchError, match="Do not use it"):
+        fetch_source_file(model, manifest, "beside", FILE.path, cache)
+    (model / FILE.path).write_bytes(CONTENT)
+    found = fetch_source_file(model, manifest, "beside", FILE.path, cache)
+    assert found.read_bytes() == CONTENT
+    assert source_in_words(manifest, "beside") == "the model's folder"
+
+
+@pytest.mark.parametrize("path", ["/etc/weights.pt", "../other/weights.pt", "sub/../../w.pt", "."])
+def test_a_file_beside_the_manifest_stays_in_the_models_folder(path: str) -> None:
+    file = {**FILE.model_dump(), "path": path}
+    with pytest.raises(ValidationError, match="does not stay in the model's folder"):
+        FolderFiles.model_validate({"kind": "folder", "licence": "MIT", "files": [file]})

@@ -93,6 +93,18 @@ SETTINGS: list[dict[str, Any]] = [
         "activation": "softmax",
         "merge": {"kind": "entropy"},
     },
+    {"do": "orient", "axes": "jki"},
+    {"do": "crop", "nonzero": True, "margin": {"voxels": 0}},
+    {"do": "normalise", "by": {"kind": "zscore", "over": "filled"}},
+    {"do": "normalise", "by": {"kind": "factor", "factor": 0.5}},
+    {"do": "normalise", "by": {"kind": "truncate"}},
+    {
+        "do": "resample",
+        "onto": {"spacing_mm": [None, 1.3, 1.5]},
+        "order": "cubic",
+        "centres": "half-pixel",
+        "across": "nearest",
+    },
 ]
 
 
@@ -116,7 +128,9 @@ def plans(draw: st.DrawFn) -> list[dict[str, Any]]:
         other = draw(st.sampled_from(names))
         step = {**draw(st.sampled_from(SETTINGS)), "in": source, "out": f"v{place}"}
         if step["do"] == "crop":
-            step["around"] = {"of": other, "above": step.pop("above", None)}
+            nonzero = step.pop("nonzero", False)
+            found = {"of": other, "above": step.pop("above", None)}
+            step["around"] = {"nonzero": other} if nonzero else found
         if step["do"] in ("stack", "combine"):
             step["and"] = [other]
         if step.pop("quantiles", False):

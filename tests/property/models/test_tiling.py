@@ -41,6 +41,8 @@ PATCHES = st.tuples(*[st.integers(2, 24)] * 3)
         ),
         ((128, 130, 257), (112, 112, 128), 0.5, ((0, 16), (0, 18), (0, 43, 86, 129))),
         ((110, 40, 33), (64, 40, 32), 0.5, ((0, 23, 46), (0,), (0, 1))),
+        # A 2d configuration goes through the planes one by one.
+        ((5, 40, 33), (1, 40, 32), 0.5, ((0, 1, 2, 3, 4), (0,), (0, 1))),
     ],
 )
 def test_tiles_start_where_nnunet_has_them(

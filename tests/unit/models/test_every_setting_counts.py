@@ -154,6 +154,9 @@ def restored(across: str | None, **rule: Any) -> list[Described]:
     return [ORIENT, thick, {**SCALED, "in": "thick"}, INFER, restore, decide]
 
 
+TRUNCATE: Described = {**SCALED, "in": "small", "by": {"kind": "truncate"}}
+
+
 def cropped(around: Described, margin: Described, *before: Described) -> list[Described]:
     crop = {"do": "crop", "in": "head", "around": around, "margin": margin, "out": "part"}
     return [ORIENT, *before, crop]
@@ -183,6 +186,7 @@ MONAI = {"kind": "tiles", "starts": "monai", "step": 0.7, "weight": "gaussian-mo
 ABOVE = {"of": "head", "above": 60.0, "plane_share": 0.05}
 CASES: list[list[Described]] = [
     [ORIENT],
+    [{**ORIENT, "axes": "jki"}],
     *(
         resampled({"spacing_mm": [1.1, 2.0, 1.5]}, order, centres)
         for order, centres in itertools.product(
@@ -190,6 +194,7 @@ CASES: list[list[Described]] = [
         )
     ),
     resampled({"shape": [7, 9, 10]}, "linear", "aligned"),
+    resampled({"spacing_mm": [1.1, None, 1.5]}, "linear", "half-pixel"),
     [
         ORIENT,
         {
@@ -211,12 +216,16 @@ CASES: list[list[Described]] = [
     cropped(ABOVE, {"voxels": 2}),
     cropped(ABOVE, {"mm": 4.0}),
     cropped(ABOVE, {"share": 0.3}),
+    cropped({"nonzero": "head"}, {"voxels": 1}),
     cropped({"of": "found", "plane_share": 0.02}, {"voxels": 1}, *BALL),
     normalised(kind="window", low=5.0, high=80.0, to=[0.0, 1.0]),
     normalised(kind="window", low=5.0, high=80.0, mean=30.0, std=20.0),
     normalised(kind="zscore", over="all"),
     normalised(kind="zscore", over="nonzero", unbiased=True),
     normalised(kind="zscore", over="positive"),
+    normalised(kind="zscore", over="filled"),
+    normalised(kind="factor", factor=0.7),
+    [*resampled({"spacing_mm": [1.1, 2.0, 1.5]}, "linear", "aligned"), TRUNCATE],
     normalised(kind="minmax"),
     normalised(kind="quantiles", low=0.1, high=0.9),
     [
