@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from models.manifest.plan import AnyStep, NetworkFacts, PlanError, check_plan
+from models.manifest.plan.members import kept_apart
 from models.runtime.crew import Crew
 from models.runtime.grid import source_grid
 from models.runtime.images import Image
@@ -71,13 +72,14 @@ def steps(*described: Mapping[str, Any]) -> tuple[AnyStep, ...]:
     return STEPS.validate_python(described)
 
 
-def ran(volume: NDArray[Any], networks: list[Linear], *described: Mapping[str, Any]) -> Run:
+def ran(volume: NDArray[Any], networks: Sequence[Linear], *described: Mapping[str, Any]) -> Run:
     plan = steps(*described)
     check_plan(plan, ("image",), (plan[-1].out,), {one.name: one.facts for one in networks})
     source = SourceVolume(volume, AFFINE)
     facts = {one.name: one.facts for one in networks}
     named = {one.name: one for one in networks}
     run = Run({"image": source}, named, CREW, Stopwatch(), facts, 1 << 28)
+    run.apart = kept_apart(plan)
     run.keep("image", Image(source_grid("image", source), ()))
     for step in plan:
         run_step(step, run)
