@@ -25,13 +25,14 @@ from services.imaging.labels import labels_key, write_labels
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.analysis.interval import with_intervals
 from services.reporting.analysis.measure import count_voxels, measure, voxel_histogram
-from services.reporting.job import Job, Layers
+from services.reporting.job import Job, Layers, ModelNumbers
 from services.reporting.results import Made, ResultMaker
 from services.reporting.source.series import SourceSeries, source_series
 from tests.builders.revisions import register_revision
 from tests.builders.series import affine_of, headers_of, small_volume, sound_series
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "models" / "catalogue"
+RECIPES = CATALOGUE.parent / "recipes"
 STARTED = dt.datetime(2024, 1, 31, 15, 4, 5, 678900, tzinfo=dt.timezone(dt.timedelta(hours=1)))
 
 # Directions of i, j, k (columns) in LPS, by what a radiographer calls the series. "flipped" has a
@@ -87,6 +88,16 @@ def three_segments() -> Manifest:
         ),
     )
     return manifest.model_copy(update={"segments": segments})
+
+
+def ensemble_manifest() -> Manifest:
+    """A recipe with twelve networks, four segments and a volume interval of each."""
+    return load_manifest(RECIPES / "ich-ct")
+
+
+def numbers_of_members(**of_segments: dict[int, float]) -> dict[str, ModelNumbers]:
+    """What its output of numbers may hold: of twelve networks, and what is given of segments."""
+    return {"uncertainty": ModelNumbers({"members": 12.0}, of_segments)}
 
 
 def plausible(manifest: Manifest, otherwise: str, max_ml: float) -> Manifest:
