@@ -14,12 +14,15 @@ from models.manifest.plan import (
     GridType,
     ImageType,
     LayersType,
+    NumbersType,
     ScoresType,
     ValueType,
     check_plan,
 )
 from models.manifest.plan.crop import Crop
+from models.manifest.plan.decide import Decide
 from models.manifest.plan.infer import Infer
+from models.manifest.plan.members import kept_apart
 from models.manifest.plan.orient import Orient
 from models.manifest.plan.resample import Resample
 from models.manifest.plan.restore import Restore
@@ -41,7 +44,7 @@ class ExplainedStep:
         reads: the values it reads.
         makes: the value it makes.
         what: its settings, in words.
-        kind: what the value is: an image, scores, segments or a map.
+        kind: what the value is: an image, scores, segments, a map or numbers.
         shape: voxels along each array axis; of what a crop leaves, the most that it can be.
         spacing_mm: between them.
         at_most: whether the shape is the most that it can be.
@@ -124,6 +127,8 @@ def _kind(value: ValueType, manifest: Manifest, step: AnyStep) -> str:
         return f"scores, {value.classes} classes"
     if isinstance(value, LayersType):
         return f"segments {_ranges(value.segments)}"
+    if isinstance(value, NumbersType):
+        return f"numbers: {', '.join(value.names)}"
     return f"map of {value.quantity}"
 
 
@@ -147,6 +152,12 @@ def _bytes(step: AnyStep, value: ValueType, grid: Grid, manifest: Manifest) -> f
             isinstance(step, Resample) and step.order == "nearest"
         )
         return 0.0 if named_only else voxels * _FLOAT * value.channels
+    if isinstance(value, NumbersType):
+        return 0.0
+    if isinstance(value, LayersType) and isinstance(step, Decide) and value.decided_from:
+        apart = step.out in kept_apart(manifest.plan)
+        # The whole and each member where the scores lie, beside what is decided.
+        return voxels * (2 + value.decided_from.members if apart else 1)
     if isinstance(value, ScoresType) and isinstance(step, Restore):
         return 0.0  # interpolated where they are decided
     if isinstance(value, ScoresType):

@@ -113,8 +113,8 @@ def known_answer_of(
 ) -> KnownAnswer:
     """Make a small volume and record what the built networks make of it.
 
-    The volume of the parity check is shrunk. Where nothing is found then (what is looked for is small, or the networks see
-    values of a unit), it is cut to the part around what was found.
+    The volume of the parity check is shrunk. Where nothing is found then (what is looked for is
+    small, or the networks see values of a unit), it is cut to the part around what was found.
 
     Args:
         manifest: of the model.

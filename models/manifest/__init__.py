@@ -9,6 +9,7 @@ may use it; arrays, networks and DICOM files are other rooms' matters.
 from models.manifest.attributes import spoken
 from models.manifest.base import Code
 from models.manifest.errors import ManifestError, ModelError
+from models.manifest.findings import Disagreement, Plausibility
 from models.manifest.lint import lint_manifest
 from models.manifest.loading import (
     load_catalogue,
@@ -54,10 +55,12 @@ __all__ = [
     "Code",
     "Condition",
     "ConditionOutcome",
+    "Disagreement",
     "Gate",
     "Manifest",
     "ManifestError",
     "ModelError",
+    "Plausibility",
     "Precision",
     "Role",
     "Segment",

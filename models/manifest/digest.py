@@ -26,8 +26,8 @@ _UNDECISIVE: Final = (
     ("sources", "*", "copyright"),
     ("resources",),
     ("acceptance", "parity"),
-    # For who reads the manifest: why a range was chosen.
-    ("acceptance", "plausible", "*", "why"),
+    # For who reads the manifest: why a limit was chosen.
+    ("findings", "*", "why"),
     # Which precisions may be built; the one that was is named beside the content.
     ("precision",),
 )

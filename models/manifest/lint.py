@@ -13,11 +13,13 @@ from pathlib import Path
 
 from models.manifest.document import read_document
 from models.manifest.errors import ManifestError
+from models.manifest.findings import Disagreement
 from models.manifest.loading import load_manifest, manifest_file
 from models.manifest.plan import (
     CheckedPlan,
     GridType,
     LayersType,
+    NumbersType,
     PlanError,
     check_plan,
 )
@@ -62,7 +64,7 @@ def problems_of(manifest: Manifest) -> Iterator[Problem]:
     yield from _of_sources(manifest)
     yield from _of_inputs(manifest)
     yield from _of_plan(manifest)
-    yield from _of_plausible(manifest)
+    yield from _of_findings(manifest)
     for role in manifest.roles:
         if role != manifest.grid_role:
             yield Problem(
@@ -111,6 +113,7 @@ def _of_plan(manifest: Manifest) -> Iterator[Problem]:
         yield Problem(path, f"{error.problem}.", error.remedy)
         return
     yield from _of_outputs(manifest, checked)
+    yield from _of_intervals(manifest)
     ran: dict[str, int] = {}
     for place, step in enumerate(manifest.plan):
         for name in step.members if isinstance(step, Infer) else ():
@@ -128,11 +131,15 @@ def _of_plan(manifest: Manifest) -> Iterator[Problem]:
 
 def _of_outputs(manifest: Manifest, checked: CheckedPlan) -> Iterator[Problem]:
     made: set[int] = set()
+    wanted = {"layers": (LayersType, "segments"), "values": (NumbersType, "numbers")}
     for place, output in enumerate(manifest.outputs):
         value = checked.values[output.of]
-        if not isinstance(value, LayersType):
+        kind, called = wanted[output.kind]
+        if not isinstance(value, kind):
             yield Problem(
-                ("outputs", place, "of"), f"{output.of} holds no segments.", "Decide first."
+                ("outputs", place, "of"),
+                f"{output.of} holds no {called}.",
+                f"Name {called}, or write another kind.",
             )
         elif value.grid != GridType(manifest.grid_role):
             yield Problem(
@@ -140,12 +147,10 @@ def _of_outputs(manifest: Manifest, checked: CheckedPlan) -> Iterator[Problem]:
                 f"{output.of} lies on {value.grid}, not on the slices of {manifest.grid_role}.",
                 f"Restore it to {manifest.grid_role}.",
             )
-        else:
+        elif isinstance(value, LayersType):
             made |= set(value.segments)
-        if place:
-            yield Problem(
-                ("outputs", place), "this version carries one output.", "Remove this one."
-            )
+        else:
+            yield from _of_numbers(manifest, output.name, value)
     for place, segment in enumerate(manifest.segments):
         if segment.number not in made:
             yield Problem(
@@ -159,14 +164,57 @@ def _of_outputs(manifest: Manifest, checked: CheckedPlan) -> Iterator[Problem]:
         )
 
 
-def _of_plausible(manifest: Manifest) -> Iterator[Problem]:
-    for place, range_ in enumerate(manifest.acceptance.plausible):
+def _of_intervals(manifest: Manifest) -> Iterator[Problem]:
+    """Yield intervals of other segments than those that are reported."""
+    reported = manifest.layers.of
+    for place, measurement in enumerate(manifest.measurements):
+        of = {output.of for output in manifest.outputs if output.name == measurement.interval}
+        read = [step.in_ for step in manifest.plan if step.out in of]
+        if read not in ([], [reported]):
+            yield Problem(
+                ("measurements", place, "interval"),
+                f"{measurement.interval} is measured of {read[0]}, and {reported} is reported.",
+                f"Measure the uncertainty of {reported}.",
+            )
+
+
+def _of_numbers(manifest: Manifest, output: str, numbers: NumbersType) -> Iterator[Problem]:
+    """Yield what is asked of an output of kind values and is not among its numbers."""
+    for place, measurement in enumerate(manifest.measurements):
+        of = measurement.segments or tuple(one.number for one in manifest.segments)
+        for number in of if measurement.interval == output else ():
+            if number not in numbers.segments:
+                yield Problem(
+                    ("measurements", place, "interval"),
+                    f"{output} has no volumes of segment {number}.",
+                    f"It has {', '.join(map(str, numbers.segments))}.",
+                )
+    for place, finding in enumerate(manifest.findings):
+        if not isinstance(finding, Disagreement) or finding.of != output:
+            continue
+        if finding.number not in numbers.names:
+            yield Problem(
+                ("findings", place, "number"),
+                f"{output} has no {finding.number}: the scores are no probabilities.",
+                "Write disagreement, which is counted in segments.",
+            )
+        elif finding.segment not in numbers.segments:
+            yield Problem(
+                ("findings", place, "segment"),
+                f"{output} says nothing of segment {finding.segment}.",
+                f"It has {', '.join(map(str, numbers.segments))}.",
+            )
+
+
+def _of_findings(manifest: Manifest) -> Iterator[Problem]:
+    for place, finding in enumerate(manifest.findings):
         if not any(
-            range_.segment in measurement.segments or not measurement.segments
+            finding.segment in measurement.segments or not measurement.segments
             for measurement in manifest.measurements
         ):
             yield Problem(
-                ("acceptance", "plausible", place),
-                f"the volume of segment {range_.segment} is not measured, so nothing is judged.",
-                "Ask for it under measurements, or remove the range.",
+                ("findings", place),
+                f"the volume of segment {finding.segment} is not measured, and what is found of "
+                "it is told beside that.",
+                "Ask for it under measurements, or remove this.",
             )

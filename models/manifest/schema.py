@@ -9,9 +9,11 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from models.manifest.base import Code, Name, Part
 from models.manifest.digest import content_digest
+from models.manifest.findings import Disagreement, Finding
 from models.manifest.networks import Network, Precision, Precisions, Source, SourceFile, Target
 from models.manifest.plan import AnyStep
 from models.manifest.plan.heads import Head, head_of
+from models.manifest.plan.measure_uncertainty import MeasureUncertainty
 from models.manifest.plan.step import ValueName
 from models.manifest.roles import Role
 
@@ -24,7 +26,6 @@ __all__ = [
     "Parity",
     "ParityBound",
     "ParityCase",
-    "PlausibleVolume",
     "Resources",
     "Segment",
     "VolumeMeasurement",
@@ -101,12 +102,16 @@ class Segment(Part):
 
 
 class VolumeMeasurement(Part):
-    """The volume of segments by counting voxels; `segments` empty means every segment."""
+    """The volume of segments by counting voxels; `segments` empty means every segment.
+
+    `interval`: the output of kind values whose members' volumes say how sure it is.
+    """
 
     kind: Literal["volume"]
     concept: Code
     unit: Code
     segments: Annotated[tuple[int, ...], Field(strict=False)] = ()
+    interval: Name | None = None
 
     @field_validator("unit")
     @classmethod
@@ -160,34 +165,20 @@ class Parity(Part):
         return dict(sorted(bounds.items()))
 
 
-class PlausibleVolume(Part):
-    """The range outside which a segment's volume is not believed, and what happens then."""
-
-    segment: Annotated[int, Field(ge=1, le=255)]
-    min_ml: Annotated[float, Field(ge=0.0)]
-    max_ml: Annotated[float, Field(gt=0.0)]
-    otherwise: Literal["flag", "withhold"]
-    why: Annotated[str, Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _range_is_not_empty(self) -> PlausibleVolume:
-        if self.min_ml >= self.max_ml:
-            raise ValueError(f"min_ml {self.min_ml} is not below max_ml {self.max_ml}")
-        return self
-
-
 class Acceptance(Part):
-    """What a build and a result have to hold."""
+    """What a build has to hold; what a result has to is under `findings`."""
 
     parity: Parity
-    plausible: Annotated[tuple[PlausibleVolume, ...], Field(strict=False)] = ()
 
 
 class Output(Part):
-    """What leaves the plan: the value `of`, under a name."""
+    """What leaves the plan: the value `of`, under a name.
+
+    `layers`: segments on the slices of the grid role; `values`: numbers of them.
+    """
 
     name: Name
-    kind: Literal["layers"]
+    kind: Literal["layers", "values"]
     of: ValueName
 
 
@@ -214,6 +205,7 @@ class Manifest(Part):
     precision: Precisions
     segments: Annotated[tuple[Segment, ...], Field(min_length=1, strict=False)]
     measurements: Annotated[tuple[VolumeMeasurement, ...], Field(strict=False)] = ()
+    findings: Annotated[tuple[Finding, ...], Field(strict=False)] = ()
     procedure_reported: Code | None = None
     acceptance: Acceptance
     resources: Resources
@@ -245,6 +237,17 @@ class Manifest(Part):
             precision=Precision(precision).value,
             target=Target(target).value,
         )
+
+    @property
+    def layers(self) -> Output:
+        """The output that holds the segments."""
+        return next(output for output in self.outputs if output.kind == "layers")
+
+    def interval_words(self, output: str) -> str:
+        """Return of which of the members' volumes an output of kind values says the interval."""
+        (of,) = (each.of for each in self.outputs if each.name == output)
+        (step,) = (each for each in self.plan if each.out == of)
+        return step.interval.words if isinstance(step, MeasureUncertainty) else ""
 
     def head_of(self, network: str) -> Head:
         """Return what the plan builds into a network; KeyError when no step runs it."""
@@ -303,6 +306,19 @@ class Manifest(Part):
         return self
 
     @model_validator(mode="after")
+    def _outputs_are_named_once(self) -> Manifest:
+        names = [output.name for output in self.outputs]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two outputs have one name: {', '.join(names)}")
+        if sum(output.kind == "layers" for output in self.outputs) != 1:
+            raise ValueError("one output of kind layers is wanted: the segments")
+        known = {output.name for output in self.outputs if output.kind == "values"}
+        for field, name in _values_named(self):
+            if name not in known:
+                raise ValueError(f"{field}: there is no output {name} of kind values")
+        return self
+
+    @model_validator(mode="after")
     def _segments_are_numbered_and_known(self) -> Manifest:
         numbers = [segment.number for segment in self.segments]
         if numbers != list(range(1, len(numbers) + 1)):
@@ -327,5 +343,14 @@ class Manifest(Part):
 def _segments_named(manifest: Manifest) -> Iterable[int]:
     for measurement in manifest.measurements:
         yield from measurement.segments
-    for range_ in manifest.acceptance.plausible:
-        yield range_.segment
+    for finding in manifest.findings:
+        yield finding.segment
+
+
+def _values_named(manifest: Manifest) -> Iterable[tuple[str, str]]:
+    for measurement in manifest.measurements:
+        if measurement.interval is not None:
+            yield "measurements.interval", measurement.interval
+    for finding in manifest.findings:
+        if isinstance(finding, Disagreement):
+            yield "findings.of", finding.of

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from models.manifest import Manifest
+from models.manifest.plan.members import kept_apart
 from models.runtime.crew import Crew
 from models.runtime.errors import RequestError
 from models.runtime.grid import source_grid
@@ -44,6 +45,7 @@ class Pipeline:
         self.manifest: Final = manifest
         self.networks: Final = dict(networks)
         self._crew: Final = Crew(threads)
+        self._apart: Final = kept_apart(manifest.plan)
         outputs = {output.of for output in manifest.outputs}
         self._read_later: Final = [
             frozenset(outputs.union(*(later.reads() for later in manifest.plan[place + 1 :])))
@@ -72,6 +74,7 @@ class Pipeline:
         watch = Stopwatch()
         facts = {name: network.facts for name, network in self.manifest.networks.items()}
         run = Run(volumes, self.networks, self._crew, watch, facts, _MERGING_BYTES, is_cancelled)
+        run.apart = self._apart
         for role in self.manifest.roles:
             grid = source_grid(role, volumes[role])
             run.keep(role, Image(grid, ()))
@@ -85,11 +88,19 @@ class Pipeline:
         except NothingFound:
             found = None
         else:
-            found = run.segments(self.manifest.outputs[0].of)
+            found = run.segments(self.manifest.layers.of)
         labels = np.zeros(volumes[self.manifest.grid_role].shape, np.uint8)
         with watch.stage("write labels"):
             voxels = self._write(found, labels)
-        return PipelineResult(labels, voxels, tuple(watch.networks), tuple(watch.stages))
+        # Of a run that found nothing, only what was made before it ended is known.
+        numbers = {
+            output.name: run.numbers(output.of)
+            for output in self.manifest.outputs
+            if output.kind == "values" and output.of in run.values
+        }
+        return PipelineResult(
+            labels, voxels, tuple(watch.networks), tuple(watch.stages), numbers=numbers
+        )
 
     def release(self) -> None:
         """Give the networks' working memory back to the system."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from models.runtime.numbers import Numbers
+
 __all__ = ["NetworkTime", "PipelineRefusal", "PipelineResult", "StageTime", "Stopwatch"]
 
 
@@ -41,13 +43,17 @@ class PipelineRefusal:
 
 @dataclass(frozen=True, slots=True)
 class PipelineResult:
-    """Labels uint8 [k, j, i] on the source grid, or a refusal (then None), and how it went."""
+    """Labels uint8 [k, j, i] on the source grid, or a refusal (then None), and how it went.
+
+    `numbers`: of the outputs of kind values, by the output's name.
+    """
 
     labels: NDArray[np.uint8] | None
     voxels: Mapping[int, int]
     networks: tuple[NetworkTime, ...]
     stages: tuple[StageTime, ...]
     refusal: PipelineRefusal | None = None
+    numbers: Mapping[str, Numbers] = field(default_factory=dict[str, Numbers])
 
 
 class Stopwatch:

@@ -10,7 +10,9 @@ from models.manifest.plan import NetworkFacts
 from models.runtime.crew import Crew
 from models.runtime.images import Image
 from models.runtime.intensity import Window
+from models.runtime.members import Members
 from models.runtime.networks import Network
+from models.runtime.numbers import Numbers
 from models.runtime.record import PipelineRefusal, Stopwatch
 from models.runtime.scores import Scores
 from models.runtime.segments import Segments
@@ -42,7 +44,7 @@ class Seen:
     foreground: Segments
 
 
-Value = Image | Segments | Seen | Scores
+Value = Image | Segments | Seen | Scores | Numbers
 QuantileKey = tuple[str, int, tuple[float, float]]
 
 
@@ -74,6 +76,9 @@ class Run:
 
     # What steps behind the present one read: its memory is not to be changed.
     read_later: frozenset[str] = frozenset()
+    # Of which values members are kept apart (`models.manifest.plan.members`), and what each found.
+    apart: frozenset[str] = frozenset()
+    members: dict[str, Members] = field(default_factory=dict[str, Members])
 
     def require_room(self, what: str, needed: int, allowed: int | None = None) -> None:
         """Refuse work that would take more memory than it may, before anything is made.
@@ -123,6 +128,13 @@ class Run:
         value = self.values[name]
         if not isinstance(value, Scores):
             raise TypeError(f"{name} holds no scores")
+        return value
+
+    def numbers(self, name: str) -> Numbers:
+        """Return numbers that the plan's check has promised."""
+        value = self.values[name]
+        if not isinstance(value, Numbers):
+            raise TypeError(f"{name} holds no numbers")
         return value
 
     def segments(self, name: str) -> Segments:

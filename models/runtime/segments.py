@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from models.runtime.crew import Crew
 from models.runtime.grid import Box, Cropped, Grid, Oriented, Resampled
 from models.runtime.resample import repeat_into
 
-__all__ = ["Segments"]
+__all__ = ["Segments", "box_around", "within"]
 
 U8 = NDArray[np.uint8]
 
@@ -112,3 +113,27 @@ class Segments:
         back = np.empty([len(index) for index in axes], np.uint8)
         repeat_into(self.labels, (axes[0], axes[1], axes[2]), back, crew)
         return Segments(grid, back, (sides[0], sides[1], sides[2]))
+
+
+def box_around(found: Sequence[Segments]) -> Box | None:
+    """Return the box that holds all that any of them has; None where none has anything."""
+    boxes = [one.box for one in found if one.labels is not None]
+    if not boxes:
+        return None
+    first, second, third = (
+        slice(min(side.start for side in sides), max(side.stop for side in sides))
+        for sides in zip(*boxes, strict=True)
+    )
+    return first, second, third
+
+
+def within(found: Segments, box: Box) -> U8:
+    """Return the labels [a0, a1, a2] of a box that holds all foreground."""
+    labels = np.zeros([side.stop - side.start for side in box], np.uint8)
+    if found.labels is not None:
+        at = tuple(
+            slice(own.start - side.start, own.stop - side.start)
+            for own, side in zip(found.box, box, strict=True)
+        )
+        labels[at] = found.labels
+    return labels

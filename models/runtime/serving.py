@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.manifest import LABELS_TENSOR, TRITON_DATATYPES, Manifest, volume_tensor_name
 from models.runtime.errors import RequestError
+from models.runtime.numbers import Numbers
 from models.runtime.pipeline import Pipeline
 from models.runtime.record import PipelineRefusal, PipelineResult
 from models.runtime.source_volume import SourceVolume
@@ -142,6 +143,9 @@ def _fill(answer: pb.InferenceAnswer, result: PipelineResult, manifest: Manifest
         _set_refusal(answer, result.refusal)
         return
     for output in manifest.outputs:
+        if output.kind == "values":
+            _add_numbers(answer, output.name, result.numbers.get(output.name, Numbers()))
+            continue
         answer.outputs.add(
             name=output.name,
             kind=output.kind,
@@ -151,6 +155,12 @@ def _fill(answer: pb.InferenceAnswer, result: PipelineResult, manifest: Manifest
         )
     for segment in manifest.segments:
         answer.segments.add(number=segment.number, voxels=result.voxels[segment.number])
+
+
+def _add_numbers(answer: pb.InferenceAnswer, name: str, numbers: Numbers) -> None:
+    output = answer.outputs.add(name=name, kind="values", values=numbers.whole)
+    for number, by_segment in numbers.of_segments.items():
+        output.segment_values.add(name=number, by_segment=by_segment)
 
 
 def _set_refusal(answer: pb.InferenceAnswer, refusal: PipelineRefusal) -> None:

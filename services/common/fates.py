@@ -75,6 +75,10 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "{model} looked for {segments} in this series and found nothing. "
             "The report says so; there is no overlay to show."
         ),
+        "not_found_flagged": _processed(
+            "{model} looked for {segments} in this series and found nothing. Look at it before you "
+            "rely on it. {remarks} The report says so; there is no overlay to show."
+        ),
         "unchanged": _processed(
             "Nothing this model uses changed since revision {earlier_revision}; "
             "its result still stands.{result}"
@@ -260,6 +264,12 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "{segment} measures {value} {unit}, outside the plausible {minimum} to {maximum} "
             "{unit}.",
             "Look at the images: wrong contrast, cut-off anatomy or motion are usual causes.",
+        ),
+        "members_disagree": _withheld(
+            "The {members} networks of the model disagree about {segment}: {measure} {value}, "
+            "where at most {maximum} is accepted.",
+            "Look at the images: an unfamiliar scanner or protocol, motion and rare findings are "
+            "usual causes.",
         ),
         # failed
         "model_unavailable": _failed(

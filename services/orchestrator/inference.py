@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -35,17 +35,22 @@ from services.orchestrator.triton_connection import ask, connect
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One array of an answer.
+    """One array of an answer, or its numbers.
 
     Attributes:
-        kind: layers.
-        array: uint8 [k, j, i] on the grid of the volume in `grid_role`.
+        kind: layers or values.
+        grid_role: of layers; empty of values.
+        array: of layers, uint8 [k, j, i] on the grid of the volume in `grid_role`.
+        numbers: of values, by name: of the whole a number, of segments one by segment's number.
     """
 
     name: str
     kind: str
     grid_role: str
-    array: npt.NDArray[np.uint8]
+    array: npt.NDArray[np.uint8] | None
+    numbers: Mapping[str, float | Mapping[str, float]] = field(
+        default_factory=dict[str, float | Mapping[str, float]]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class Inference:
     """What a model answered.
 
     Attributes:
-        outputs: its arrays, in the manifest's order; none where the answer is a refusal.
+        outputs: arrays and numbers, in the manifest's order; none where it is a refusal.
         answer: times, precision and counts.
     """
 
@@ -226,13 +231,17 @@ def _outputs(
     answer: inference_pb2.InferenceAnswer,
     labels: npt.NDArray[np.uint8],
 ) -> tuple[Output, ...]:
-    """The arrays that an answer lists.
+    """What an answer lists.
 
     Raises:
-        InferenceFailed: it lists something else than the one label volume that was asked for.
+        InferenceFailed: it lists another array than the one label volume that was asked for, or
+            none.
     """
     found: list[Output] = []
     for each in answer.outputs:
+        if each.kind == "values":
+            found.append(Output(each.name, each.kind, "", None, numbers_of(each)))
+            continue
         if each.kind != "layers" or each.tensor != LABELS_TENSOR:
             raise InferenceFailed(f"The answer has an output of kind {each.kind} ({each.name}).")
         if each.grid_role != request.grid_role:
@@ -240,9 +249,18 @@ def _outputs(
                 f"The labels lie on the grid of {each.grid_role}, not of {request.grid_role}."
             )
         found.append(Output(each.name, each.kind, each.grid_role, labels))
-    if not found:
-        raise InferenceFailed("The model's answer lists no output.")
+    if all(each.array is None for each in found):
+        raise InferenceFailed("The model's answer lists no output of segments.")
     return tuple(found)
+
+
+def numbers_of(output: inference_pb2.OutputArray) -> dict[str, float | Mapping[str, float]]:
+    """The numbers of an output of kind values, as they are kept; names of segments are numbers."""
+    of_segments = {
+        each.name: {str(number): value for number, value in sorted(each.by_segment.items())}
+        for each in output.segment_values
+    }
+    return {**output.values, **of_segments}
 
 
 def _inline(volumes: Mapping[str, SentVolume]) -> list[triton.InferInput]:

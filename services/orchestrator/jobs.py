@@ -65,8 +65,8 @@ class JobOutput:
         kind: layers, map or values.
         grid_role: the role on whose slices the output lies; empty of values.
         digest: SHA-256 of the stored object.
-        numbers: of values by the quantity's name; of maps slope and intercept; of layers
-            ``touching_unmeasured``, segment numbers.
+        numbers: of values by the quantity's name, of segments then by their number; of maps slope
+            and intercept; of layers ``touching_unmeasured``, segment numbers.
     """
 
     name: str

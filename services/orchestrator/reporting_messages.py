@@ -84,7 +84,7 @@ def with_searched(output: JobOutput, response: reporting_pb2.MakeResultsResponse
 def found_anything(outputs: Sequence[JobOutput]) -> bool:
     """Whether a job has more to report than that no segment was found."""
     return any(
-        output.kind != "layers" or any(output.numbers.get("found_voxels", {}).values())
+        output.kind == "map" or any(output.numbers.get("found_voxels", {}).values())
         for output in outputs
     )
 
@@ -98,7 +98,12 @@ def _output(output: JobOutput) -> reporting_pb2.JobOutput:
         digest=output.digest,
     )
     if output.kind == "values":
-        message.values.update(output.numbers)
+        for name, number in output.numbers.items():
+            if isinstance(number, Mapping):
+                by_segment = {int(segment): value for segment, value in number.items()}
+                message.segment_values.add(name=name, by_segment=by_segment)
+            else:
+                message.values[name] = number
     elif output.kind == "map":
         message.slope = output.numbers.get("slope", 1.0)
         message.intercept = output.numbers.get("intercept", 0.0)

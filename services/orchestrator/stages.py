@@ -255,7 +255,9 @@ def _selected_images(
 def _store(
     context: StageContext, job_uid: str, output: Output, inputs: Mapping[str, _Input]
 ) -> JobOutput:
-    """Puts an output into the store, on the slices of its role."""
+    """Puts an output's array into the store, on the slices of its role; numbers need no place."""
+    if output.array is None:
+        return JobOutput(output.name, output.kind, "", "", "", output.numbers)
     key = labels_key(job_uid, output.name)
     on_grid = inputs[output.grid_role]
     labels = labels_on_source(output.array, on_grid.geometry)
@@ -302,20 +304,30 @@ def _ended(context: StageContext, job_uid: str, verdict: Verdict, times: StageTi
 def _processed(context: StageContext, job: Job) -> Verdict:
     manifest = context.manifests.of(job.model_digest)
     model = manifest.identity.title
-    if not found_anything(jobs.outputs_of(context.engine, job.job_uid)):
-        looked_for = ", ".join(segment.label for segment in manifest.segments)
-        return Verdict("looked_for_not_found", {"model": model, "segments": looked_for})
     measurements = jobs.measurements_of(context.engine, job.job_uid)
-    numbers = ", ".join(
-        f"{item.segment_label} {item.value:.1f} {item.unit}"
-        for item in measurements
-        if item.value is not None
-    )
-    values: dict[str, Value] = {"model": model, "found": numbers or "see the overlay"}
     # A segment with several measurements has one remark.
     remarks = dict.fromkeys(item.remark for item in measurements)
+    if not found_anything(jobs.outputs_of(context.engine, job.job_uid)):
+        looked_for = ", ".join(segment.label for segment in manifest.segments)
+        values: dict[str, Value] = {"model": model, "segments": looked_for}
+        return _flagged("looked_for_not_found", "not_found_flagged", values, remarks)
+    numbers = ", ".join(_in_short(item) for item in measurements if item.value is not None)
+    values = {"model": model, "found": numbers or "see the overlay"}
     remarks |= dict.fromkeys(selected.left_out for selected in job.inputs.values())
-    remarks.pop("", None)
-    if remarks:
-        return Verdict("segmented_flagged", {**values, "remarks": " ".join(remarks)})
-    return Verdict("segmented", values)
+    return _flagged("segmented", "segmented_flagged", values, remarks)
+
+
+def _flagged(
+    plain: str, flagged: str, values: Mapping[str, Value], remarks: Mapping[str, None]
+) -> Verdict:
+    """A verdict for one of two reasons: there are sentences that a reader has to see, or none."""
+    told = " ".join(filter(None, remarks))
+    return Verdict(flagged, {**values, "remarks": told}) if told else Verdict(plain, values)
+
+
+def _in_short(item: jobs.Measured) -> str:
+    """A measurement in a few words: "Oedema 12.3 mL (10.1 to 14.0)"."""
+    interval = ""
+    if item.low is not None and item.high is not None:
+        interval = f" ({item.low:.1f} to {item.high:.1f})"
+    return f"{item.segment_label} {item.value:.1f} {item.unit}{interval}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from models.manifest import Manifest
 from services.common.sentences import Value
@@ -29,6 +30,14 @@ class Layers:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelNumbers:
+    """An output of a job that holds numbers, by name: of the whole, and by segment's number."""
+
+    whole: Mapping[str, float]
+    of_segments: Mapping[str, Mapping[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One model on one selection of one revision.
 
@@ -41,6 +50,7 @@ class Job:
         analysis_started: timezone-aware; becomes ContentDate and ContentTime.
         supersedes_job_uid: the job whose results these replace; empty when there is none.
         incomplete: what is known to be missing of the study, at most 64 characters.
+        numbers: the outputs that hold numbers, by their names in the manifest.
     """
 
     job_uid: str
@@ -55,6 +65,7 @@ class Job:
     supersedes_job_uid: str = ""
     frames: tuple[int, ...] = ()
     incomplete: str = ""
+    numbers: Mapping[str, ModelNumbers] = field(default_factory=dict[str, ModelNumbers])
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from models.manifest import Manifest
 from services.common.manifests import ManifestMissing, StoredManifests
 from services.common.store import is_of_job
 from services.reporting.errors import JobError
-from services.reporting.job import Job, Layers
+from services.reporting.job import Job, Layers, ModelNumbers
 from services.reporting.results import Made
 
 
@@ -27,6 +27,7 @@ def job_of(request: reporting_pb2.MakeResultsRequest, manifests: StoredManifests
     """
     manifest = _manifest(request, manifests)
     layers = _layers(request, manifest)
+    numbers = {each.name: _numbers(each) for each in request.outputs if each.kind == "values"}
     selected = [each for each in request.selection if each.role == layers.grid_role]
     if len(selected) != 1 or not selected[0].sop_instance_uids:
         raise JobError(
@@ -46,6 +47,7 @@ def job_of(request: reporting_pb2.MakeResultsRequest, manifests: StoredManifests
         supersedes_job_uid=request.supersedes_job_uid,
         incomplete=request.incomplete,
         frames=tuple(selected[0].frames),
+        numbers=numbers,
     )
 
 
@@ -70,7 +72,7 @@ def response_of(job: Job, made: Made) -> reporting_pb2.MakeResultsResponse:
             )
             for count in made.counts
         ],
-        # Neither lesions nor intervals are determined yet: both stay unsaid.
+        # Lesions are not told apart yet: they stay unsaid.
         measurements=[
             reporting_pb2.Measurement(
                 output=job.layers.name,
@@ -78,6 +80,8 @@ def response_of(job: Job, made: Made) -> reporting_pb2.MakeResultsResponse:
                 segment_label=value.segment_label,
                 name=value.name,
                 value=value.value or 0.0,
+                low=value.low,
+                high=value.high,
                 unit=value.unit,
                 why_unknown=value.why_unknown,
                 remark=made.remarks.get(value.segment_number, ""),
@@ -123,15 +127,15 @@ def _layers(request: reporting_pb2.MakeResultsRequest, manifest: Manifest) -> La
     if not request.outputs:  # a caller of before, whose models have one output
         layers = Layers(request.labels_key, grid_role=manifest.grid_role)
     else:
-        foreign = [each for each in request.outputs if each.kind != "layers"]
-        if foreign or len(request.outputs) != 1:
+        arrays = [each for each in request.outputs if each.kind != "values"]
+        if len(arrays) != 1 or arrays[0].kind != "layers":
             outputs = ", ".join(
                 f"'{each.name[:64]}' ({each.kind[:16]})" for each in request.outputs
             )
             raise JobError(
                 f"Results are made of one output of segments; job {request.job_uid} has {outputs}."
             )
-        (output,) = request.outputs
+        (output,) = arrays
         layers = Layers(
             output.store_key,
             name=output.name,
@@ -144,6 +148,11 @@ def _layers(request: reporting_pb2.MakeResultsRequest, manifest: Manifest) -> La
     if not is_of_job(layers.store_key, request.job_uid):
         raise JobError(f"'{layers.store_key[:200]}' is not a key of job {request.job_uid}.")
     return layers
+
+
+def _numbers(output: reporting_pb2.JobOutput) -> ModelNumbers:
+    of_segments = {each.name: dict(each.by_segment) for each in output.segment_values}
+    return ModelNumbers(dict(output.values), of_segments)
 
 
 def _moment(text: str) -> dt.datetime:

@@ -25,6 +25,7 @@ from services.common.store import StudyStore, job_key
 from services.common.telemetry import get_logger, span
 from services.imaging.labels import read_labels
 from services.reporting.analysis.analysis import Analysis
+from services.reporting.analysis.interval import with_intervals
 from services.reporting.analysis.measure import (
     MeasuredValue,
     SegmentCount,
@@ -173,7 +174,7 @@ class ResultMaker:
             return object_check_failed("labels", f"{numbers} is no segment of {job.manifest.name}")
         counts = count_voxels(histogram, job.manifest)
         values = measure(job.manifest, counts, source.voxel_volume_mm3, source.steps)
-        return Analysis(job, source, labels, counts, values)
+        return Analysis(job, source, labels, counts, with_intervals(job, values))
 
     def _registered(self, job: Job) -> tuple[Result, ...]:
         """The results of a job that was made before, as far as their files are there."""

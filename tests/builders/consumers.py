@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pydicom
 import torch
 
 from models.building.fetching import fetch_source_file
 from models.building.targets import save_modules
-from models.manifest import Condition, Manifest, Role, evaluate, rank
+from models.manifest import Condition, Disagreement, Manifest, Role, evaluate, rank
 from models.manifest.roles import Preference
 from services.imaging import limits_of
 from services.reporting.analysis.analysis import Analysis
+from services.reporting.analysis.interval import with_intervals
 from services.reporting.analysis.plausibility import judge
+from services.reporting.job import ModelNumbers
 from services.reporting.kinds.report.writing import Context, encode_report
 from services.reporting.kinds.segmentation.writing import encode_segmentation
 from services.reporting.objects.forms import PLAIN
@@ -105,8 +107,15 @@ class Consumers:
         numbers = [segment.number for segment in manifest.segments]
         analysis = analysis_of(self.files, blobs((7, 12, 10), numbers), manifest)
         # Every UID derives from the digest: without this all objects would differ by it.
-        job = replace(analysis.job, job_uid="2.25.1", model_digest="d" * 64)
-        return replace(analysis, job=job)
+        volumes = ("volume_ml", "volume_low_ml", "volume_high_ml")
+        numbers = {name: dict.fromkeys(range(256), 1.0 + at) for at, name in enumerate(volumes)}
+        job = replace(
+            analysis.job,
+            job_uid="2.25.1",
+            model_digest="d" * 64,
+            numbers={"uncertainty": ModelNumbers({"members": 3}, numbers)},
+        )
+        return replace(analysis, job=job, values=with_intervals(job, analysis.values))
 
     def _objects(self, manifest: Manifest) -> list[Any]:
         analysis = self._analysis(manifest)
@@ -115,19 +124,38 @@ class Consumers:
         return [_without_times(content) for content in (segmentation, report)]
 
     def _judged(self, manifest: Manifest, beside: Manifest) -> list[object]:
-        """What is said of volumes at the ends of the ranges of both."""
+        """What is said of volumes and numbers at the limits of both."""
         analysis = self._analysis(manifest)
-        ends_ml = {
-            end + step
-            for one in (manifest, beside)
-            for range_ in one.acceptance.plausible
-            for end in (range_.min_ml, range_.max_ml)
+        limits = sorted(
+            limit + step
+            for limit in {*_limits_of(manifest), *_limits_of(beside)}
             for step in (-1e-6, 1e-6)
-        }
+        )
         return [
-            judge(replace(analysis, values=tuple(replace(v, value=ml) for v in analysis.values)))
-            for ml in sorted(ends_ml)
+            judge(
+                replace(
+                    analysis,
+                    job=replace(analysis.job, numbers={"uncertainty": _all_at(name, limit)}),
+                    values=tuple(replace(v, value=limit) for v in analysis.values),
+                )
+            )
+            for name in get_args(Disagreement.model_fields["number"].annotation)
+            for limit in limits
         ]
+
+
+def _limits_of(manifest: Manifest) -> Iterator[float]:
+    for finding in manifest.findings:
+        if isinstance(finding, Disagreement):
+            yield finding.above
+        else:
+            yield finding.min_ml
+            yield finding.max_ml
+
+
+def _all_at(name: str, value: float) -> ModelNumbers:
+    """One number of every segment that a manifest may have."""
+    return ModelNumbers({"members": 3}, {name: dict.fromkeys(range(256), value)})
 
 
 def _without_times(content: bytes) -> Any:

@@ -23,14 +23,16 @@ from services.common.store import StudyStore
 from services.imaging.geometry import GeometryLimits, SeriesGeometry, examine_series
 from services.imaging.labels import labels_key, write_labels
 from services.reporting.analysis.analysis import Analysis
+from services.reporting.analysis.interval import with_intervals
 from services.reporting.analysis.measure import count_voxels, measure, voxel_histogram
-from services.reporting.job import Job, Layers
+from services.reporting.job import Job, Layers, ModelNumbers
 from services.reporting.results import Made, ResultMaker
 from services.reporting.source.series import SourceSeries, source_series
 from tests.builders.revisions import register_revision
 from tests.builders.series import affine_of, headers_of, small_volume, sound_series
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "models" / "catalogue"
+RECIPES = CATALOGUE.parent / "recipes"
 STARTED = dt.datetime(2024, 1, 31, 15, 4, 5, 678900, tzinfo=dt.timezone(dt.timedelta(hours=1)))
 
 # Directions of i, j, k (columns) in LPS, by what a radiographer calls the series. "flipped" has a
@@ -88,13 +90,22 @@ def three_segments() -> Manifest:
     return manifest.model_copy(update={"segments": segments})
 
 
+def ensemble_manifest() -> Manifest:
+    """A recipe with twelve networks, four segments and a volume interval of each."""
+    return load_manifest(RECIPES / "ich-ct")
+
+
+def numbers_of_members(**of_segments: dict[int, float]) -> dict[str, ModelNumbers]:
+    """What its output of numbers may hold: of twelve networks, and what is given of segments."""
+    return {"uncertainty": ModelNumbers({"members": 12.0}, of_segments)}
+
+
 def plausible(manifest: Manifest, otherwise: str, max_ml: float) -> Manifest:
     """The manifest with one plausible range of segment 1, from 0 to `max_ml`."""
-    range_ = manifest.acceptance.plausible[0].model_copy(
+    range_ = manifest.findings[0].model_copy(
         update={"segment": 1, "min_ml": 0.0, "max_ml": max_ml, "otherwise": otherwise}
     )
-    acceptance = manifest.acceptance.model_copy(update={"plausible": (range_,)})
-    return manifest.model_copy(update={"acceptance": acceptance})
+    return manifest.model_copy(update={"findings": (range_,)})
 
 
 def blobs(shape: tuple[int, int, int], numbers: Iterable[int] = (1,)) -> NDArray[np.uint8]:
@@ -123,7 +134,7 @@ def analysis_of(
     job = replace(job_of(headers, manifest or brain_manifest()), **job_changes)
     counts = count_voxels(voxel_histogram(labels), job.manifest)
     values = measure(job.manifest, counts, source.voxel_volume_mm3)
-    return Analysis(job, source, labels, counts, values)
+    return Analysis(job, source, labels, counts, with_intervals(job, values))
 
 
 def source_of(files: list[Path]) -> tuple[list[InstanceHeader], SourceSeries]:

@@ -147,7 +147,19 @@ def make_request(job: Job) -> reporting_pb2.MakeResultsRequest:
                 store_key=job.layers.store_key,
                 digest=job.layers.digest,
                 touching_unmeasured=sorted(job.layers.touching_unmeasured),
-            )
+            ),
+            *(
+                reporting_pb2.JobOutput(
+                    name=name,
+                    kind="values",
+                    values=numbers.whole,
+                    segment_values=[
+                        reporting_pb2.JobSegmentValues(name=of, by_segment=by_segment)
+                        for of, by_segment in numbers.of_segments.items()
+                    ],
+                )
+                for name, numbers in job.numbers.items()
+            ),
         ],
         analysis_started=job.analysis_started.isoformat(),
         supersedes_job_uid=job.supersedes_job_uid,

@@ -18,6 +18,7 @@ from models.manifest.plan.combine import Combine
 from models.manifest.plan.crop import Crop
 from models.manifest.plan.decide import Decide
 from models.manifest.plan.infer import Infer
+from models.manifest.plan.measure_uncertainty import MeasureUncertainty
 from models.manifest.plan.normalise import Normalise
 from models.manifest.plan.orient import Orient
 from models.manifest.plan.resample import Resample
@@ -29,6 +30,7 @@ from models.manifest.plan.values import (
     ImageType,
     LayersType,
     MapType,
+    NumbersType,
     ScoresType,
     ValueType,
 )
@@ -41,6 +43,7 @@ __all__ = [
     "LayersType",
     "MapType",
     "NetworkFacts",
+    "NumbersType",
     "PlanError",
     "ScoresType",
     "Step",
@@ -49,7 +52,17 @@ __all__ = [
 ]
 
 AnyStep = Annotated[
-    Clean | Combine | Crop | Decide | Infer | Normalise | Orient | Resample | Restore | Stack,
+    Clean
+    | Combine
+    | Crop
+    | Decide
+    | Infer
+    | MeasureUncertainty
+    | Normalise
+    | Orient
+    | Resample
+    | Restore
+    | Stack,
     Field(discriminator="do"),
 ]
 

@@ -26,6 +26,11 @@ class Argmax(Part):
         tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(min_length=1, strict=False)
     ]
 
+    @property
+    def found(self) -> tuple[int, ...]:
+        """The segments that it makes, in rising order."""
+        return tuple(sorted(set(self.segments) - {0}))
+
 
 class Threshold(Part):
     """`channel` > `at` becomes `segment`."""
@@ -34,6 +39,11 @@ class Threshold(Part):
     channel: Annotated[int, Field(ge=0)]
     at: Annotated[float, Field(ge=0.0, le=1.0)]
     segment: SegmentNumber
+
+    @property
+    def found(self) -> tuple[int, ...]:
+        """The segment that it makes."""
+        return (self.segment,)
 
 
 class Regions(Part):
@@ -45,6 +55,11 @@ class Regions(Part):
     kind: Literal["regions"]
     at: Annotated[float, Field(ge=0.0, le=1.0)]
     segments: Annotated[tuple[SegmentNumber, ...], Field(min_length=1, strict=False)]
+
+    @property
+    def found(self) -> tuple[int, ...]:
+        """The segments that it makes, in rising order."""
+        return tuple(sorted(self.segments))
 
 
 Rule = Annotated[Argmax | Threshold | Regions, Field(discriminator="kind")]
@@ -74,7 +89,7 @@ class Decide(Step):
                     f"Write 0 to {scores.classes - 1}.",
                     ("rule", "channel"),
                 )
-            return LayersType(scores.grid, (rule.segment,))
+            return LayersType(scores.grid, rule.found, scores)
         wanted = scores.classes - (1 if isinstance(rule, Argmax) else 0)
         if len(rule.segments) != wanted:
             raise PlanError(
@@ -82,4 +97,4 @@ class Decide(Step):
                 "Name one for each; the background of an argmax, class 0, is not named.",
                 ("rule", "segments"),
             )
-        return LayersType(scores.grid, tuple(sorted({one for one in rule.segments if one})))
+        return LayersType(scores.grid, rule.found, scores)

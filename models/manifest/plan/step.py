@@ -14,6 +14,7 @@ from models.manifest.plan.values import (
     ImageType,
     LayersType,
     MapType,
+    NumbersType,
     ScoresType,
     ValueType,
 )
@@ -21,12 +22,13 @@ from models.manifest.plan.values import (
 __all__ = ["JoiningStep", "NetworkFacts", "PlanError", "Scope", "Step", "ValueName"]
 
 ValueName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*([_-][a-z0-9]+)*$")]
-V = TypeVar("V", ImageType, LayersType, MapType, ScoresType)
+V = TypeVar("V", ImageType, LayersType, MapType, NumbersType, ScoresType)
 _CALLED = {
     ImageType: "an image",
     ScoresType: "scores",
     LayersType: "layers of segments",
     MapType: "a map",
+    NumbersType: "numbers",
 }
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["GridType", "ImageType", "LayersType", "MapType", "ScoresType", "ValueType"]
+__all__ = [
+    "GridType",
+    "ImageType",
+    "LayersType",
+    "MapType",
+    "NumbersType",
+    "ScoresType",
+    "ValueType",
+]
 
 Shape = tuple[int, int, int]
 
@@ -60,10 +68,14 @@ class ScoresType:
 
 @dataclass(frozen=True, slots=True)
 class LayersType:
-    """Segment numbers [a0, a1, a2] on a grid; of the `segments`, a voxel has one or none."""
+    """Segment numbers [a0, a1, a2] on a grid; of the `segments`, a voxel has one or none.
+
+    `decided_from`: the scores that one step decided; None where segments were made of segments.
+    """
 
     grid: GridType
     segments: tuple[int, ...]
+    decided_from: ScoresType | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +86,13 @@ class MapType:
     quantity: str
 
 
-ValueType = ImageType | ScoresType | LayersType | MapType
+@dataclass(frozen=True, slots=True)
+class NumbersType:
+    """Numbers of each of `segments`, by `names`; volumes are counted on the grid."""
+
+    grid: GridType
+    segments: tuple[int, ...]
+    names: tuple[str, ...]
+
+
+ValueType = ImageType | ScoresType | LayersType | MapType | NumbersType

@@ -42,15 +42,22 @@ def in_step(members: Sequence[Scores]) -> Iterator[list[Slab]]:
                 slabs[place] = found
 
 
-def combined(members: Sequence[Scores], rule: Callable[[list[Any]], Any]) -> Scores:
-    """Return the scores that a rule makes of the members', slab by slab."""
+def combined(
+    members: Sequence[Scores], rule: Callable[[list[Any]], Any], *, apart: bool = False
+) -> Scores:
+    """Return the scores that a rule makes of the members', slab by slab.
+
+    `apart`: whether slabs hold the members' own scores too.
+    """
 
     def slabs() -> Iterator[Slab]:
         for each in in_step(members):
-            first = each[0]
-            yield Slab(first.axis, first.first, first.end, rule([slab.scores for slab in each]))
+            first, scores = each[0], [slab.scores for slab in each]
+            own = tuple(scores) if apart else ()
+            yield Slab(first.axis, first.first, first.end, rule(scores), own)
 
-    return Scores(slabs(), members[0].grid, members[0].classes)
+    first = members[0]
+    return Scores(slabs(), first.grid, first.classes, kind=first.kind)
 
 
 def _cut(slab: Slab, first: int, end: int) -> Slab:

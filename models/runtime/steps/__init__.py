@@ -8,6 +8,7 @@ from models.manifest.plan.combine import Combine
 from models.manifest.plan.crop import Crop
 from models.manifest.plan.decide import Decide
 from models.manifest.plan.infer import Infer
+from models.manifest.plan.measure_uncertainty import MeasureUncertainty
 from models.manifest.plan.normalise import Normalise
 from models.manifest.plan.orient import Orient
 from models.manifest.plan.resample import Resample
@@ -18,6 +19,7 @@ from models.runtime.steps.combine import combine
 from models.runtime.steps.crop import crop
 from models.runtime.steps.decide import decide
 from models.runtime.steps.infer import infer
+from models.runtime.steps.measure_uncertainty import measure_uncertainty
 from models.runtime.steps.normalise import normalise
 from models.runtime.steps.orient import orient
 from models.runtime.steps.resample import resample
@@ -48,6 +50,8 @@ def _made(step: AnyStep, run: Run) -> Value:
             return decide(step, run)
         case Infer():
             return infer(step, run)
+        case MeasureUncertainty():
+            return measure_uncertainty(step, run)
         case Normalise():
             return normalise(step, run)
         case Orient():

@@ -22,12 +22,20 @@ def clean(step: Clean, run: Run) -> Segments:
     Outside the box of what was found there is no foreground, so nothing there can join components
     or enclose a hole.
     """
-    found = run.segments(step.in_)
+    if step.in_ in run.apart:
+        members = run.members[step.in_]
+        run.members[step.out] = members.changed(lambda one: _cleaned(one, step, copied=True))
+    copied = step.in_ in run.read_later
+    return _cleaned(run.segments(step.in_), step, copied=copied)
+
+
+def _cleaned(found: Segments, step: Clean, *, copied: bool) -> Segments:
+    """Return segments after the operation; those that were given stay whole where `copied`."""
     if found.labels is None:
         return found
     alone = step.segment == 1 and not (found.labels > 1).any()
     labels = np.ascontiguousarray(found.labels)
-    if labels is found.labels and step.in_ in run.read_later:
+    if labels is found.labels and copied:
         labels = labels.copy()
     mask = labels if alone else (labels == step.segment).view(np.uint8)
     before = None if alone else mask.copy()

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.manifest.plan.decide import Argmax, Decide, Threshold
+from models.runtime.members import MembersWatch
 from models.runtime.merging.decision import decide_slabs, largest
 from models.runtime.merging.regions import regions_to_labels, thresholded
 from models.runtime.restoring import restore_classes, restore_scores
@@ -27,10 +28,20 @@ def decide(step: Decide, run: Run) -> Segments:
         return _numbered(value.foreground, step)
     if not isinstance(value, Scores):
         raise TypeError(f"{step.in_} holds no scores")
-    if value.restored is not None:
-        labels = _on_the_slices(value, value.restored, step, run)
-        return Segments.of(value.restored.to, labels)
-    return Segments.of(value.grid, decide_slabs(value, lambda scores: _decided(scores, step, run)))
+    if step.out not in run.apart:
+        return _of_scores(value, step, run)
+    watch = MembersWatch(value, step.rule.found, lambda scores: _decided(scores, step, run))
+    found = _of_scores(watch.scores, step, run)
+    run.members[step.out] = watch.members()
+    return found
+
+
+def _of_scores(scores: Scores, step: Decide, run: Run) -> Segments:
+    if scores.restored is not None:
+        labels = _on_the_slices(scores, scores.restored, step, run)
+        return Segments.of(scores.restored.to, labels)
+    labels = decide_slabs(scores, lambda slab: _decided(slab, step, run))
+    return Segments.of(scores.grid, labels)
 
 
 def _numbered(found: Segments, step: Decide) -> Segments:

@@ -46,13 +46,14 @@ def infer(step: Infer, run: Run) -> Seen | Scores:
         raise TypeError(f"{step.members} were built with a decision of their own")
     tiling = _tiling(step, image, scoring[0].shape, run)
     classes = run.facts[step.members[0]].outputs
-    at_once = 1 if isinstance(step.merge, Mean) else len(networks)
+    apart = step.out in run.apart or not isinstance(step.merge, Mean)
     run.require_room(
         f"Merging the scores of {classes} classes on a grid of "
         f"{' x '.join(map(str, image.grid.shape))} voxels",
-        at_once * bytes_needed(tiling, classes),
+        (len(networks) if apart else 1) * bytes_needed(tiling, classes),
     )
-    return Scores(_slabs(step, image, scoring, tiling, run), image.grid, classes)
+    slabs = _slabs(step, image, scoring, tiling, run)
+    return Scores(slabs, image.grid, classes, kind=step.activation)
 
 
 def _tiling(step: Infer, image: Image, patch: tuple[int, int, int], run: Run) -> Tiling:
@@ -71,8 +72,10 @@ def _slabs(
     weights = tile_weights(tiling.size, "constant" if tiles is None else tiles.weight)
     fill = "edge" if tiles is None or tiles.outside is None else tiles.outside
     flips = _flips(step)
-    # A mean is made tile by tile; what weighs members voxel by voxel needs each of them whole.
-    together = isinstance(step.merge, Mean)
+    # A mean is made tile by tile; what weighs members voxel by voxel needs each of them whole, and
+    # so does what a later step asks of each.
+    apart = step.out in run.apart
+    together = isinstance(step.merge, Mean) and not apart
     groups = [networks] if together else [[network] for network in networks]
     rule = rule_of(step.merge)
     mergers: list[Merger] = []
@@ -86,9 +89,10 @@ def _slabs(
                 mergers.append(Merger(tiling, range(len(total)), weights, budget, run.crew))
             mergers[place].add(start, total)
         for slabs in zip(*(merger.slabs() for merger in mergers), strict=True):
-            first = slabs[0]
-            merged = first.scores if together else rule([slab.scores for slab in slabs])
-            yield _activated(replace(first, scores=merged), step)
+            first, scores = slabs[0], [slab.scores for slab in slabs]
+            merged = first.scores if together else rule(scores)
+            members = tuple(scores) if apart else ()
+            yield _activated(replace(first, scores=merged, members=members), step)
 
 
 def _activated(slab: Slab, step: Infer) -> Slab:
@@ -96,7 +100,8 @@ def _activated(slab: Slab, step: Infer) -> Slab:
     if not step.merges_logits:
         return slab
     make = softmax if step.activation == "softmax" else sigmoid
-    return replace(slab, scores=make(slab.scores))
+    members = tuple(make(scores) for scores in slab.members)
+    return replace(slab, scores=make(slab.scores), members=members)
 
 
 def _certain(patch: F32, tiling: Tiling, tiles: Tiles | None, classes: int) -> F32 | None:

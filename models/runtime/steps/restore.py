@@ -22,4 +22,6 @@ def restore(step: Restore, run: Run) -> Segments | Scores:
     if isinstance(value, Scores):
         to = source_grid(step.to, run.volumes[step.to])
         return replace(value, restored=Restored(to, step.across == "nearest"))
+    if step.in_ in run.apart:
+        run.members[step.out] = replace(run.members[step.in_], on_slices=True)
     return run.segments(step.in_).restored(run.crew)

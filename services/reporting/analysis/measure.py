@@ -59,6 +59,7 @@ class MeasuredValue:
         value: None where the value is not known.
         unit: UCUM.
         why_unknown: why there is no value, as a sentence; empty where there is one.
+        low, high: the interval of the value, in its unit; None where none was determined.
     """
 
     segment_number: int
@@ -68,6 +69,8 @@ class MeasuredValue:
     value: float | None
     unit: str
     why_unknown: str = ""
+    low: float | None = None
+    high: float | None = None
 
 
 def voxel_histogram(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""What a reader has to be told of a measurement: an unexpected volume, an edge that is reached."""
+"""What a reader has to be told of a result: a volume, networks that disagree, an edge."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.manifest import Manifest
+from models.manifest import Plausibility
 from services.reporting.analysis.analysis import Analysis
-from services.reporting.analysis.measure import MeasuredValue
+from services.reporting.analysis.disagreement import disagreement_found
 from services.reporting.job import Withholding
 
 # UCUM unit -> millilitres.
@@ -19,11 +19,11 @@ _TOWARDS = (("left", "right"), ("back", "front"), ("head", "feet"))
 
 
 @dataclass(frozen=True, slots=True)
-class Plausibility:
+class Judgement:
     """What is to be said of an analysis.
 
     Attributes:
-        withholding: set when a value lies outside a range that must not be left.
+        withholding: set when a result is so that it must not leave.
         remarks: sentences for the reader, by the segment's number in the manifest.
     """
 
@@ -31,17 +31,22 @@ class Plausibility:
     remarks: dict[int, str]
 
 
-def judge(analysis: Analysis) -> Plausibility:
-    """Compares volumes with the manifest's ranges, and segments with the edges of the images."""
-    ranges = _judge_volumes(analysis.job.manifest, analysis.values)
-    if ranges.withholding is not None:
-        return ranges
-    remarks = dict(ranges.remarks)
+def judge(analysis: Analysis) -> Judgement:
+    """Compares a result with the manifest's findings, and segments with the edges of the images."""
+    told: dict[int, list[str]] = {}
+    for finding in analysis.job.manifest.findings:
+        found = (
+            _volume_told(analysis, finding)
+            if isinstance(finding, Plausibility)
+            else disagreement_found(analysis, finding)
+        )
+        if isinstance(found, Withholding):
+            return Judgement(found, {})
+        if found is not None:
+            told.setdefault(finding.segment, []).append(found)
     for count in analysis.counts:
-        told = [remarks.get(count.number), *_edges_told(analysis, count.number)]
-        if any(told):
-            remarks[count.number] = " ".join(filter(None, told))
-    return Plausibility(None, remarks)
+        told.setdefault(count.number, []).extend(_edges_told(analysis, count.number))
+    return Judgement(None, {number: " ".join(each) for number, each in told.items() if each})
 
 
 def reached_edges(
@@ -78,33 +83,29 @@ def _edges_told(analysis: Analysis, segment: int) -> list[str]:
     return told
 
 
-def _judge_volumes(manifest: Manifest, values: tuple[MeasuredValue, ...]) -> Plausibility:
-    remarks: dict[int, str] = {}
-    for range_ in manifest.acceptance.plausible:
-        for value in values:
-            if value.segment_number != range_.segment or value.name != "volume":
-                continue
-            if value.value is None:
-                continue
-            measured_ml = value.value * _ML[value.unit]
-            if range_.min_ml <= measured_ml <= range_.max_ml:
-                continue
-            if range_.otherwise == "withhold":
-                return Plausibility(
-                    Withholding(
-                        "implausible_measurement",
-                        {
-                            "segment": value.segment_label,
-                            "value": round(measured_ml, 1),
-                            "unit": "mL",
-                            "minimum": range_.min_ml,
-                            "maximum": range_.max_ml,
-                        },
-                    ),
-                    {},
-                )
-            remarks[range_.segment] = (
-                f"{value.segment_label} measures {measured_ml:.1f} mL, outside the expected "
-                f"{range_.min_ml:g} to {range_.max_ml:g} mL. Please check the segmentation."
+def _volume_told(analysis: Analysis, range_: Plausibility) -> Withholding | str | None:
+    """What becomes of a result by one range: withheld, a sentence for the reader, or nothing."""
+    for value in analysis.values:
+        if value.segment_number != range_.segment or value.name != "volume":
+            continue
+        if value.value is None:
+            continue
+        measured_ml = value.value * _ML[value.unit]
+        if range_.min_ml <= measured_ml <= range_.max_ml:
+            continue
+        if range_.otherwise == "withhold":
+            return Withholding(
+                "implausible_measurement",
+                {
+                    "segment": value.segment_label,
+                    "value": round(measured_ml, 1),
+                    "unit": "mL",
+                    "minimum": range_.min_ml,
+                    "maximum": range_.max_ml,
+                },
             )
-    return Plausibility(None, remarks)
+        return (
+            f"{value.segment_label} measures {measured_ml:.1f} mL, outside the expected "
+            f"{range_.min_ml:g} to {range_.max_ml:g} mL. Please check the segmentation."
+        )
+    return None

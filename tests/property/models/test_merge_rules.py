@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from typing import Any, Literal
@@ -31,6 +32,7 @@ from models.runtime.merging.uncertainty import (
     disagreement,
     entropy,
     mutual_information,
+    pair_disagreement,
     region_entropy,
     volume_interval,
 )
@@ -362,16 +364,29 @@ def test_what_is_unsure_follows_its_definition(seed: int, members: int, classes:
 
 @given(st.lists(st.integers(0, 10**7), min_size=1, max_size=15), st.floats(1e-4, 1.0))
 def test_a_volumes_interval_holds_its_members(voxels: list[int], voxel_ml: float) -> None:
-    found = volume_interval(np.array(voxels), voxel_ml)
     volumes = np.array(voxels) * voxel_ml
-    assert found.median_ml == pytest.approx(np.median(volumes))
-    assert (found.least_ml, found.greatest_ml) == (volumes.min(), volumes.max())
-    slack = 1e-9 * (1 + found.greatest_ml)
-    assert found.least_ml - slack <= found.low_ml <= found.median_ml + slack
-    assert found.median_ml - slack <= found.high_ml <= found.greatest_ml + slack
+    low, high = volume_interval(volumes, 0.025, 0.975)
+    assert volume_interval(volumes, 0.0, 1.0) == (volumes.min(), volumes.max())
+    slack = 1e-9 * (1 + volumes.max())
+    assert volumes.min() - slack <= low <= np.median(volumes) + slack
+    assert np.median(volumes) - slack <= high <= volumes.max() + slack
     ordered = np.sort(volumes)
     place = 0.025 * (len(volumes) - 1)
     below = int(place)
     above = min(below + 1, len(volumes) - 1)
     line = ordered[below] + (place - below) * (ordered[above] - ordered[below])
-    assert found.low_ml == pytest.approx(line)
+    assert low == pytest.approx(line)
+
+
+@given(SEEDS, st.integers(2, 5), CLASSES)
+def test_disagreement_is_one_less_the_mean_dice_of_all_pairs(
+    seed: int, members: int, classes: int
+) -> None:
+    votes = labels(seed, members, classes)
+    found = pair_disagreement(votes)
+    for number in range(1, classes + 1):
+        dice: list[float] = []
+        for one, other in itertools.combinations([each == number for each in votes], 2):
+            both = one.sum() + other.sum()
+            dice.append(2 * (one & other).sum() / both if both else 1.0)
+        assert found[number] == pytest.approx(1 - np.mean(dice))

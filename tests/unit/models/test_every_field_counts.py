@@ -122,7 +122,7 @@ def test_the_walk_finds_the_fields_that_people_think_of() -> None:
         "grid_role",
         "roles.image.gate.accepts.gantry_tilt",
         "segments.0.region",
-        "acceptance.plausible.1.max_ml",
+        "findings.1.max_ml",
     } <= found
     assert not any(path.startswith("resources") for path in found)
 

@@ -20,9 +20,11 @@ from scipy import ndimage
 from models.manifest.base import Part
 from models.manifest.plan import AnyStep, NetworkFacts, PlanError, check_plan
 from models.manifest.plan.heads import head_of
+from models.manifest.plan.members import kept_apart
 from models.runtime.crew import Crew
 from models.runtime.grid import source_grid
 from models.runtime.images import Image
+from models.runtime.numbers import Numbers
 from models.runtime.record import Stopwatch
 from models.runtime.running import NothingFound, Refused, Run
 from models.runtime.scores import Scores
@@ -181,6 +183,13 @@ def cleaned(segment: int, **by: Any) -> list[Described]:
     return [ORIENT, SCALED, {**INFER, "members": ["sharp"]}, ARGMAX, clean]
 
 
+def measured(**interval: Any) -> list[Described]:
+    """Three members that find segments of their own."""
+    infer = {**INFER, "members": ["one", "other", "sharp"], "activation": "softmax"}
+    step = {"do": "measure-uncertainty", "in": "found", "interval": interval, "out": "unsure"}
+    return [ORIENT, SCALED, infer, ARGMAX, step]
+
+
 BALL = decided(kind="threshold", channel=0, at=0.2, segment=1)[1:]
 MONAI = {"kind": "tiles", "starts": "monai", "step": 0.7, "weight": "gaussian-monai"}
 ABOVE = {"of": "head", "above": 60.0, "plane_share": 0.05}
@@ -289,6 +298,8 @@ CASES: list[list[Described]] = [
     cleaned(1, kind="fill-holes"),
     cleaned(2, kind="remove-small", connectivity=18, below_ml=0.002),
     [ORIENT, SCALED, INFER, ARGMAX, {"do": "restore", "in": "found", "to": "image", "out": "back"}],
+    measured(kind="extremes"),
+    measured(kind="quantiles", low=0.1, high=0.6),
 ]
 
 
@@ -325,6 +336,7 @@ def outcome(plan: list[Described], names: list[str]) -> list[Any] | str:
     run = Run({"image": SOURCE}, NETWORKS, Crew(1), Stopwatch(), FACTS, 1 << 28)
     run.keep("image", Image(source_grid("image", SOURCE), ()))
     run.read_later = frozenset(made)
+    run.apart = kept_apart(steps)
     heads = [head_of(steps, name, 1) for step in steps for name in getattr(step, "members", ())]
     found: list[Any] = [heads]
     for step in steps:
@@ -340,6 +352,8 @@ def content(run: Run, name: str) -> Any:
     value = run.values[name]
     if isinstance(value, Scores):
         return None
+    if isinstance(value, Numbers):
+        return np.array([[*each.values()] for _, each in sorted(value.of_segments.items())])
     if isinstance(value, Image):
         return np.stack(value.arrays(run.crew))
     assert isinstance(value, Segments)

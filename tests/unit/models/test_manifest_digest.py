@@ -34,7 +34,7 @@ def changed(data: dict[str, Any], path: list[str | int], value: Any) -> Manifest
         (["segments", 0, "colour_cielab"], [1, 2, 3]),
         (["roles", "image", "gate", "min_slices"], 21),
         (["roles", "image", "selector", 0, "any_of"], ["MR", "OT"]),
-        (["acceptance", "plausible", 0, "max_ml"], 2500.0),
+        (["findings", 0, "max_ml"], 2500.0),
         (["identity", "version"], "1.0.1"),
         # Words that a fate, a page or a report shows.
         (["roles", "image", "title"], "other words"),
@@ -56,7 +56,7 @@ def test_what_decides_a_result_changes_the_digest(
         (["identity", "licence"], "other"),
         (["sources", "deepbet", "licence"], "other"),
         (["resources", "host_memory_mib"], 9),
-        (["acceptance", "plausible", 0, "why"], "because"),
+        (["findings", 0, "why"], "because"),
         (["acceptance", "parity", "bounds", "f32", "min_dice"], 0.9),
         (["precision", "cpu"], ["bf16"]),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from models.manifest.plan import AnyStep, NetworkFacts, PlanError, check_plan
+from models.manifest.plan.members import kept_apart
 from models.runtime.crew import Crew
 from models.runtime.grid import source_grid
 from models.runtime.images import Image
@@ -76,7 +77,7 @@ def steps(*described: Mapping[str, Any]) -> tuple[AnyStep, ...]:
 
 def ran(
     volume: NDArray[Any],
-    networks: list[Linear],
+    networks: Sequence[Linear],
     *described: Mapping[str, Any],
     budget_bytes: int = 1 << 28,
 ) -> Run:
@@ -86,6 +87,7 @@ def ran(
     facts = {one.name: one.facts for one in networks}
     named = {one.name: one for one in networks}
     run = Run({"image": source}, named, CREW, Stopwatch(), facts, budget_bytes)
+    run.apart = kept_apart(plan)
     run.keep("image", Image(source_grid("image", source), ()))
     for step in plan:
         run_step(step, run)

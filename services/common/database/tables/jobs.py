@@ -91,8 +91,8 @@ class JobOutputRow(Base):
     store_key: Mapped[str] = mapped_column(String(255))
     # SHA-256 of the stored object; "" of values and of what older code stored.
     digest: Mapped[str] = mapped_column(String(64))
-    # Of values: by the quantity's name. Of maps: slope and intercept. Of layers:
-    # {"touching_unmeasured": segment numbers}.
+    # Of values: by the quantity's name, of segments then by their number. Of maps: slope and
+    # intercept. Of layers: {"touching_unmeasured": segment numbers}.
     numbers: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 

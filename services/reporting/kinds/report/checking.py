@@ -8,10 +8,19 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from models.manifest import Code, Segment
+from models.manifest.schema import VolumeMeasurement
 from services.reporting.analysis.analysis import Analysis
+from services.reporting.analysis.interval import interval_of
 from services.reporting.analysis.measure import SegmentCount, volume
 from services.reporting.kinds.report.names import KEY_SLICE, SR
-from services.reporting.kinds.report.reading import CodeRead, Group, concept, content, read_groups
+from services.reporting.kinds.report.reading import (
+    CodeRead,
+    Group,
+    Number,
+    concept,
+    content,
+    read_groups,
+)
 from services.reporting.kinds.segmentation.names import SEG
 from services.reporting.objects.checking import check_identity, expect, problem_of
 from services.reporting.objects.forms import Form
@@ -141,6 +150,27 @@ def _check_numbers(group: Group, count: SegmentCount, analysis: Analysis) -> Non
             abs(read.value - exact) <= allowed,
             f"the volume of segment {number} is not that of its voxels",
         )
+        _check_interval(read, count, exact, asked, analysis, allowed)
+
+
+def _check_interval(
+    read: Number,
+    count: SegmentCount,
+    exact: float,
+    asked: VolumeMeasurement,
+    analysis: Analysis,
+    allowed: float,
+) -> None:
+    """How far below and above the volume lies what the members alone find, in the volume's unit."""
+    numbers = analysis.job.numbers.get(asked.interval or "")
+    interval = numbers and interval_of(numbers, count.number, exact, asked.unit.value)
+    distances = (exact - interval[0], interval[1] - exact) if interval else (None, None)
+    for said, distance in zip((read.below, read.above), distances, strict=True):
+        if said is None or distance is None:
+            expect(said is distance is None, f"interval of segment {count.number}")
+            continue
+        right = said.unit == read.unit and abs(said.value - distance) <= 3 * allowed
+        expect(right, f"the interval of segment {count.number} is not that of the members")
 
 
 def _check_finding(group: Group, segment: Segment) -> None:

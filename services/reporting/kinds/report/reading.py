@@ -13,11 +13,17 @@ CodeRead = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A NUM item: what was measured, how much, in which unit."""
+    """A NUM item: what was measured, how much, in which unit.
+
+    `below` and `above`: how far from the value the true one may lie (PS3.16 CID 225); None where
+    nothing is said.
+    """
 
     concept: CodeRead
     value: float
     unit: CodeRead
+    below: Number | None = None
+    above: Number | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +95,18 @@ def _codes(group: Dataset, name: str) -> tuple[CodeRead, ...]:
 
 def _number(item: Dataset) -> Number:
     measured = item.MeasuredValueSequence[0]
+    properties = {concept(below): _number(below) for below in content(item) if _is_property(below)}
     return Number(
         _code(item.ConceptNameCodeSequence[0]),
         float(measured.NumericValue),
         _code(measured.MeasurementUnitsCodeSequence[0]),
+        properties.get("371885007"),
+        properties.get("371886008"),
     )
+
+
+def _is_property(item: Dataset) -> bool:
+    return item.ValueType == "NUM" and item.RelationshipType == "HAS PROPERTIES"
 
 
 def _code(item: Dataset) -> CodeRead:

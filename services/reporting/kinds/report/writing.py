@@ -23,6 +23,7 @@ from highdicom.sr import (
     Measurement,
     MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
+    NumContentItem,
     ObservationContext,
     ObserverContext,
     QualitativeEvaluation,
@@ -39,10 +40,12 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from models.manifest import Segment
+from models.manifest.schema import VolumeMeasurement
 from services.common.headers import InstanceHeader
 from services.common.identity import is_strict_uid
 from services.reporting.analysis.analysis import Analysis
-from services.reporting.analysis.measure import SegmentCount
+from services.reporting.analysis.interval import interval_told
+from services.reporting.analysis.measure import MeasuredValue, SegmentCount
 from services.reporting.job import Job
 from services.reporting.kinds.report.names import KEY_SLICE, SR
 from services.reporting.kinds.report.regions import key_slice, outline
@@ -83,6 +86,9 @@ _PROCEDURES = {
 _ANY_PROCEDURE = Code("43468-8", "LN", "XR unspecified body region")
 
 _NOT_DETECTED = Code("260415000", "SCT", "Not detected")
+# PS3.16 TID 310 and CID 225: how far below and above the value the true one may lie.
+_BELOW = Code("371885007", "SCT", "-, range of lower measurement uncertainty")
+_ABOVE = Code("371886008", "SCT", "+, range of upper measurement uncertainty")
 _SOURCE = Code("260753009", "SCT", "Source")
 # Descriptors that differ from slice to slice do not belong to a group of images.
 _OF_ONE_SLICE = frozenset({"Image Position (Patient) X", "Image Position (Patient) Y",
@@ -282,7 +288,9 @@ def _group(analysis: Analysis, count: SegmentCount, form: Form, context: Context
     }
     if not count.found:
         presence = QualitativeEvaluation(codes.DCM.PresenceOfProperty, _NOT_DETECTED)
-        return MeasurementsAndQualitativeEvaluations(**common, qualitative_evaluations=[presence])
+        absent = MeasurementsAndQualitativeEvaluations(**common, qualitative_evaluations=[presence])
+        _remark(absent, context.remarks.get(segment.number))
+        return absent
     if form.has(KEY_SLICE):
         common["referenced_regions"] = [_region(analysis, count)]
     else:
@@ -295,7 +303,9 @@ def _group(analysis: Analysis, count: SegmentCount, form: Form, context: Context
     group = VolumetricROIMeasurementsAndQualitativeEvaluations(
         **common, measurements=_measurements(analysis, segment)
     )
-    _remark(group, context.remarks.get(segment.number))
+    # What has to be seen comes before what explains the numbers.
+    told = [context.remarks.get(segment.number), *_intervals_told(analysis, segment)]
+    _remark(group, " ".join(filter(None, told)))
     return group
 
 
@@ -313,14 +323,39 @@ def _measurements(analysis: Analysis, segment: Segment) -> list[Measurement]:
     """What is known of a segment, each with the concept and the unit of its own."""
     asked = analysis.job.manifest.measurements
     return [
-        Measurement(
-            name=dicom_code(asked[value.wanted].concept),
-            value=value.value,
-            unit=dicom_code(asked[value.wanted].unit),
-            method=codes.DCM.SumOfSegmentedVoxelMethodForVolume,
-        )
+        _measurement(value, value.value, asked[value.wanted])
         for value in analysis.values
         if value.segment_number == segment.number and value.value is not None
+    ]
+
+
+def _measurement(measured: MeasuredValue, value: float, asked: VolumeMeasurement) -> Measurement:
+    unit = dicom_code(asked.unit)
+    item = Measurement(
+        name=dicom_code(asked.concept),
+        value=value,
+        unit=unit,
+        method=codes.DCM.SumOfSegmentedVoxelMethodForVolume,
+    )
+    if measured.low is not None and measured.high is not None:
+        for code, distance in ((_BELOW, value - measured.low), (_ABOVE, measured.high - value)):
+            # highdicom's own MeasurementProperties have no unit, and these have the value's.
+            item[0].ContentSequence.append(
+                NumContentItem(
+                    name=code,
+                    value=round(distance, 6),
+                    unit=unit,
+                    relationship_type=RelationshipTypeValues.HAS_PROPERTIES,
+                )
+            )
+    return item
+
+
+def _intervals_told(analysis: Analysis, segment: Segment) -> list[str]:
+    return [
+        interval_told(analysis.job, value)
+        for value in analysis.values
+        if value.segment_number == segment.number
     ]
 
 
@@ -342,9 +377,7 @@ def _region(analysis: Analysis, count: SegmentCount) -> ImageRegion:
     )
 
 
-def _remark(
-    group: VolumetricROIMeasurementsAndQualitativeEvaluations, sentence: str | None
-) -> None:
+def _remark(group: _AnyGroup, sentence: str | None) -> None:
     if sentence:
         group[0].ContentSequence.append(
             TextContentItem(
