@@ -1,4 +1,4 @@
-"""Names on the wire between the caller and a model in Triton: of models, tensors and a header.
+"""Names on the wire between the caller and a model in Triton: models, tensors, a header, a metric.
 
 The one place that makes them. The name of a model, a role or a network (`Name` in
 `models.manifest.base`) has neither two hyphens in a row nor a dot nor a capital, so that what is
@@ -13,6 +13,7 @@ __all__ = [
     "ANSWER_TENSOR",
     "CONTROL_HEADER",
     "LABELS_TENSOR",
+    "PROGRESS_METRIC",
     "REQUEST_TENSOR",
     "TRITON_DATATYPES",
     "VolumeDtype",
@@ -25,6 +26,8 @@ __all__ = [
 REQUEST_TENSOR: Final = "REQUEST"
 LABELS_TENSOR: Final = "LABELS"
 ANSWER_TENSOR: Final = "ANSWER"
+# A gauge of Triton's metrics, with the job's UID as its label `job`.
+PROGRESS_METRIC: Final = "axial_job_progress"
 # How a volume's voxels may be stored, and what Triton calls it.
 VolumeDtype = Literal["int16", "uint16", "float32"]
 TRITON_DATATYPES: Final[dict[VolumeDtype, str]] = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from models.runtime.errors import RequestError
 from models.runtime.grid import source_grid
 from models.runtime.images import Image
 from models.runtime.networks import Network
+from models.runtime.progress import NOBODY, Caller, Progress
 from models.runtime.record import PipelineResult, Stopwatch
 from models.runtime.running import NothingFound, Refused, Run
 from models.runtime.segments import Segments
@@ -45,6 +47,7 @@ class Pipeline:
         self.manifest: Final = manifest
         self.networks: Final = dict(networks)
         self._crew: Final = Crew(threads)
+        self._inferring: Final = sum(step.do == "infer" for step in manifest.plan)
         self._apart: Final = kept_apart(manifest.plan)
         outputs = {output.of for output in manifest.outputs}
         self._read_later: Final = [
@@ -53,7 +56,10 @@ class Pipeline:
         ]
 
     def run(
-        self, volumes: Mapping[str, SourceVolume], is_cancelled: Callable[[], bool] = bool
+        self,
+        volumes: Mapping[str, SourceVolume],
+        caller: Caller = NOBODY,
+        job_uid: str = "",
     ) -> PipelineResult:
         """Segment one selection, given by role.
 
@@ -61,7 +67,8 @@ class Pipeline:
 
         Args:
             volumes: by role.
-            is_cancelled: whether nobody waits for the result any more.
+            caller: waits for the result, and may hear how far it has come.
+            job_uid: what the caller knows the run as.
 
         Raises:
             RequestError: a role is not given, or has an affine that cannot be used.
@@ -73,7 +80,9 @@ class Pipeline:
                 raise RequestError(f"The role {role} is wanted; given are: {given}.")
         watch = Stopwatch()
         facts = {name: network.facts for name, network in self.manifest.networks.items()}
-        run = Run(volumes, self.networks, self._crew, watch, facts, _MERGING_BYTES, is_cancelled)
+        progress = Progress(self._inferring, partial(caller.tell, job_uid))
+        run = Run(volumes, self.networks, self._crew, watch, facts, _MERGING_BYTES)
+        run.is_cancelled, run.progress = caller.is_cancelled, progress
         run.apart = self._apart
         for role in self.manifest.roles:
             grid = source_grid(role, volumes[role])

@@ -13,6 +13,7 @@ from models.runtime.intensity import Window
 from models.runtime.members import Members
 from models.runtime.networks import Network
 from models.runtime.numbers import Numbers
+from models.runtime.progress import Progress
 from models.runtime.record import PipelineRefusal, Stopwatch
 from models.runtime.scores import Scores
 from models.runtime.segments import Segments
@@ -60,6 +61,7 @@ class Run:
         facts: what the plan depends on of each network.
         budget_bytes: what merging may hold.
         is_cancelled: whether nobody waits any more; asked before each pass of a network.
+        progress: counts the passes; None where nobody listens.
         values: what the steps have made so far, by name.
     """
 
@@ -70,6 +72,7 @@ class Run:
     facts: Mapping[str, NetworkFacts]
     budget_bytes: int
     is_cancelled: Callable[[], bool] = bool
+    progress: Progress | None = None
     values: dict[str, Value] = field(default_factory=dict[str, Value])
     # Of an image by name and channel, and which quantiles: several steps may ask for the same.
     quantiles: dict[QuantileKey, Window] = field(default_factory=dict[QuantileKey, Window])
@@ -111,6 +114,10 @@ class Run:
             raise Cancelled
         with self.watch.network(network.name, network.target, network.precision):
             yield
+
+    def begin_passes(self, count: int) -> Callable[[int], None]:
+        """A step is about to make so many passes of networks; see `Progress.begin`."""
+        return (lambda _more: None) if self.progress is None else self.progress.begin(count)
 
     def keep(self, name: str, value: Value) -> None:
         """Give a value its name; a plan makes each name once."""

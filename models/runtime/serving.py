@@ -15,6 +15,7 @@ from models.manifest import LABELS_TENSOR, TRITON_DATATYPES, Manifest, volume_te
 from models.runtime.errors import RequestError
 from models.runtime.numbers import Numbers
 from models.runtime.pipeline import Pipeline
+from models.runtime.progress import NOBODY, Caller
 from models.runtime.record import PipelineRefusal, PipelineResult
 from models.runtime.source_volume import SourceVolume
 
@@ -29,14 +30,14 @@ def answer_request(
     request: bytes,
     tensors: Mapping[str, NDArray[Any]],
     busy: Callable[[], AbstractContextManager[None]] = nullcontext,
-    is_cancelled: Callable[[], bool] = bool,
+    caller: Caller = NOBODY,
 ) -> tuple[U8, pb.InferenceAnswer]:
     """Answer one `InferenceRequest`.
 
     `tensors`: what came beside it, by name: of each role's three, the one that the request names.
     `busy` is held while the networks run; a request for another build is declined without it, so
     that asking whether a model answers costs nothing, needs no volume, and keeps no memory from
-    being given back. `is_cancelled` tells whether nobody waits any more. Returns labels uint8
+    being given back. `caller` hears how far it has come. Returns labels uint8
     [k, j, i] on the grid of the manifest's `grid_role` (of one voxel where its volume is not there)
     and the answer; labels are all zero where the answer holds a refusal.
 
@@ -55,7 +56,7 @@ def answer_request(
     _require_grid_role(pipeline.manifest, message.grid_role)
     volumes = _volumes(pipeline.manifest, message.roles, tensors)
     with busy():
-        result = pipeline.run(volumes, is_cancelled)
+        result = pipeline.run(volumes, caller, message.job_uid)
     _fill(answer, result, pipeline.manifest)
     if result.labels is not None:
         return result.labels, answer

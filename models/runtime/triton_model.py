@@ -28,6 +28,8 @@ from models.runtime.assembly import assemble
 from models.runtime.errors import RequestError
 from models.runtime.idle import IdleRelease
 from models.runtime.known_answer import KNOWN_ANSWER_FILE, KnownAnswer, check_known_answer
+from models.runtime.progress import Caller
+from models.runtime.progress_metric import ProgressMetric
 from models.runtime.running import Cancelled
 from models.runtime.serving import answer_request
 
@@ -60,6 +62,7 @@ class TritonPythonModel:
             for role in self._pipeline.manifest.roles
             for dtype in TRITON_DATATYPES
         ]
+        self._progress = ProgressMetric()
         self._idle = IdleRelease(self._pipeline.release, _IDLE_RELEASE_S)
         if record.target.value != "tensorrt":
             # A plan model may still be loading; its own first request proves it.
@@ -92,7 +95,7 @@ class TritonPythonModel:
                 message.tobytes(),
                 tensors,
                 self._idle.busy,
-                request.is_cancelled,
+                Caller(request.is_cancelled, self._progress.tell),
             )
             encoded = np.frombuffer(bytearray(answer.SerializeToString()), np.uint8)
             return pb_utils.InferenceResponse(
@@ -109,6 +112,8 @@ class TritonPythonModel:
             return pb_utils.InferenceResponse(error=given_up)
         except (RuntimeError, ValueError, MemoryError) as error:
             return _error(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+        finally:
+            self._progress.forget()
 
 
 def _error(message: str, code: int) -> Any:

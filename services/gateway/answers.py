@@ -176,6 +176,8 @@ class Job(_Answer):
     model_version: str
     model_digest: str
     state: str
+    progress: float | None
+    """The share of the networks' passes that is done, of a job that a model works on for long."""
     reason: str | None
     sentence: str | None
     series: dict[str, str]

@@ -17,6 +17,7 @@ from services.common.database import (
     ResultRow,
 )
 from services.common.fates import read_verdict
+from services.common.lifecycle import JobState
 from services.gateway import answers
 
 
@@ -48,6 +49,7 @@ def job_answer(session: Session, row: JobRow) -> answers.Job:
         model_version=row.model_version,
         model_digest=row.model_digest,
         state=row.state,
+        progress=row.progress if row.state == JobState.SELECTED else None,
         reason=row.reason,
         sentence=verdict.sentence if verdict else None,
         series={each.role: each.series_uid for each in inputs},

@@ -112,6 +112,10 @@ class InferenceClient:
         """See `ModelReviver.troubles`."""
         return self._reviver.troubles()
 
+    def is_at_work(self) -> bool:
+        """See `ModelReviver.is_at_work`."""
+        return self._reviver.is_at_work()
+
     def look_after(self, model: str, roles: Sequence[str]) -> str | None:
         """See `ModelReviver.look_after`."""
         return self._reviver.look_after(model, roles)

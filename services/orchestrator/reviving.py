@@ -141,6 +141,11 @@ class ModelReviver:
             self._sweep_until = time.monotonic() + _SWEPT_FOR_S
             self._sweep()
 
+    def is_at_work(self) -> bool:
+        """Whether a job of ours is with any model."""
+        with self._lock:
+            return any(self._under_way.values())
+
     def _is_under_way(self, model: str) -> bool:
         with self._lock:
             return self._under_way[model] > 0

@@ -22,6 +22,7 @@ from services.orchestrator.examining import examine_study
 from services.orchestrator.executors import Heartbeat
 from services.orchestrator.inference import InferenceClient
 from services.orchestrator.model_watch import ModelWatch
+from services.orchestrator.progress import ProgressWatch
 from services.orchestrator.reporting_client import ReportingClient
 from services.orchestrator.stage_context import StageContext
 from services.orchestrator.work_queue import JOBS, REVISIONS, WorkQueue
@@ -94,6 +95,7 @@ def open_orchestrator(context: ServiceContext) -> Generator[Orchestrator]:
         resources.callback(workflows.stop)
         watch = ModelWatch(context.engine, inference, manifests, settings.triton)
         resources.enter_context(watch)
+        resources.enter_context(ProgressWatch(context.engine, inference, settings.triton))
         for queue in (revisions, jobs):
             queue.open()
             resources.callback(queue.close)

@@ -51,6 +51,7 @@ class TritonUnderTest:
         """Settings of a client of it."""
         return TritonSettings(
             grpc_address=f"127.0.0.1:{self.grpc_port}",
+            metrics_port=self.metrics_port,
             transport=transport,
             infer_deadline_s=deadline_s,
             control_key=SecretStr(CONTROL_KEY),

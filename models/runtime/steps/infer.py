@@ -39,8 +39,11 @@ def infer(step: Infer, run: Run) -> Seen | Scores:
     if isinstance(first, DecidingNetwork) and isinstance(step.tiling, Whole):
         for channel in image.channels:
             channel.write(first.image(), run.crew)
+        passed = run.begin_passes(1)
         with run.passing(first):
-            return Seen(Segments.of(image.grid, first.foreground()))
+            foreground = first.foreground()
+        passed(1)
+        return Seen(Segments.of(image.grid, foreground))
     scoring = [network for network in networks if isinstance(network, ScoringNetwork)]
     if len(scoring) != len(networks):
         raise TypeError(f"{step.members} were built with a decision of their own")
@@ -79,6 +82,7 @@ def _slabs(
     groups = [networks] if together else [[network] for network in networks]
     rule = rule_of(step.merge)
     mergers: list[Merger] = []
+    passed = run.begin_passes(tiling.count * len(groups))
     for start in tiling:
         patch = np.asarray(read_patch(array, tiling, start, fill), np.float32)
         certain = _certain(patch, tiling, tiles, run.facts[step.members[0]].outputs)
@@ -88,6 +92,7 @@ def _slabs(
                 budget = run.budget_bytes // len(groups)
                 mergers.append(Merger(tiling, range(len(total)), weights, budget, run.crew))
             mergers[place].add(start, total)
+            passed(1)
         for slabs in zip(*(merger.slabs() for merger in mergers), strict=True):
             first, scores = slabs[0], [slab.scores for slab in slabs]
             merged = first.scores if together else rule(scores)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from services.cli.gateway_client import GatewayClient
@@ -101,6 +102,8 @@ def _show_job(job: dict[str, Any]) -> None:
     )
     if job["sentence"]:
         console.print(f"  {job['sentence']}", highlight=False)
+    if (share := job.get("progress")) is not None:
+        _show_share(share)
     stages = Table("stage", "seconds", box=None, pad_edge=False)
     for stage in job["stages"]:
         stages.add_row(f"  {stage['stage']}", f"{stage['seconds']:.3f}")
@@ -116,3 +119,9 @@ def _show_job(job: dict[str, Any]) -> None:
         )
     if job["deliveries"]:
         console.print(deliveries)
+
+
+def _show_share(share: float) -> None:
+    row = Table.grid(padding=(0, 1))
+    row.add_row("  segmenting", ProgressBar(total=1.0, completed=share, width=40), f"{share:.0%}")
+    console.print(row)

@@ -224,3 +224,11 @@ def test_fate_outlives_the_images_and_says_when_they_went(gateway: SeededGateway
     assert {f["images_removed_at"] for f in fates} == {"2026-03-01T00:00:00Z"}
     (other,) = gateway.client.get(f"/api/v1/studies/{gateway.working}/fate").json()
     assert other["images_removed_at"] is None
+
+
+def test_a_job_shows_how_far_it_has_come_while_a_model_works_on_it(gateway: SeededGateway) -> None:
+    with gateway.engine.begin() as connection:
+        connection.execute(update(JobRow).values(progress=0.43))
+    for study_uid, progress in ((gateway.working, 0.43), (gateway.done, None)):
+        study = gateway.client.get(f"/api/v1/studies/{study_uid}").json()
+        assert [job["progress"] for job in study["jobs"]] == [progress]

@@ -41,3 +41,24 @@ def test_status_says_what_froze_each_revision(monkeypatch: pytest.MonkeyPatch) -
     assert result.exit_code == 0
     assert "revision 1: wanted, 175 instances" in result.output
     assert "revision 2: quiet, 350 instances" in result.output
+
+
+@pytest.mark.parametrize(("progress", "shown"), [(0.43, "43%"), (None, "")])
+def test_a_job_that_takes_long_shows_a_bar(
+    monkeypatch: pytest.MonkeyPatch, progress: float | None, shown: str
+) -> None:
+    job = {
+        "model": "ich-ct",
+        "model_version": "1.0.0",
+        "revision": 1,
+        "state": "selected",
+        "progress": progress,
+        "sentence": None,
+        "stages": [],
+        "deliveries": [],
+    }
+    monkeypatch.setattr(GatewayClient, "get", lambda *_: {**STUDY, "jobs": [job]})
+    result = CliRunner().invoke(app, ["status", "1.2"])
+    assert result.exit_code == 0
+    assert ("segmenting" in result.output) == (progress is not None)
+    assert shown in result.output

@@ -13,6 +13,7 @@ from models.manifest import Manifest
 from models.runtime.errors import RequestError
 from models.runtime.networks import Network
 from models.runtime.pipeline import Pipeline
+from models.runtime.progress import Caller
 from models.runtime.running import Cancelled
 from models.runtime.serving import answer_request
 
@@ -88,7 +89,7 @@ def test_no_pass_begins_once_nobody_waits(
         return len(asked) > 1
 
     with pytest.raises(Cancelled):
-        answer_request(pipeline, DIGEST, request(), {FLOATS: volume()}, is_cancelled=is_cancelled)
+        answer_request(pipeline, DIGEST, request(), {FLOATS: volume()}, caller=Caller(is_cancelled))
     assert len(asked) == 2  # before the coarse network, and before the fine one
     _, answer = answer_request(pipeline, DIGEST, request(), {FLOATS: volume()})
     assert len(answer.networks) == 2

@@ -35,6 +35,8 @@ class JobRow(Base):
     selection_digest: Mapped[str] = mapped_column(String(64))
     # services.common.lifecycle.JobState
     state: Mapped[str] = mapped_column(String(16), index=True)
+    # The share of its network passes that is done, of a job that takes long; 0 to 1.
+    progress: Mapped[float | None] = mapped_column(Float)
     # The verdict, once the job has ended.
     reason: Mapped[str | None] = mapped_column(String(48))
     reason_values: Mapped[dict[str, Any] | None] = mapped_column(JSON)
