@@ -100,8 +100,8 @@ class TritonSettings(Group):
     """What Triton wants for everything but health. `axial up` makes one at each start and hands it
     to Triton and the orchestrator alone; elsewhere both have it from a Secret."""
     metrics_port: Port = 18002
-    """Triton's metrics, on the same host: models tell there how far a job has come. `axial up` opens
-    them on loopback."""
+    """Triton's metrics, on the same host: models tell there how far a job has come. `axial up`
+    opens them on loopback."""
     repository: Path = Path("build/models")
     """Root of the built models, one folder per target."""
     target: Literal["cpu", "torch", "tensorrt"] = "cpu"
