@@ -22,12 +22,9 @@ from services.common.header_scan import (
     scan,
 )
 from services.common.headers import InstanceHeader, read_registration, scheme
+from services.common.part10_head import HeadError, read_head
 
-_EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
-# PS3.10 7.1: preamble, prefix, and the group length element of the file meta information.
-_PREFIX, _META, _GROUP_LENGTH = slice(128, 132), 144, slice(140, 144)
-_SYNTAX = Scheme({0x00020010: ("TransferSyntaxUID", "UI")}, *(frozenset[str](),) * 3)
 # Heads of CT and MR are three to six kilobytes, with private elements some more.
 _HEADS = (8 << 10, 256 << 10)
 
@@ -69,12 +66,14 @@ def _head(file: Path, size: int) -> bytes:
 
 def _scanned(head: bytes, *, complete: bool) -> InstanceHeader | None:
     """The header, None where it has to be left to the library."""
-    if head[_PREFIX] != b"DICM":
+    try:
+        meta = read_head(head, complete=complete)
+    except HeadError:
         return None
-    start = _META + int.from_bytes(head[_GROUP_LENGTH], "little")
-    meta = scan(head[_META:start], _EXPLICIT_LITTLE, _SYNTAX, complete=True)
-    syntax = meta.text("TransferSyntaxUID")
-    if not syntax or syntax == _DEFLATED:
+    if meta is None:
+        raise TruncatedError("The file meta information is longer.")
+    start, syntax = meta.data_set_at, meta.transfer_syntax_uid
+    if syntax == _DEFLATED:
         return None
     found = scan(head[start:], syntax, _scheme(), complete=complete)
     uids = [found.text(name) for name in _UIDS]
