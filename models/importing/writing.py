@@ -68,7 +68,7 @@ def _comment(text: str) -> str:
     lines = [
         line
         for paragraph in text.split("\n")
-        for line in (textwrap.wrap(paragraph, _WIDTH - 2) or [""])
+        for line in (textwrap.wrap(paragraph, _WIDTH - 2, break_on_hyphens=False) or [""])
     ]
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 

@@ -16,13 +16,14 @@ _UNET: Final = "dynamic_network_architectures.architectures.unet."
 _MODULES: Final = (_UNET, "dynamic_network_architectures.architectures.residual_unet.")
 _CLASSES: Final = ("PlainConvUNet", "ResidualEncoderUNet", "ResidualUNet")
 _BASE: Final = "nnUNetTrainer"
-# What stands behind that name in nnunetv2 2.8.1's trainers that change how is trained (its length,
-# augmentation, loss, optimiser, sampling), and neither the network nor inference.
+# What stands behind that name in those trainers of nnunetv2 2.8.1 and TotalSegmentator 2.18.0 that
+# change how is trained (length, augmentation, loss, optimiser, sampling), and neither the network
+# nor inference.
 _VARIANTS: Final = re.compile(
     r"(_?(\d+ep(ochs?)?|NoMirroring|onlyMirror01|DA5((Seg)?ord0)?|DASegOrd0|NoDA|noDummy2DDA"
     r"|(DiceCE|DiceTopK10|Topk10|Dice|CE)Loss(_noSmooth|LS01)?|(Vanilla)?Ada[mn](\d+en\d+)?"
     r"|CosAnneal|warmup|NoDeepSupervision|probabilisticOversampling|0\d\d"
-    r"|Benchmark|noDataLoading))*"
+    r"|Benchmark|noDataLoading|MOSAIC|1k|QuarterLR|SkeletonRecall))*"
 )
 
 

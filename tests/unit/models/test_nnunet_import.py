@@ -277,6 +277,8 @@ def test_a_trainer_of_ones_own_is_taken_where_a_person_answers_for_it(trained: T
         "nnUNetTrainerVanillaAdam3en4",
         "nnUNetTrainer_probabilisticOversampling_033",
         "nnUNetTrainerDiceCELoss_noSmooth",
+        "nnUNetTrainer_MOSAIC_1k_QuarterLR_NoMirroring",
+        "nnUNetTrainerDiceTopK10Loss_2000epochs",
     ],
 )
 def test_nnunets_own_trainers_of_other_lengths_losses_and_augmentations_are_known(
