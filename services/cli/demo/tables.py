@@ -54,7 +54,8 @@ def _show_job(job: dict[str, Any]) -> None:
 def _value(item: dict[str, Any]) -> str:
     if item["value"] is None:
         return str(item.get("why_unknown") or "not known")
-    return f"[bold]{item['value']:.1f} {item['unit']}[/bold]"
+    interval = f" ({item['low']:.1f} to {item['high']:.1f})" if "low" in item else ""
+    return f"[bold]{item['value']:.1f} {item['unit']}[/bold]{interval}"
 
 
 def _show_times(study: dict[str, Any], job: dict[str, Any], report: SendReport) -> None:

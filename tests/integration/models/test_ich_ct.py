@@ -70,11 +70,11 @@ def head() -> SourceVolume:
 
 
 @pytest.fixture(scope="module")
-def by_hand(head: SourceVolume, weights: Scan) -> F32:
-    """The mean of the members' probabilities [5, k, j, i], as the authors' code goes about it."""
+def of_members(head: SourceVolume, weights: Scan) -> F32:
+    """The members' probabilities [m, 5, k, j, i], as the authors' code goes about it."""
     scaled = (2 * np.clip(head.voxels, -15, 100).astype(np.float32) - 85) / 115
-    total = np.zeros((5, *scaled.shape), np.float32)
-    for member in MEMBERS:
+    each = np.zeros((len(MEMBERS), 5, *scaled.shape), np.float32)
+    for place, member in enumerate(MEMBERS):
         tensors = read_state_dict(weights("blast-ct-v1") / f"model_{member}.pt")
         network = build_network("deepmedic", {"classes": 5})
         load_strictly(network, tensors, published_keys("deepmedic", {"classes": 5}))
@@ -86,10 +86,15 @@ def by_hand(head: SourceVolume, weights: Scan) -> F32:
                     patch = padded[k : k + 110, j : j + 110, i : i + 110].copy()
                     with torch.inference_mode():
                         found = network(torch.from_numpy(patch)[None, None]).softmax(dim=1)[0]
-                    into = total[:, k : k + 30, j : j + 30, i : i + 30]
+                    into = each[place, :, k : k + 30, j : j + 30, i : i + 30]
                     into += found.numpy()[:, : into.shape[1], : into.shape[2], : into.shape[3]]
-    total /= np.float32(len(MEMBERS))
-    return total
+    return each
+
+
+@pytest.fixture(scope="module")
+def by_hand(of_members: F32) -> F32:
+    """The mean of the members' probabilities [5, k, j, i]."""
+    return of_members.mean(axis=0)
 
 
 def test_the_merged_probabilities_are_the_members_mean(
@@ -112,7 +117,11 @@ def test_the_merged_probabilities_are_the_members_mean(
 
 
 def test_labels_lie_on_the_slices_of_a_head_that_was_stored_otherwise(
-    manifest: Manifest, networks: dict[str, OpenVinoScores], head: SourceVolume, by_hand: F32
+    manifest: Manifest,
+    networks: dict[str, OpenVinoScores],
+    head: SourceVolume,
+    by_hand: F32,
+    of_members: F32,
 ) -> None:
     """Slices from the head to the feet, rows from left to right: turned to what was trained on."""
     turned = head.voxels[::-1].transpose(0, 2, 1)
@@ -127,5 +136,14 @@ def test_labels_lie_on_the_slices_of_a_head_that_was_stored_otherwise(
     best = np.sort(by_hand, axis=0)
     sure = best[-1] - best[-2] > 1e-3
     assert wanted.any()
+    alone = [each.argmax(axis=0).ravel() for each in of_members]
+    volumes = np.stack([np.bincount(each, minlength=5)[1:] for each in alone]) / 1000.0
+    numbers = result.numbers["uncertainty"]
+    assert numbers.whole == {"members": len(MEMBERS)}
+    for place, number in enumerate((1, 2, 3, 4)):
+        low, high = np.quantile(volumes[:, place], [0.025, 0.975])
+        # Where two classes are as probable, rounding decides.
+        found = [numbers.of_segments[name][number] for name in ("volume_low_ml", "volume_high_ml")]
+        assert found == pytest.approx([low, high], abs=0.02)
     assert np.array_equal(back[sure], wanted[sure])
     assert result.voxels == {number: int((back == number).sum()) for number in (1, 2, 3, 4)}

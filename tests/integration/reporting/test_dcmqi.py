@@ -19,7 +19,14 @@ from services.reporting.kinds.segmentation.writing import encode_segmentation
 from services.reporting.objects.forms import PLAIN, Form
 from tests.builders.forms import form_of
 from tests.builders.ras import lps_from_ras
-from tests.builders.reporting import analysis_of, blobs, series_in, three_segments
+from tests.builders.reporting import (
+    analysis_of,
+    blobs,
+    ensemble_manifest,
+    numbers_of_members,
+    series_in,
+    three_segments,
+)
 
 TOOLS = Path(sys.executable).parent
 SHAPE = (9, 14, 11)
@@ -80,6 +87,27 @@ def test_s3_dcmqi_reads_the_report(tmp_path: Path) -> None:
     assert [group["ReferencedSegment"] for group in groups if group["measurementItems"]] == [1, 2]
     assert report["VerificationFlag"] == "UNVERIFIED"
     assert report["CompletionFlag"] == "COMPLETE"
+
+
+def test_dcmqi_reads_a_report_whose_volumes_have_intervals(tmp_path: Path) -> None:
+    files = series_in(tmp_path / "series", "oblique", SHAPE)
+    volumes = {1: 2.0, 2: 3.0, 3: 1.0, 4: 0.0}
+    numbers = numbers_of_members(
+        volume_ml=volumes,
+        volume_low_ml={number: 0.5 * ml for number, ml in volumes.items()},
+        volume_high_ml={number: 2.0 * ml for number, ml in volumes.items()},
+    )
+    labels = blobs(SHAPE, (1, 2, 3))
+    analysis = analysis_of(files, labels, ensemble_manifest(), numbers=numbers)
+    report = read_report(tmp_path, encode_report(analysis, PLAIN, 9001, Context()))
+    measured = [
+        float(item["value"])
+        for group in report["Measurements"]
+        for item in group["measurementItems"]
+    ]
+    known = [each.value for each in analysis.values if each.value is not None]
+    assert measured == pytest.approx(known, rel=1e-6)
+    assert all(each.low is not None for each in analysis.values if each.value is not None)
 
 
 def read_by_dcmqi(folder: Path, segmentation: bytes) -> dict[str, Any]:

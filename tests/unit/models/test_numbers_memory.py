@@ -10,6 +10,7 @@ import numpy as np
 
 from models.runtime.crew import Crew
 from models.runtime.grid import Grid
+from models.runtime.members import MembersWatch
 from models.runtime.merging.decision import decide_slabs, largest
 from models.runtime.merging.merger import Merger, bytes_needed
 from models.runtime.restoring import restore_classes
@@ -48,6 +49,27 @@ def test_resampling_holds_its_result_and_some_planes() -> None:
     assert (
         peak_of(lambda: resample(volume, axes, kinds, CREW, clip="volume")) < out + planes + SLACK
     )
+
+
+def test_members_that_are_watched_hold_a_byte_a_voxel_and_no_scores() -> None:
+    members, classes, shape = 8, 6, (200, 64, 64)
+    grid = Grid(shape, np.eye(4), "image")
+    planes = np.random.default_rng(1).random((classes, 4, 64, 64), np.float32)
+
+    def slabs() -> Iterator[Slab]:
+        for first in range(0, shape[0], 4):
+            yield Slab(0, first, first + 4, planes, (planes,) * members)
+
+    def watched() -> Any:
+        scores = Scores(slabs(), grid, classes, kind="softmax")
+        watch = MembersWatch(scores, tuple(range(1, classes)), lambda one: largest(one, CREW))
+        decide_slabs(watch.scores, lambda one: largest(one, CREW))
+        return watch.members()
+
+    voxels = int(np.prod(shape))
+    # Each member, the whole, and the segments; of a slab its foreground, some times over.
+    assert peak_of(watched) < (members + 2) * voxels + 4 * planes.nbytes + SLACK
+    assert (members + 2) * voxels + SLACK < members * classes * 4 * voxels / 4
 
 
 def test_merging_holds_what_it_said_and_no_whole_volume_of_classes() -> None:

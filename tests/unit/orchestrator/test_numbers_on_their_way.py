@@ -1,4 +1,4 @@
-"""From a model's numbers to the sentence of a fate, by way of the database and a report."""
+"""From a model's answer with numbers to the fate's sentence: database, report, and back."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_the_report_has_how_far_below_and_above_each_volume_members_are(
 
 
 def test_another_reader_finds_the_volumes_as_before(written: Written, analysis: Analysis) -> None:
-    read = highdicom.sr.srread(io.BytesIO(written.report))
+    read: Any = highdicom.sr.srread(io.BytesIO(written.report))
     found = [
         float(measurement.value)
         for group in read.content.get_volumetric_roi_measurement_groups()
@@ -151,6 +151,12 @@ def _leave_out(item: Dataset) -> None:
 def _other_unit(item: Dataset) -> None:
     (above,) = named(item, ABOVE)
     above.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue = "1"
+
+
+def test_the_validator_has_nothing_against_it(place: Workplace) -> None:
+    made = place.make(ensemble_job(place), check_with_dciodvfy=True)
+    assert made.withholding is None
+    assert made.results
 
 
 def test_a_report_without_members_has_no_interval(one: Written) -> None:
@@ -199,7 +205,7 @@ def test_the_answer_has_the_interval_also_of_what_only_some_find(place: Workplac
 
 def test_what_all_members_agree_is_not_there_has_no_interval(place: Workplace) -> None:
     job = ensemble_job(place)
-    nobody = dict.fromkeys((1, 2, 3, 4), 0.0)
+    nobody: dict[int, float] = dict.fromkeys(range(1, 5), 0.0)
     empty = numbers_of_members(volume_ml=nobody, volume_low_ml=nobody, volume_high_ml=nobody)
     job = replace(job, numbers=empty)
     answer = response_of(job, place.make(job, check_with_dciodvfy=False))
