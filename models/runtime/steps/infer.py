@@ -84,7 +84,8 @@ def _slabs(
     mergers: list[Merger] = []
     passed = run.begin_passes(tiling.count * len(groups))
     for start in tiling:
-        patch = np.asarray(read_patch(array, tiling, start, fill), np.float32)
+        # Contiguous once, not once a member.
+        patch = np.ascontiguousarray(read_patch(array, tiling, start, fill), np.float32)
         certain = _certain(patch, tiling, tiles, run.facts[step.members[0]].outputs)
         for place, group in enumerate(groups):
             total = _averaged(patch, group, flips, run) if certain is None else certain
