@@ -115,6 +115,7 @@ def _infer(client: InferenceClient, model: str, volume: Volume = LARGE) -> None:
     volumes = {"image": sent("image", volume)}
     request = request_for("2.25.1", DIGEST, "image", volumes, "")
     (output,) = client.infer(model, request, volumes).outputs
+    assert output.array is not None
     assert output.array.all()
 
 

@@ -56,6 +56,7 @@ def _infer(client: InferenceClient, model: str, volume: Volume) -> inference.Inf
 def _labels(result: inference.Inference) -> npt.NDArray[np.uint8]:
     (output,) = result.outputs
     assert (output.name, output.kind, output.grid_role) == ("labels", "layers", "image")
+    assert output.array is not None
     return output.array
 
 

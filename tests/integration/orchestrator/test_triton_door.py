@@ -229,6 +229,7 @@ def test_the_orchestrator_works_with_what_it_was_handed(small_triton: TritonUnde
         with InferenceClient(settings, "door", credentials("orchestrator")) as client:
             assert client.problem() is None
             (output,) = client.infer("right", request, volumes).outputs
+            assert output.array is not None
             assert output.array.all()
 
 

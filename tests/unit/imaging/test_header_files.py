@@ -20,7 +20,7 @@ from tests.builders.series import sound_series
 
 def _written_as(file: Path, syntax: str, folder: Path) -> Path:
     data = pydicom.dcmread(file)
-    data.file_meta.TransferSyntaxUID = syntax
+    data.file_meta.TransferSyntaxUID = UID(syntax)
     out = folder / f"{syntax}.dcm"
     pydicom.dcmwrite(
         out,

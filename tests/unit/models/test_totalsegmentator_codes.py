@@ -15,8 +15,10 @@ from models.manifest.schema import Segment
 FILE = Path(room.__file__).parent / "codes.yaml"
 NAMES: tuple[str, ...] = tuple(yaml.safe_load(FILE.read_text()))
 # The ends of each part of `total`, of which every class has a code.
-ENDS = ("spleen", "kidney_cyst_right", "sacrum", "vertebrae_C1", "heart", "iliac_vena_right")
-ENDS += ("humerus_left", "skull", "rib_left_1", "costal_cartilages")
+ENDS = (
+    *("spleen", "kidney_cyst_right", "sacrum", "vertebrae_C1", "heart", "iliac_vena_right"),
+    *("humerus_left", "skull", "rib_left_1", "costal_cartilages"),
+)
 
 
 def test_every_class_of_the_table_makes_a_segment() -> None:
