@@ -98,8 +98,8 @@ class Run:
         if needed > allowed:
             values = {
                 "what": what,
-                "needed_mib": str(-(-needed >> 20)),
-                "allowed_mib": str(allowed >> 20),
+                "needed_mb": str(-(-needed // 1_000_000)),
+                "allowed_mb": str(allowed // 1_000_000),
             }
             raise Refused(PipelineRefusal("too_large", values))
 

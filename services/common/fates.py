@@ -243,7 +243,7 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "Send a series with slices and pixels of such a size.",
         ),
         "too_large": _refused(
-            "{what} would take {needed_mib} MiB of memory, and {model} may use {allowed_mib}.",
+            "{what} would take {needed_mb} megabytes of memory, and {model} may use {allowed_mb}.",
             "Send a thicker reconstruction, or a smaller part of the body.",
         ),
         "extent_too_small": _refused(

@@ -362,7 +362,7 @@ def test_an_image_that_does_not_fit_in_memory_is_refused_before_it_is_made() -> 
         ran(np.zeros((11, 13, 19), np.int16), [], ORIENT, tiny)
     assert caught.value.refusal.reason == "too_large"
     needed, allowed = (
-        int(caught.value.refusal.values[name]) for name in ("needed_mib", "allowed_mib")
+        int(caught.value.refusal.values[name]) for name in ("needed_mb", "allowed_mb")
     )
     assert needed > allowed
 
