@@ -284,7 +284,7 @@ def _part(labels: Mapping[str, int]) -> TrainedCase:
         values=(-900, 40, 210, -120),
         trainer="nnUNetTrainerNoMirroring",
         directions="IRP",
-        steps=200,
+        steps=450,
     )
 
 

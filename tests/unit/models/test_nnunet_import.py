@@ -343,18 +343,22 @@ def test_a_fold_or_file_that_is_not_there_is_named_with_those_that_are(trained: 
         imported(folder, checkpoint="checkpoint_best.pth")
 
 
-def test_a_data_sets_folder_with_one_training_is_that_training(trained: Trained) -> None:
+def test_a_data_sets_folder_with_one_training_is_that_training(
+    trained: Trained, tmp_path: Path
+) -> None:
     folder = trained()
-    assert manifest_of(folder.parent).name == "balls"
+    assert manifest_of(folder.parent, into=tmp_path / "models").name == "balls"
 
 
-def test_a_data_sets_folder_with_several_trainings_asks_which(trained: Trained) -> None:
+def test_a_data_sets_folder_with_several_trainings_asks_which(
+    trained: Trained, tmp_path: Path
+) -> None:
     folder = trained()
     other = folder.with_name("nnUNetTrainer__nnUNetPlans__2d")
     other.mkdir()
     (other / "plans.json").write_text("{}")
     with pytest.raises(NotImportableError, match="several: nnUNetTrainer__nnUNetPlans__2d, nnUNet"):
-        imported(folder.parent)
+        imported(folder.parent, into=tmp_path / "models")
 
 
 def test_a_pickle_of_post_processing_is_told_and_not_read(trained: Trained) -> None:
