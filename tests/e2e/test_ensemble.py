@@ -36,6 +36,9 @@ def write_catalogue(folder: Path) -> None:
     """The published model with two members, for parts of heads too."""
     manifest: Any = yaml.safe_load((RECIPE / "model.yaml").read_text(encoding="utf-8"))
     manifest["networks"] = {name: manifest["networks"][name] for name in MEMBERS}
+    read = {network["weights"]["path"] for network in manifest["networks"].values()}
+    for source in manifest["sources"].values():
+        source["files"] = [file for file in source["files"] if file["path"] in read]
     manifest["roles"]["image"]["gate"]["min_extent_mm"] = 30
     (infer,) = (step for step in manifest["plan"] if step["do"] == "infer")
     infer["members"] = list(MEMBERS)
