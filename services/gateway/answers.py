@@ -183,6 +183,8 @@ class Job(_Answer):
     series: dict[str, str]
     """Role -> series UID."""
     measurements: list[dict[str, Any]]
+    numbers: dict[str, dict[str, Any]]
+    """Output of the model -> name -> a number, or one by each segment's number."""
     stages: list[Stage]
     results: list[Result]
     deliveries: list[Delivery]

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from services.common.database import (
     DeliveryRow,
     JobInputRow,
+    JobOutputRow,
     JobRow,
     JobStageRow,
     MeasurementRow,
@@ -42,6 +43,11 @@ def job_answer(session: Session, row: JobRow) -> answers.Job:
         .where(MeasurementRow.job_uid == row.job_uid)
         .order_by(MeasurementRow.ordinal)
     )
+    outputs = session.execute(
+        select(JobOutputRow.name, JobOutputRow.numbers)
+        .where(JobOutputRow.job_uid == row.job_uid, JobOutputRow.kind == "values")
+        .order_by(JobOutputRow.ordinal)
+    )
     return answers.Job(
         job_uid=row.job_uid,
         revision=row.revision,
@@ -54,6 +60,7 @@ def job_answer(session: Session, row: JobRow) -> answers.Job:
         sentence=verdict.sentence if verdict else None,
         series={each.role: each.series_uid for each in inputs},
         measurements=[_measurement(item) for item in measurements],
+        numbers={each.name: each.numbers for each in outputs},
         stages=[
             answers.Stage(stage=item.stage, started_at=item.started_at, seconds=item.seconds)
             for item in stages

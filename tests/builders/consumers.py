@@ -56,8 +56,13 @@ class Consumers:
         """With a series of their own."""
         return cls(folder, manifest_folder, cache, series_in(folder / "series", "axial"))
 
-    def told_apart_by(self, one: Manifest, other: Manifest) -> str:
+    def told_apart_by(self, one: Manifest, other: Manifest, *, but: str = "") -> str:
         """The first reader that makes something else of the two; empty when none does.
+
+        Args:
+            one: a manifest.
+            other: the manifest with another value somewhere.
+            but: a reader that is not asked.
 
         Raises:
             ModelError: the other one is refused where it is read.
@@ -73,7 +78,7 @@ class Consumers:
             "judgement": lambda a, b: self._judged(a, b) != self._judged(b, a),
             "networks": lambda a, b: self._once(self._networks, a) != self._networks(b),
         }
-        return next((name for name, differ in by.items() if differ(one, other)), "")
+        return next((name for name, differ in by.items() if name != but and differ(one, other)), "")
 
     def _once(self, make: Callable[[Manifest], list[Any]], manifest: Manifest) -> list[Any]:
         """What is made of the first of two, which is the same in every comparison."""

@@ -23,6 +23,7 @@ from services.cli.stack.local_settings import local_settings, write_settings
 from tests.builders.ct_heads import Lesion, study_uid, write_part
 from tests.conftest import Scan
 from tests.e2e.stack import CHECKOUT, SEG, SR, StackUnderTest, running_stack
+from tests.unit.reporting.reading import groups, named
 
 RECIPE = CHECKOUT / "models" / "recipes" / "ich-ct"
 MEMBERS = ("member-1", "member-7")
@@ -35,6 +36,9 @@ def write_catalogue(folder: Path) -> None:
     """The published model with two members, for parts of heads too."""
     manifest: Any = yaml.safe_load((RECIPE / "model.yaml").read_text(encoding="utf-8"))
     manifest["networks"] = {name: manifest["networks"][name] for name in MEMBERS}
+    read = {network["weights"]["path"] for network in manifest["networks"].values()}
+    for source in manifest["sources"].values():
+        source["files"] = [file for file in source["files"] if file["path"] in read]
     manifest["roles"]["image"]["gate"]["min_extent_mm"] = 30
     (infer,) = (step for step in manifest["plan"] if step["do"] == "infer")
     infer["members"] = list(MEMBERS)
@@ -110,8 +114,34 @@ def test_the_lesion_is_found_on_the_slices_it_was_painted_on(
 def test_the_report_has_every_segments_volume(stack: StackUnderTest, done: Done) -> None:
     (report,) = stack.in_pacs(done.uid, SR)
     document = hd.sr.Comprehensive3DSR.from_dataset(report)
-    groups = document.content.get_volumetric_roi_measurement_groups()  # type: ignore[union-attr]
-    volumes = [float(group.get_measurements()[0].value) for group in groups]
+    measured = document.content.get_volumetric_roi_measurement_groups()  # type: ignore[union-attr]
+    volumes = [float(group.get_measurements()[0].value) for group in measured]
     told = [each["value"] for each in done.study["jobs"][0]["measurements"]]
     assert volumes == pytest.approx(told, rel=1e-4)
     assert len(told) == 4
+
+
+def test_beside_each_volume_stands_what_the_networks_find_alone(
+    stack: StackUnderTest, done: Done
+) -> None:
+    """Tilted, uneven slices: the model never saw the grid on which the volume is reported."""
+    (job,) = done.study["jobs"]
+    numbers = job["numbers"]["uncertainty"]
+    assert numbers["members"] == len(MEMBERS)
+    (report,) = stack.in_pacs(done.uid, SR)
+    for group, told in zip(groups(report), job["measurements"], strict=True):
+        segment = str(told["segment_number"])
+        assert 0.0 <= numbers["disagreement"][segment] <= 1.0
+        assert 0.0 < numbers["mutual_information"][segment] < numbers["entropy"][segment] < 1.0
+        assert told["low"] <= told["value"] <= told["high"]
+        assert told["low"] < told["high"], "two networks that agree on every voxel prove nothing"
+        (volume,) = named(group, "118565006")
+        (below,), (above,) = named(volume, "371885007"), named(volume, "371886008")
+        said = [float(each.MeasuredValueSequence[0].NumericValue) for each in (below, above)]
+        assert said == pytest.approx(
+            [told["value"] - told["low"], told["high"] - told["value"]], abs=1e-4
+        )
+        # As the whole was counted by the model and on the slices, so were the members.
+        scale = told["value"] / numbers["volume_ml"][segment]
+        high = max(scale * numbers["volume_high_ml"][segment], told["value"])
+        assert told["high"] == pytest.approx(high, rel=1e-3)

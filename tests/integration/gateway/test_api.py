@@ -12,7 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from services.common.database import DeliveryRow, InstanceRow, JobRow, StudyRow, utc_now
+from services.common.database import (
+    DeliveryRow,
+    InstanceRow,
+    JobOutputRow,
+    JobRow,
+    StudyRow,
+    utc_now,
+)
 from services.common.lifecycle import DeliveryState
 from tests.builders.job_rows import write_result
 from tests.integration.gateway.conftest import SeededGateway
@@ -232,3 +239,21 @@ def test_a_job_shows_how_far_it_has_come_while_a_model_works_on_it(gateway: Seed
     for study_uid, progress in ((gateway.working, 0.43), (gateway.done, None)):
         study = gateway.client.get(f"/api/v1/studies/{study_uid}").json()
         assert [job["progress"] for job in study["jobs"]] == [progress]
+
+
+def test_a_job_tells_the_numbers_that_its_model_gave_beside_segments(
+    gateway: SeededGateway,
+) -> None:
+    given = {"members": 5.0, "disagreement": {"1": 0.25}}
+    with Session(gateway.engine) as session, session.begin():
+        job = session.scalars(select(JobRow).where(JobRow.study_uid == gateway.done)).one()
+        for place, (name, kind, numbers) in enumerate(
+            [("labels", "layers", {"touching_unmeasured": []}), ("uncertainty", "values", given)]
+        ):
+            session.add(
+                JobOutputRow(job_uid=job.job_uid, name=name, ordinal=place, kind=kind,
+                             grid_role="", store_key="", digest="", numbers=numbers)
+            )  # fmt: skip
+    study = gateway.client.get(f"/api/v1/studies/{gateway.done}").json()
+    (told,) = study["jobs"]
+    assert told["numbers"] == {"uncertainty": given}

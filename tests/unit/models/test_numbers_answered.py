@@ -11,6 +11,7 @@ import pytest
 import yaml
 from axial.v1 import inference_pb2 as pb
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from scipy import ndimage
 
 from models.manifest import Manifest, ManifestError, lint_manifest
@@ -18,6 +19,7 @@ from models.manifest.lint import problems_of
 from models.runtime.merging.activation import softmax
 from models.runtime.pipeline import Pipeline
 from models.runtime.serving import answer_request
+from tests.builders.consumers import Consumers
 from tests.builders.mutations import FieldPath, candidates, leaves, replaced, value_at
 
 RECIPE = Path(__file__).resolve().parents[3] / "models" / "recipes" / "ich-ct"
@@ -150,28 +152,50 @@ def test_each_member_runs_once_a_tile_whether_it_is_measured_or_not() -> None:
         assert network.ran == plain.networks[name].ran  # type: ignore[union-attr]
 
 
-def test_every_field_of_findings_outputs_and_intervals_is_heeded() -> None:
-    """Another value is refused, or another manifest: judged otherwise or with other numbers."""
-    data = Manifest.model_validate(recipe()).model_dump(mode="json", by_alias=True)
-    original = Manifest.model_validate(data)
-    parts = [("findings",), ("outputs",), ("measurements", 0, "interval"), ("plan", 6)]
-    paths = [(*part, *path) for part in parts for path in leaves(value_at(data, part))]
-    assert ("findings", 2, "above") in paths
-    for path in paths:
-        if path[-1] == "why":
-            continue
-        taken = list(_taken(data, original, path))
-        assert all(one.digest != original.digest for one in taken), path
+@pytest.fixture(scope="module")
+def consumers(tmp_path_factory: pytest.TempPathFactory) -> Consumers:
+    folder = tmp_path_factory.mktemp("consumers")
+    return Consumers.in_folder(folder, folder, folder)
 
 
-def _taken(data: dict[str, Any], original: Manifest, path: FieldPath) -> Any:
-    for value in candidates(value_at(data, path)):
+WHOLE: dict[str, Any] = Manifest.model_validate(recipe()).model_dump(mode="json", by_alias=True)
+PARTS: tuple[FieldPath, ...] = (("findings",), ("outputs",), ("measurements",), ("plan", 6))
+FIELDS = [
+    (*part, *path)
+    for part in PARTS
+    for path in leaves(value_at(WHOLE, part))
+    # What of a finding says why it is there is for who reads the manifest.
+    if path[-1] != "why"
+]
+
+
+def test_the_walk_finds_what_is_new() -> None:
+    assert {
+        ("findings", 2, "above"),
+        ("findings", 2, "number"),
+        ("findings", 2, "of"),
+        ("measurements", 0, "interval"),
+        ("outputs", 1, "kind"),
+        ("plan", 6, "interval", "low"),
+    } <= set(FIELDS)
+
+
+@pytest.mark.parametrize("path", FIELDS, ids=lambda path: ".".join(map(str, path)))
+def test_another_value_is_refused_or_is_another_digest_and_told_apart(
+    path: FieldPath, consumers: Consumers
+) -> None:
+    """Judged otherwise, written otherwise into an object, or another plan."""
+    original = Manifest.model_validate(WHOLE)
+    for value in candidates(value_at(WHOLE, path)):
         try:
-            changed = Manifest.model_validate(replaced(data, path, value))
-        except ValueError:
+            changed = Manifest.model_validate(replaced(WHOLE, path, value))
+        except ValidationError:
             continue
-        if changed != original and next(problems_of(changed), None) is None:
-            yield changed
+        if changed == original or next(problems_of(changed), None) is not None:
+            continue
+        assert changed.digest != original.digest, f"{value!r} has the same digest"
+        told = consumers.told_apart_by(original, changed, but="networks")
+        assert told, f"{value!r} is taken, and changes nothing"
 
 
 REFUSED: list[tuple[FieldPath, Any, str]] = [
@@ -195,6 +219,7 @@ def test_what_nothing_would_heed_is_refused(
     data = recipe()
     if path == ("plan", 3, "activation"):
         data["findings"][2]["number"] = "entropy"
+        del data["plan"][3]["tiling"]["empty"]  # which is refused first
     file = tmp_path / "ich-ct" / "model.yaml"
     file.parent.mkdir()
     file.write_text(yaml.safe_dump(replaced(data, path, value), sort_keys=False))
