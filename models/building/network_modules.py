@@ -7,14 +7,22 @@ from pathlib import Path
 import torch
 
 from models.building.architectures.loading import load_strictly
+from models.building.architectures.meshnet_layers import meshnet_of
 from models.building.architectures.registry import build_network, published_keys
-from models.building.errors import BuildError, ClassesError
+from models.building.errors import BuildError, ClassesError, WeightsError
 from models.building.exporting import save_module
 from models.building.foreground import Head as DecidingHead
 from models.building.foreground import save_foreground_module
 from models.building.heads import ScoringHead
-from models.building.weights import read_safetensors, read_state_dict, read_torchscript
-from models.manifest.networks import Network
+from models.building.weights import (
+    read_safetensors,
+    read_state_dict,
+    read_tensorflow_checkpoint,
+    read_tfjs_layers,
+    read_torchscript,
+)
+from models.building.weights.layout import channels_first
+from models.manifest.networks import ArchitectureOf, Network
 from models.manifest.plan.heads import Head
 
 __all__ = ["deciding_head", "save_network"]
@@ -58,8 +66,33 @@ def _module(network: Network, weights: Path) -> torch.nn.Module:
         return read_torchscript(weights)
     module = build_network(described.name, described.arguments)
     keys = published_keys(described.name, described.arguments)
-    read = read_safetensors if network.weights.format == "safetensors" else read_state_dict
+    form = network.weights.format
+    if form == "tensorflow-checkpoint":
+        tensors = channels_first(read_tensorflow_checkpoint(weights))
+        return load_strictly(module, tensors, keys.within(network.weights.scope))
+    if form == "tfjs-layers":
+        return _of_layers(module, described, weights)
+    read = read_safetensors if form == "safetensors" else read_state_dict
     return load_strictly(module, read(weights), keys)
+
+
+def _of_layers(
+    module: torch.nn.Module, described: ArchitectureOf, weights: Path
+) -> torch.nn.Module:
+    """Load a chain of layers that says itself what it is made of.
+
+    Raises:
+        WeightsError: that is something else than the manifest says.
+    """
+    model = read_tfjs_layers(weights)
+    arguments, keys = meshnet_of(model)
+    for name, found in arguments.items():
+        if name in described.arguments and described.arguments[name] != found:
+            raise WeightsError(
+                f"{weights}: {name} is {found}, and the manifest says "
+                f"{described.arguments[name]}. Correct networks.*.architecture.arguments."
+            )
+    return load_strictly(module, channels_first(model.tensors), keys)
 
 
 def _require_as_described(network: Network, weights: Path, answers: tuple[int, ...]) -> None:

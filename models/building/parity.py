@@ -38,13 +38,13 @@ class ParityReference:
 def segment_volume(
     manifest: Manifest, networks: Mapping[str, Network], case: ReferenceVolume
 ) -> NDArray[np.uint8]:
-    """Run the whole pipeline on a volume.
+    """Run the whole pipeline on a volume, which every role sees.
 
     Raises:
         ParityError: the pipeline refuses the volume, or finds nothing.
     """
     volume = SourceVolume(case.pixels, case.affine_lps)
-    result = Pipeline(manifest, networks).run({manifest.grid_role: volume})
+    result = Pipeline(manifest, networks).run(dict.fromkeys(manifest.roles, volume))
     if result.labels is None or not result.labels.any():
         raise ParityError(
             f"{manifest.name}: the networks find nothing in the volume of acceptance.parity.case "

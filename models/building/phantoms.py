@@ -85,4 +85,32 @@ def _blobs() -> NDArray[np.float32]:
     return np.round(np.where(body, values + noise, 0.0)).astype(np.float32)
 
 
-_MADE = {"head-ct-lesions": _head_ct_lesions, "blobs": _blobs}
+def _brain_mr_glioma() -> NDArray[np.float32]:
+    """A brain without its skull, 44 x 84 x 76 mm, with a tumour of rings, bright as on FLAIR.
+
+    Nothing is around it: 0, as after brain extraction.
+    """
+    z, y, x = np.meshgrid(
+        np.arange(44.0) - 22, np.arange(84.0) - 42, np.arange(76.0) - 38, indexing="ij"
+    )
+
+    def inside(radii: _Mm, centre: _Mm = (0, 0, 0)) -> NDArray[np.bool_]:
+        away = np.zeros(z.shape)
+        for axis, middle, radius in zip((z, y, x), centre, radii, strict=True):
+            away += ((axis - middle) / radius) ** 2
+        return away <= 1.0
+
+    grey = np.where(inside((21, 40, 36)), 300.0, 0.0)
+    grey[inside((18, 34, 30))] = 260.0
+    grey[inside((10, 14, 5), (0, 4, -14))] = 90.0
+    for radius, value in ((15, 480.0), (10, 620.0), (5, 380.0)):
+        grey[inside((0.9 * radius, radius, radius), (1, -4, 14))] = value
+    noise = np.random.default_rng(0).normal(0.0, 12.0, grey.shape)
+    return np.round(np.where(grey > 0, np.clip(grey + noise, 1, 4000), 0.0)).astype(np.float32)
+
+
+_MADE = {
+    "head-ct-lesions": _head_ct_lesions,
+    "brain-mr-glioma": _brain_mr_glioma,
+    "blobs": _blobs,
+}

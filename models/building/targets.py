@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.building.errors import BuildError, ClassesError, TargetMissingError
-from models.building.fetching import fetch_source_file, source_in_words
+from models.building.fetching import fetch_weights, source_in_words
 from models.building.network_modules import save_network
 from models.building.parity import (
     ParityReference,
@@ -153,7 +153,7 @@ def save_modules(
     for name, network in manifest.networks.items():
         source, path = network.weights.source, network.weights.path
         report("fetch", f"{source_in_words(manifest, source)}: {path}")
-        weights = fetch_source_file(manifest_folder, manifest, source, path, cache, mirror)
+        weights = fetch_weights(manifest_folder, manifest, network.weights, cache, mirror)
         built_in = manifest.head_of(name)
         try:
             save_network(network, built_in, weights, work / f"{name}.pt")

@@ -81,7 +81,6 @@ def manifest_data(described: Described, said: Said) -> dict[str, Any]:
         "identity": identity,
         "sources": {"beside": {**weights, "files": files}},
         "roles": {"image": described.role},
-        "grid_role": "image",
         "networks": described.networks,
         "plan": described.plan,
         "outputs": [{"name": "labels", "kind": "layers", "of": described.output}],

@@ -6,6 +6,7 @@ digest over all that decides its results. It needs pydantic and YAML only, so th
 may use it; arrays, networks and DICOM files are other rooms' matters.
 """
 
+from models.manifest.alignment import aligns_of, frame_of
 from models.manifest.attributes import spoken
 from models.manifest.base import Code
 from models.manifest.errors import ManifestError, ModelError
@@ -70,8 +71,10 @@ __all__ = [
     "Target",
     "UnreadableServed",
     "VolumeDtype",
+    "aligns_of",
     "build_folder",
     "evaluate",
+    "frame_of",
     "grpc_control_header",
     "lint_manifest",
     "load_build_record",

@@ -22,6 +22,6 @@ class Part(BaseModel):
 class Code(Part):
     """A coded concept (PS3.3 8.8): value, scheme designator, meaning within the VR's limits."""
 
-    scheme: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{2,16}$")]
+    scheme: Annotated[str, StringConstraints(pattern=r"^([A-Z0-9_]{2,16}|NCIt)$")]
     value: Annotated[str, Field(min_length=1, max_length=16)]
     meaning: Annotated[str, Field(min_length=1, max_length=64)]

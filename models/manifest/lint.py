@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.manifest.alignment import aligns_of
 from models.manifest.document import read_document
 from models.manifest.errors import ManifestError
 from models.manifest.findings import Disagreement
@@ -24,6 +25,7 @@ from models.manifest.plan import (
     check_plan,
 )
 from models.manifest.plan.infer import Infer
+from models.manifest.plan.register import Register
 from models.manifest.schema import Manifest
 
 __all__ = ["Problem", "lint_manifest", "problem_in", "problems_of"]
@@ -65,17 +67,17 @@ def problems_of(manifest: Manifest) -> Iterator[Problem]:
     yield from _of_inputs(manifest)
     yield from _of_plan(manifest)
     yield from _of_findings(manifest)
-    for role in manifest.roles:
-        if role != manifest.grid_role:
-            yield Problem(
-                ("roles", role), "this version builds models of one role.", "Remove this one."
-            )
+    yield from _of_missing(manifest)
 
 
 def _of_sources(manifest: Manifest) -> Iterator[Problem]:
     case = manifest.acceptance.parity.case
     read = {(case.source or "", case.path or "")}
-    read |= {(one.weights.source, one.weights.path) for one in manifest.networks.values()}
+    read |= {
+        (one.weights.source, path)
+        for one in manifest.networks.values()
+        for path in one.weights.paths
+    }
     for name, source in manifest.sources.items():
         for place, file in enumerate(source.files):
             if (name, file.path) not in read:
@@ -91,7 +93,7 @@ def _of_inputs(manifest: Manifest) -> Iterator[Problem]:
     if manifest.acceptance.parity.case.role != grid:
         yield Problem(
             ("acceptance", "parity", "case", "role"),
-            f"the head of the parity check is what grid_role ({grid}) gets.",
+            f"the volume of the parity check is what the role of use: grid ({grid}) gets.",
             f"Write {grid}.",
         )
 
@@ -107,13 +109,16 @@ def _of_plan(manifest: Manifest) -> Iterator[Problem]:
             yield Problem(("outputs", place, "of"), f"no step makes {output.of}.", remedy)
             return
     try:
-        checked = check_plan(manifest.plan, tuple(manifest.roles), outputs, facts)
+        checked = check_plan(
+            manifest.plan, tuple(manifest.roles), outputs, facts, aligns_of(manifest.roles)
+        )
     except PlanError as error:
         path = ("plan", *error.path) if error.path else ("plan",)
         yield Problem(path, f"{error.problem}.", error.remedy)
         return
     yield from _of_outputs(manifest, checked)
     yield from _of_intervals(manifest)
+    yield from _of_alignment(manifest, checked)
     ran: dict[str, int] = {}
     for place, step in enumerate(manifest.plan):
         for name in step.members if isinstance(step, Infer) else ():
@@ -127,6 +132,32 @@ def _of_plan(manifest: Manifest) -> Iterator[Problem]:
     for name in manifest.networks:
         if name not in ran:
             yield Problem(("networks", name), "no step runs it.", "Remove it, or name it.")
+
+
+def _of_missing(manifest: Manifest) -> Iterator[Problem]:
+    for name, role in manifest.roles.items():
+        if role.if_missing == "zeros":
+            yield Problem(
+                ("roles", name, "if_missing"),
+                "no result of this version says that an input was missing.",
+                "Write refuse, or leave it out.",
+            )
+
+
+def _of_alignment(manifest: Manifest, checked: CheckedPlan) -> Iterator[Problem]:
+    registered = {
+        value.grid.role
+        for step, value in zip(manifest.plan, checked.made, strict=True)
+        if isinstance(step, Register)
+    }
+    for role, align in aligns_of(manifest.roles).items():
+        if align.by != "same-frame" and role not in registered:
+            yield Problem(
+                ("roles", role, "align", "by"),
+                f"no step registers {role}.",
+                f"Write a step register that reads it, or by: same-frame, which demands that "
+                f"{role} and {align.to} name one frame of reference.",
+            )
 
 
 def _of_outputs(manifest: Manifest, checked: CheckedPlan) -> Iterator[Problem]:

@@ -130,11 +130,36 @@ def _alike(name: str) -> str:
 
 
 class Weights(Part):
-    """Which file of which source a network is read from."""
+    """Which file of which source a network is read from.
+
+    `beside`: further files of the source that it is read with: the arrays of a TensorFlow
+    checkpoint whose index `path` is, or of a TensorFlow.js model. `scope`: what the names of the
+    network's variables begin with in the checkpoint.
+    """
 
     source: Name
     path: Annotated[str, Field(min_length=1)]
-    format: Literal["torchscript", "state-dict", "safetensors"]
+    format: Literal[
+        "torchscript", "state-dict", "safetensors", "tensorflow-checkpoint", "tfjs-layers"
+    ]
+    beside: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)] = ()
+    scope: str = ""
+
+    @model_validator(mode="after")
+    def _several_files_or_one(self) -> Weights:
+        if (self.format in ("tensorflow-checkpoint", "tfjs-layers")) != bool(self.beside):
+            raise ValueError(
+                "`beside` names the files of arrays of a tensorflow-checkpoint and of tfjs-layers; "
+                "other formats have none"
+            )
+        if self.scope and self.format != "tensorflow-checkpoint":
+            raise ValueError("`scope` is of a tensorflow-checkpoint")
+        return self
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every file that the network is read from, the first one first."""
+        return (self.path, *self.beside)
 
 
 class ArchitectureOf(Part):
@@ -172,8 +197,7 @@ class Network(Part):
     def _weights_have_a_graph(self) -> Network:
         if (self.weights.format == "torchscript") != (self.architecture is None):
             raise ValueError(
-                "`architecture` says which network a state-dict or safetensors file is of; a "
-                "torchscript holds its own"
+                "`architecture` says which network weights are of; a torchscript holds its own"
             )
         return self
 

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from models.manifest.attributes import SELECTOR_ATTRIBUTES, AttributeKind
-from models.manifest.base import Part
+from models.manifest.base import Name, Part
 
-__all__ = ["Accepts", "Choose", "Condition", "Gate", "Limits", "Preference", "Role"]
+__all__ = ["Accepts", "Align", "Choose", "Condition", "Gate", "Limits", "Preference", "Role"]
 
 
 class Choose(StrEnum):
@@ -185,11 +185,50 @@ class Gate(Part):
     accepts: Accepts = Accepts()
 
 
+class Align(Part):
+    """How a role's image lies to that of another role, `to`.
+
+    `same-frame`: both name one frame of reference. `rigid`, `affine`: it is registered to the other
+    one by a step of the plan, and refused where the two agree less than `refuse_below`
+    (`models.runtime.registration`: 0 they tell nothing of each other, 1 each tells all of the
+    other).
+    """
+
+    to: Name
+    by: Literal["same-frame", "rigid", "affine"]
+    refuse_below: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+
+    @model_validator(mode="after")
+    def _a_registration_is_judged(self) -> Align:
+        if (self.by == "same-frame") != (self.refuse_below is None):
+            raise ValueError(
+                "`refuse_below` says which registration is too poor: rigid and affine need it, "
+                "same-frame has none"
+            )
+        return self
+
+
 class Role(Part):
-    """A named input of a model."""
+    """A named input of a model.
+
+    `use`: labels return to the slices of the one that is the `grid`; an `aligned` one is brought
+    onto another. `if_missing`: a study without it is not read, or it is seen as `zeros`, and the
+    result says so.
+    """
 
     title: Annotated[str, Field(min_length=1)]
+    use: Literal["grid", "aligned"] = "grid"
+    align: Align | None = None
+    if_missing: Literal["refuse", "zeros"] = "refuse"
     selector: Annotated[tuple[Condition, ...], Field(min_length=1, strict=False)]
     choose: Annotated[Choose, Field(strict=False)] = Choose.BEST
     prefer: Annotated[tuple[Preference, ...], Field(strict=False)] = ()
     gate: Gate = Gate()
+
+    @model_validator(mode="after")
+    def _is_aligned_to_something(self) -> Role:
+        if (self.use == "aligned") != (self.align is not None):
+            raise ValueError("`align` says what a role of use: aligned is brought onto")
+        if self.use == "grid" and self.if_missing != "refuse":
+            raise ValueError("without the role of use: grid there are no slices for the labels")
+        return self

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from models.manifest.alignment import grid_role_of, require_alignment
 from models.manifest.base import Code, Name, Part
 from models.manifest.digest import content_digest
 from models.manifest.findings import Disagreement, Finding
@@ -139,7 +140,7 @@ class ParityCase(Part):
 
     source: Name | None = None
     path: Annotated[str, Field(min_length=1)] | None = None
-    phantom: Literal["head-ct-lesions", "blobs"] | None = None
+    phantom: Literal["head-ct-lesions", "brain-mr-glioma", "blobs"] | None = None
     role: Name
 
     @model_validator(mode="after")
@@ -197,8 +198,6 @@ class Manifest(Part):
     identity: Identity
     sources: Annotated[dict[Name, Source], Field(min_length=1)]
     roles: Annotated[dict[Name, Role], Field(min_length=1)]
-    # Labels return to the slices of this role.
-    grid_role: Name
     networks: Annotated[dict[Name, Network], Field(min_length=1)]
     plan: Annotated[tuple[AnyStep, ...], Field(min_length=1, strict=False)]
     outputs: Annotated[tuple[Output, ...], Field(min_length=1, strict=False)]
@@ -219,6 +218,11 @@ class Manifest(Part):
     def version(self) -> str:
         """The model's version."""
         return self.identity.version
+
+    @property
+    def grid_role(self) -> str:
+        """The role to whose slices labels return."""
+        return grid_role_of(self.roles)
 
     @property
     def digest(self) -> str:
@@ -289,10 +293,7 @@ class Manifest(Part):
 
     @model_validator(mode="after")
     def _references_exist(self) -> Manifest:
-        if self.grid_role not in self.roles:
-            raise ValueError(
-                f"grid_role: there is no role {self.grid_role} among {', '.join(self.roles)}"
-            )
+        require_alignment(self.roles)
         case = self.acceptance.parity.case
         if case.source is not None:
             self.source_file(case.source, case.path or "")
@@ -300,7 +301,8 @@ class Manifest(Part):
             raise ValueError(f"acceptance.parity.case: there is no role {case.role}")
         for name, network in self.networks.items():
             try:
-                self.source_file(network.weights.source, network.weights.path)
+                for path in network.weights.paths:
+                    self.source_file(network.weights.source, path)
             except ValueError as error:
                 raise ValueError(f"network {name}: {error}") from error
         return self

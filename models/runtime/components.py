@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import cc3d
@@ -9,7 +10,7 @@ import fill_voids
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fill_holes", "foreground_box", "keep_largest_component"]
+__all__ = ["close_gaps", "fill_holes", "foreground_box", "keep_largest_component"]
 
 U8 = NDArray[np.uint8]
 
@@ -26,10 +27,13 @@ def foreground_box(mask: U8) -> tuple[slice, slice, slice] | None:
     return a, b, c
 
 
-def keep_largest_component(mask: U8, connectivity: Literal[6, 18, 26]) -> None:
+def keep_largest_component(
+    mask: U8, connectivity: Literal[6, 18, 26], second_above: float | None = None
+) -> None:
     """Clear, in place, every component of a 0/1 mask but the largest.
 
-    Equally large ones: the one met first in memory order stays.
+    Equally large ones: the one met first in memory order stays. `second_above`: the second largest
+    stays too where it has more than this share of the largest one's voxels.
     """
     labels, count = cc3d.connected_components(
         mask, connectivity=connectivity, return_N=True, binary_image=True
@@ -37,7 +41,46 @@ def keep_largest_component(mask: U8, connectivity: Literal[6, 18, 26]) -> None:
     if count < 2:
         return
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    np.equal(labels, int(sizes[1:].argmax()) + 1, out=mask.view(np.bool_))
+    largest = int(sizes[1:].argmax()) + 1
+    if second_above is None:
+        np.equal(labels, largest, out=mask.view(np.bool_))
+        return
+    stays = np.zeros(len(sizes), np.bool_)
+    stays[largest] = True
+    sizes[0], limit = 0, second_above * sizes[largest]
+    sizes[largest] = 0
+    second = int(sizes.argmax())
+    stays[second] = sizes[second] > limit
+    mask[...] = stays[labels]
+
+
+def close_gaps(mask: U8, connectivity: Literal[6, 18, 26]) -> None:
+    """Grow a 0/1 mask by its neighbours and shrink it again, in place.
+
+    Around the mask there is background, and growing goes on there: nothing is lost at the edge.
+    Costs a pass for each neighbour, twice.
+    """
+    reach = {6: 1, 18: 2, 26: 3}[connectivity]
+    wide = np.pad(mask.view(np.bool_), 2)
+    offsets = [
+        offset
+        for offset in itertools.product((-1, 0, 1), repeat=3)
+        if 0 < sum(map(abs, offset)) <= reach
+    ]
+    grown = wide.copy()
+    for offset in offsets:
+        _within(grown)[...] |= _within(wide, offset)
+    shrunk = grown.copy()
+    for offset in offsets:
+        _within(shrunk)[...] &= _within(grown, offset)
+    mask[...] = shrunk[2:-2, 2:-2, 2:-2]
+
+
+def _within(array: NDArray[np.bool_], offset: tuple[int, ...] = (0, 0, 0)) -> NDArray[np.bool_]:
+    """View an array without its outermost voxels, looking by an offset aside."""
+    return array[
+        tuple(slice(1 + one, side - 1 + one) for one, side in zip(offset, array.shape, strict=True))
+    ]
 
 
 def fill_holes(mask: U8) -> None:

@@ -29,7 +29,9 @@ __all__ = [
     "Change",
     "Cropped",
     "Grid",
+    "Moved",
     "Oriented",
+    "Padded",
     "Resampled",
     "Shape",
     "source_grid",
@@ -60,6 +62,18 @@ class Cropped:
     """`box` was cut out."""
 
     box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """Voxels were put around; the grid before lies in `box`."""
+
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The whole grid was moved in the patient, by a registration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +108,7 @@ class Resampled:
         )
 
 
-Change = Oriented | Cropped | Resampled
+Change = Oriented | Cropped | Padded | Moved | Resampled
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -195,6 +209,20 @@ class Grid:
         affine[:3, 3] = self.positions_lps(np.array([part.start for part in box], np.float64))
         first, second, third = (part.stop - part.start for part in box)
         return self._changed((first, second, third), affine, Cropped(box))
+
+    def padded(self, shape: Shape) -> Grid:
+        """Return the grid with voxels around it, as many before as behind, the odd one behind."""
+        box: list[slice] = []
+        for side, wide in zip(self.shape, shape, strict=True):
+            before = (wide - side) // 2
+            box.append(slice(before, before + side))
+        affine = np.array(self.affine_lps)
+        affine[:3, 3] = self.positions_lps(np.array([-part.start for part in box], np.float64))
+        return self._changed(shape, affine, Padded((box[0], box[1], box[2])))
+
+    def moved(self, by: NDArray[np.float64]) -> Grid:
+        """Return the grid at other places: `by` float64 [4, 4] maps LPS millimetres to these."""
+        return self._changed(self.shape, by @ self.affine_lps, Moved())
 
     def resampled(
         self,

@@ -70,7 +70,7 @@ def check_known_answer(pipeline: Pipeline, known: KnownAnswer) -> float:
         PipelineError: they do not agree.
     """
     image = SourceVolume(known.image.astype(np.float32), known.affine_lps)
-    result = pipeline.run({known.role: image})
+    result = pipeline.run(dict.fromkeys(pipeline.manifest.roles, image))
     labels = np.zeros_like(known.labels) if result.labels is None else result.labels
     shared = int(np.count_nonzero((labels == known.labels) & (labels != 0)))
     total = int(np.count_nonzero(labels)) + int(np.count_nonzero(known.labels))

@@ -9,11 +9,13 @@ from typing import Final
 import numpy as np
 
 from models.manifest import Manifest
+from models.manifest.alignment import aligns_of
 from models.manifest.plan.members import kept_apart
 from models.runtime.crew import Crew
 from models.runtime.errors import RequestError
 from models.runtime.grid import source_grid
 from models.runtime.images import Image
+from models.runtime.inputs import frames_problem, with_zeros
 from models.runtime.networks import Network
 from models.runtime.progress import NOBODY, Caller, Progress
 from models.runtime.record import PipelineResult, Stopwatch
@@ -71,20 +73,29 @@ class Pipeline:
             job_uid: what the caller knows the run as.
 
         Raises:
-            RequestError: a role is not given, or has an affine that cannot be used.
+            RequestError: a role is not given that a study may not lack, or has an affine that
+                cannot be used.
             Cancelled: nobody waits any more.
         """
-        for role in self.manifest.roles:
-            if role not in volumes:
+        roles = self.manifest.roles
+        for role, described in roles.items():
+            if role not in volumes and described.if_missing == "refuse":
                 given = ", ".join(sorted(volumes)) or "none"
                 raise RequestError(f"The role {role} is wanted; given are: {given}.")
+        refusal = frames_problem(roles, volumes)
+        if refusal is not None:
+            return PipelineResult(None, {}, (), (), refusal)
+        lacking = tuple(role for role in roles if role not in volumes)
+        volumes = with_zeros(roles, volumes)
         watch = Stopwatch()
         facts = {name: network.facts for name, network in self.manifest.networks.items()}
         progress = Progress(self._inferring, partial(caller.tell, job_uid))
         run = Run(volumes, self.networks, self._crew, watch, facts, _MERGING_BYTES)
         run.is_cancelled, run.progress = caller.is_cancelled, progress
         run.apart = self._apart
-        for role in self.manifest.roles:
+        run.aligns, run.made_of_zeros = aligns_of(roles), frozenset(lacking)
+        run.titles = {role: described.title for role, described in roles.items()}
+        for role in roles:
             grid = source_grid(role, volumes[role])
             run.keep(role, Image(grid, ()))
         try:
@@ -93,7 +104,9 @@ class Pipeline:
                 with watch.stage(f"{step.do} {step.out}"):
                     run_step(step, run)
         except Refused as end:
-            return PipelineResult(None, {}, tuple(watch.networks), tuple(watch.stages), end.refusal)
+            return PipelineResult(
+                None, {}, tuple(watch.networks), tuple(watch.stages), end.refusal, lacking
+            )
         except NothingFound:
             found = None
         else:
@@ -108,7 +121,12 @@ class Pipeline:
             if output.kind == "values" and output.of in run.values
         }
         return PipelineResult(
-            labels, voxels, tuple(watch.networks), tuple(watch.stages), numbers=numbers
+            labels,
+            voxels,
+            tuple(watch.networks),
+            tuple(watch.stages),
+            numbers=numbers,
+            lacking=lacking,
         )
 
     def release(self) -> None:

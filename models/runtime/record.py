@@ -45,7 +45,8 @@ class PipelineRefusal:
 class PipelineResult:
     """Labels uint8 [k, j, i] on the source grid, or a refusal (then None), and how it went.
 
-    `numbers`: of the outputs of kind values, by the output's name.
+    `numbers`: of the outputs of kind values, by the output's name. `lacking`: roles that were not
+    given, and were seen as zeros.
     """
 
     labels: NDArray[np.uint8] | None
@@ -54,6 +55,7 @@ class PipelineResult:
     stages: tuple[StageTime, ...]
     refusal: PipelineRefusal | None = None
     numbers: Mapping[str, Numbers] = field(default_factory=dict[str, Numbers])
+    lacking: tuple[str, ...] = ()
 
 
 class Stopwatch:

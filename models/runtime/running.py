@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from models.manifest.plan import NetworkFacts
+from models.manifest.roles import Align
 from models.runtime.crew import Crew
 from models.runtime.images import Image
 from models.runtime.intensity import Window
@@ -62,6 +63,9 @@ class Run:
         budget_bytes: what merging may hold.
         is_cancelled: whether nobody waits any more; asked before each pass of a network.
         progress: counts the passes; None where nobody listens.
+        aligns: of each role that is brought onto another, how.
+        titles: of each role, for sentences.
+        made_of_zeros: roles that the study lacks.
         values: what the steps have made so far, by name.
     """
 
@@ -73,6 +77,9 @@ class Run:
     budget_bytes: int
     is_cancelled: Callable[[], bool] = bool
     progress: Progress | None = None
+    aligns: Mapping[str, Align] = field(default_factory=dict[str, Align])
+    titles: Mapping[str, str] = field(default_factory=dict[str, str])
+    made_of_zeros: frozenset[str] = frozenset()
     values: dict[str, Value] = field(default_factory=dict[str, Value])
     # Of an image by name and channel, and which quantiles: several steps may ask for the same.
     quantiles: dict[QuantileKey, Window] = field(default_factory=dict[QuantileKey, Window])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.runtime.components import foreground_box
 from models.runtime.crew import Crew
-from models.runtime.grid import Box, Cropped, Grid, Oriented, Resampled
+from models.runtime.grid import Box, Cropped, Grid, Moved, Oriented, Padded, Resampled
 from models.runtime.resample import repeat_into
 
 __all__ = ["Segments", "box_around", "within"]
@@ -65,6 +65,10 @@ class Segments:
                 for inside, side in zip(self.box, change.box, strict=True)
             )
             return Segments(grid, self.labels, (first, second, third))
+        if isinstance(change, Padded):
+            return self._without_padding(change, grid)
+        if isinstance(change, Moved):
+            raise TypeError("labels on a grid that was moved have no slices to return to")
         return self._magnified(change, grid, crew)
 
     def write(self, out: U8, crew: Crew) -> None:
@@ -84,6 +88,19 @@ class Segments:
                 place[plane] = labels[plane]
 
         crew.share(len(labels), write)
+
+    def _without_padding(self, change: Padded, grid: Grid) -> Segments:
+        """Cut off what lies in the voxels that were put around."""
+        kept: list[slice] = []
+        sides: list[slice] = []
+        for inside, part in zip(self.box, change.box, strict=True):
+            first, end = max(inside.start, part.start), min(inside.stop, part.stop)
+            if end <= first:
+                return Segments.none(grid)
+            kept.append(slice(first - inside.start, end - inside.start))
+            sides.append(slice(first - part.start, end - part.start))
+        labels = None if self.labels is None else self.labels[tuple(kept)]
+        return Segments(grid, labels, (sides[0], sides[1], sides[2]))
 
     def _turned_box(self, change: Oriented) -> Box:
         """Return the box before the axes were permuted and flipped."""

@@ -100,11 +100,19 @@ def _volumes(
             raise RequestError(f"The role {volume.role!r} {how}. Send {', '.join(manifest.roles)}.")
         try:
             volumes[volume.role] = SourceVolume(
-                _voxels(volume, tensors), _affine(volume), volume.slope, volume.intercept
+                _voxels(volume, tensors),
+                _affine(volume),
+                volume.slope,
+                volume.intercept,
+                volume.frame_of_reference_uid,
             )
         except RequestError as error:
             raise RequestError(f"Role {volume.role}: {error}") from error
-    missing = [role for role in manifest.roles if role not in volumes]
+    missing = [
+        name
+        for name, role in manifest.roles.items()
+        if name not in volumes and role.if_missing == "refuse"
+    ]
     if missing:
         raise RequestError(f"The roles {', '.join(missing)} are missing. Send them.")
     return volumes

@@ -22,7 +22,7 @@ class SourceVolume:
 
     `voxels`: int16, uint16 or float32 [k, j, i]; `affine_lps`: float64 [4, 4], (i, j, k, 1) to LPS
     millimetres. Values are voxels * slope + intercept; float32 voxels are values, NaN where nothing
-    was measured.
+    was measured. `frame_of_reference_uid`: volumes of one lie in one space; empty: not known.
 
     Raises:
         RequestError: voxels that are none, rescaled values, or an affine of another shape.
@@ -32,6 +32,7 @@ class SourceVolume:
     affine_lps: NDArray[np.float64]
     slope: float = 1.0
     intercept: float = 0.0
+    frame_of_reference_uid: str = ""
 
     def __post_init__(self) -> None:
         voxels = self.voxels

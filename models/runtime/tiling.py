@@ -23,7 +23,8 @@ __all__ = ["Fill", "Rule", "Tiling", "read_patch", "tile"]
 
 # nnunet: steps of at most a share of the patch, spread evenly. monai: steps of a whole number of
 # voxels, the last one moved back to the edge. blast: one tile beside the other, also over the end.
-Rule = Literal["nnunet", "monai", "blast"]
+# centred: one beside the other, the last one moved back, by MSNet's authors' arithmetic.
+Rule = Literal["nnunet", "monai", "blast", "centred"]
 # What a patch sees beyond the volume: a value, or the last voxel again and again.
 Fill = float | Literal["edge"]
 
@@ -34,7 +35,8 @@ class Tiling:
 
     `shape`: the volume's; `before`: voxels that padding puts before it along each axis; `padded`:
     its sides with padding on both ends; `size`: a tile's sides; `margin`: voxels that the input
-    patch has more on every side; `starts`: rising, per axis, on the padded grid.
+    patch has more on every side; `starts`: rising, per axis, on the padded grid; `along`: the long
+    axis, where views of one volume must agree on it.
     """
 
     shape: Shape
@@ -43,10 +45,13 @@ class Tiling:
     size: Shape
     margin: Shape
     starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    along: int | None = None
 
     @cached_property
     def long_axis(self) -> int:
         """The axis along which slabs are finished: that with the smallest plane across it."""
+        if self.along is not None:
+            return self.along
         return max(range(3), key=lambda axis: self.padded[axis])
 
     @property
@@ -73,7 +78,8 @@ def tile(shape: Shape, patch: Shape, step: float, rule: Rule, margin: Shape = (0
         shape: the volume's sides.
         patch: the input patch of the network; a tile is what it gives, `patch - 2 * margin`.
         step: from one tile to the next as a share of the tile; for an overlap, `1 - overlap` as it
-            is computed (MONAI cuts its product with the tile to a whole number). `blast`: 1.
+            is computed (MONAI cuts its product with the tile to a whole number). `blast`,
+            `centred`: 1.
         rule: see `Rule`.
         margin: voxels that the network loses on each side.
 
@@ -81,13 +87,21 @@ def tile(shape: Shape, patch: Shape, step: float, rule: Rule, margin: Shape = (0
         RequestError: a tile without voxels, or a step that is none.
     """
     size = _three(side - 2 * lost for side, lost in zip(patch, margin, strict=True))
-    if min(size) < 1 or not 0 < step <= 1 or (rule == "blast" and step != 1):
+    beside = rule in ("blast", "centred")
+    if min(size) < 1 or not 0 < step <= 1 or (beside and step != 1):
         raise RequestError(f"Tiles of {size} in steps of {step} cannot cover a volume by {rule}.")
     if rule == "blast":
         # Its tiles go over the end, by a whole one where they fit exactly, and are cut there.
         starts = [range(0, side + 1, length) for side, length in zip(shape, size, strict=True)]
         padded = _three(each[-1] + length for each, length in zip(starts, size, strict=True))
         return Tiling(shape, (0, 0, 0), padded, size, margin, _per_axis(starts))
+    if rule == "centred":
+        laid = [_centred(side, length) for side, length in zip(shape, size, strict=True)]
+        starts = [axis_starts for _, axis_starts in laid]
+        padded = _three(each[-1] + length for each, length in zip(starts, size, strict=True))
+        before = _three(padding for padding, _ in laid)
+        longest = max(range(3), key=lambda axis: shape[axis])
+        return Tiling(shape, before, padded, size, margin, _per_axis(starts), longest)
     padded = _three(max(pair) for pair in zip(shape, size, strict=True))
     before = _three((wide - side) // 2 for wide, side in zip(padded, shape, strict=True))
     by_rule = _nnunet_starts if rule == "nnunet" else _monai_starts
@@ -165,6 +179,14 @@ def _monai_starts(side: int, length: int, step: float) -> list[int]:
     interval = max(int(length * step), 1)
     count = math.ceil((side - length) / interval) + 1
     return [min(place * interval, side - length) for place in range(count)]
+
+
+def _centred(side: int, length: int) -> tuple[int, list[int]]:
+    """Return the padding before an axis, and starts; middles are halves rounded down."""
+    half = length // 2
+    if side <= length:
+        return half - side // 2, [0]
+    return 0, [min(place * length, side - 2 * half) for place in range(math.ceil(side / length))]
 
 
 def _per_axis(starts: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:

@@ -176,6 +176,17 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
             "The images show no contrast: nearly all grey values lie at {low}.",
             "Look at the images; a failed acquisition or reconstruction is the usual cause.",
         ),
+        "frames_of_reference_differ": _refused(
+            "The images for {role} and those for {other} name different frames of reference, so "
+            "that nobody knows how they lie to each other.",
+            "Send images of one examination, or take a model that aligns them.",
+        ),
+        "alignment_failed": _refused(
+            "The images for {role} could not be aligned with those for {other}: the two agree by "
+            "{agreement}, and at least {least} is needed.",
+            "Look at both: another patient, another part of the body or strong motion are usual "
+            "causes.",
+        ),
         "several_volumes": _refused(
             "The series holds {volumes} volumes that differ in {attribute}{odd}.",
             "Send each volume as a series of its own.",

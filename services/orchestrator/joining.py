@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 _T = TypeVar("_T")
 
@@ -90,6 +90,21 @@ def same_frame_of_reference(
     """Voxels of both lie in one coordinate system; without a frame of reference none is shared."""
     uid = one.frame_of_reference_uid
     return bool(uid) and uid == other.frame_of_reference_uid
+
+
+def frames_that_meet(frames: Mapping[str, str]) -> GoTogether[Any]:
+    """The rule that roles of one frame read volumes of one frame of reference.
+
+    Args:
+        frames: role -> the role in whose frame of reference its images lie as they are sent
+            (`models.manifest.frame_of`); roles of different ones are registered.
+    """
+
+    def meet(one_role: str, one: Candidate[Any], other_role: str, other: Candidate[Any]) -> bool:
+        apart = frames[one_role] != frames[other_role]
+        return apart or same_frame_of_reference(one_role, one, other_role, other)
+
+    return meet
 
 
 def join(roles: Sequence[RoleCandidates[_T]], rules: Sequence[GoTogether[_T]]) -> Joint[_T]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.manifest import Choose, Manifest, Role, rank
+from models.manifest import Choose, Manifest, Role, aligns_of, frame_of, rank
 from services.common.fates import Fate, Verdict
 from services.common.headers import codes_of
 from services.common.identity import sha256_hex
@@ -24,8 +24,8 @@ from services.orchestrator.joining import (
     Joint,
     RoleCandidates,
     distinct,
+    frames_that_meet,
     join,
-    same_frame_of_reference,
 )
 from services.orchestrator.revision import SeriesOfRevision
 
@@ -160,7 +160,9 @@ def _join(manifest: Manifest, ordered: Mapping[str, Sequence[Chosen]]) -> Joint[
         )
         for role in names
     ]
-    return join(roles, [distinct, same_frame_of_reference])
+    aligns = aligns_of(manifest.roles)
+    frames = {role: frame_of(role, aligns) for role in manifest.roles}
+    return join(roles, [distinct, frames_that_meet(frames)])
 
 
 def _candidate(chosen: Chosen) -> Candidate[Chosen]:

@@ -190,7 +190,12 @@ def _role_differs(one: Role, other: Role) -> bool:
     accepts, others = one.gate.accepts, other.gate.accepts
     if (one.choose, accepts.several_volumes) != (other.choose, others.several_volumes):
         return True
-    if one.title != other.title:
+    if (one.title, one.use, one.align, one.if_missing) != (
+        other.title,
+        other.use,
+        other.align,
+        other.if_missing,
+    ):
         return True
     if (one.selector, one.prefer) == (other.selector, other.prefer):
         return False

@@ -19,6 +19,7 @@ def write_head_like(
     number: int = 1,
     description: str = "T1 MPRAGE",
     image_type: tuple[str, ...] = ("ORIGINAL", "PRIMARY", "OTHER"),
+    frame: str = "frame",
 ) -> list[Path]:
     """Writes an axial series of 5 mm slices, 120 mm wide; UIDs derive from the names given."""
     pixels = np.zeros((slices, 24, 24), np.float32)
@@ -28,7 +29,7 @@ def write_head_like(
     attributes = SeriesAttributes(
         study_uid=derived_uid("test", study),
         series_uid=derived_uid("test", study, series),
-        frame_of_reference_uid=derived_uid("test", study, "frame"),
+        frame_of_reference_uid=derived_uid("test", study, frame),
         patient_name="Secret^Name",
         patient_id="SECRET-ID",
         series_number=number,

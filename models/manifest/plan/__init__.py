@@ -13,6 +13,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from models.manifest.alignment import frame_of
 from models.manifest.plan.clean import Clean
 from models.manifest.plan.combine import Combine
 from models.manifest.plan.crop import Crop
@@ -21,6 +22,8 @@ from models.manifest.plan.infer import Infer
 from models.manifest.plan.measure_uncertainty import MeasureUncertainty
 from models.manifest.plan.normalise import Normalise
 from models.manifest.plan.orient import Orient
+from models.manifest.plan.pad import Pad
+from models.manifest.plan.register import Register
 from models.manifest.plan.resample import Resample
 from models.manifest.plan.restore import Restore
 from models.manifest.plan.stack import Stack
@@ -34,6 +37,7 @@ from models.manifest.plan.values import (
     ScoresType,
     ValueType,
 )
+from models.manifest.roles import Align
 
 __all__ = [
     "AnyStep",
@@ -60,6 +64,8 @@ AnyStep = Annotated[
     | MeasureUncertainty
     | Normalise
     | Orient
+    | Pad
+    | Register
     | Resample
     | Restore
     | Stack,
@@ -85,6 +91,7 @@ def check_plan(
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     networks: Mapping[str, NetworkFacts],
+    aligns: Mapping[str, Align] | None = None,
 ) -> CheckedPlan:
     """Follow the types of a plan's values.
 
@@ -93,12 +100,15 @@ def check_plan(
         inputs: the roles that are images.
         outputs: the values that become outputs.
         networks: of each network what the plan depends on.
+        aligns: of each input that is brought onto another, how.
 
     Raises:
         PlanError: a step cannot work, or nothing reads what it makes; its path begins with the
             step's place. Of an input that nothing reads the path is empty.
     """
-    scope = Scope({role: ImageType(GridType(role)) for role in inputs}, networks)
+    ways = aligns or {}
+    images = {role: ImageType(GridType(role, frame=frame_of(role, ways))) for role in inputs}
+    scope = Scope(dict(images), networks, ways)
     made: list[ValueType] = []
     makers: dict[str, int] = {}
     for place, step in enumerate(plan):

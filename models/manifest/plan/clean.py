@@ -11,14 +11,18 @@ from models.manifest.plan.decide import SegmentNumber
 from models.manifest.plan.step import PlanError, Scope, Step
 from models.manifest.plan.values import LayersType
 
-__all__ = ["Clean", "FillHoles", "LargestComponent", "RemoveSmall"]
+__all__ = ["Clean", "Close", "Drop", "FillHoles", "LargestComponent", "RemoveSmall"]
 
 
 class LargestComponent(Part):
-    """The largest component stays."""
+    """The largest component stays.
+
+    `second_above`: and the second largest, where it has more than this share of its voxels.
+    """
 
     kind: Literal["largest-component"]
     connectivity: Literal[6, 18, 26]
+    second_above: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
 
 
 class FillHoles(Part):
@@ -28,18 +32,38 @@ class FillHoles(Part):
 
 
 class RemoveSmall(Part):
-    """Components smaller than `below_ml` go."""
+    """Components smaller than `below_ml` go; `alone_stays`: but not where there is one alone."""
 
     kind: Literal["remove-small"]
     connectivity: Literal[6, 18, 26]
     below_ml: Annotated[float, Field(gt=0.0)]
+    alone_stays: bool = False
 
 
-Operation = Annotated[LargestComponent | FillHoles | RemoveSmall, Field(discriminator="kind")]
+class Close(Part):
+    """Gaps are closed: the segment is grown by its neighbours and shrunk again."""
+
+    kind: Literal["close"]
+    connectivity: Literal[6, 18, 26]
+
+
+class Drop(Part):
+    """The whole segment goes where all of it is smaller than `below_ml`."""
+
+    kind: Literal["drop"]
+    below_ml: Annotated[float, Field(gt=0.0)]
+
+
+Operation = Annotated[
+    LargestComponent | FillHoles | RemoveSmall | Close | Drop, Field(discriminator="kind")
+]
 
 
 class Clean(Step):
-    """Apply an operation to one segment; what it removes becomes background."""
+    """Apply an operation to one segment; what it removes becomes background.
+
+    What it adds was background: other segments stay.
+    """
 
     do: Literal["clean"]
     segment: SegmentNumber

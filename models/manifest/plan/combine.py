@@ -13,7 +13,17 @@ from models.manifest.plan.merge import ByConfidence, ByEntropy, Mean, Weighted, 
 from models.manifest.plan.step import JoiningStep, PlanError, Scope
 from models.manifest.plan.values import GridType, LayersType, ScoresType
 
-__all__ = ["Combine", "Majority", "Parts", "Simple", "Staple"]
+__all__ = [
+    "Combine",
+    "Inside",
+    "Majority",
+    "OfSegments",
+    "Overlapping",
+    "Parts",
+    "Simple",
+    "Staple",
+    "Union",
+]
 
 
 class Majority(Part):
@@ -58,11 +68,42 @@ class Parts(Part):
     wins: Literal["later", "earlier"]
 
 
+class Union(Part):
+    """What any of them holds, as `segment`."""
+
+    kind: Literal["union"]
+    segment: SegmentNumber
+
+
+class Inside(Part):
+    """Of `in`, what lies where each of the others holds something."""
+
+    kind: Literal["inside"]
+
+
+class Overlapping(Part):
+    """Of `in`, the components of which at least `share` lies where each of the others is."""
+
+    kind: Literal["overlapping"]
+    connectivity: Literal[6, 18, 26]
+    share: Annotated[float, Field(gt=0.0, le=1.0)]
+
+
 Rule = Annotated[
-    Majority | Staple | Simple | Parts | Mean | Weighted | ByConfidence | ByEntropy,
+    Majority
+    | Staple
+    | Simple
+    | Parts
+    | Union
+    | Inside
+    | Overlapping
+    | Mean
+    | Weighted
+    | ByConfidence
+    | ByEntropy,
     Field(discriminator="kind"),
 ]
-_OF_SEGMENTS = (Majority, Staple, Simple, Parts)
+OfSegments = Majority | Staple | Simple | Parts | Union | Inside | Overlapping
 
 
 class Combine(JoiningStep):
@@ -76,7 +117,7 @@ class Combine(JoiningStep):
 
     def check(self, scope: Scope) -> LayersType | ScoresType:
         """See `Step.check`."""
-        if isinstance(self.rule, _OF_SEGMENTS):
+        if isinstance(self.rule, OfSegments):
             return self._of_segments(scope)
         first = scope.scores(self.in_)
         for place, name in enumerate(self.and_):
@@ -127,6 +168,10 @@ class Combine(JoiningStep):
                     ("and", place),
                 )
             segments |= set(layers.segments)
+        if isinstance(self.rule, Union):
+            return LayersType(first.grid, (self.rule.segment,))
+        if isinstance(self.rule, Inside | Overlapping):
+            return first
         if isinstance(self.rule, Simple):
             return LayersType(first.grid, self._regions(self.rule, segments))
         return LayersType(first.grid, tuple(sorted(segments)))

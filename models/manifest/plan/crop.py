@@ -59,12 +59,14 @@ class Crop(Step):
     """Cut an image to the box around `around`, grown by `margin` and clipped to the image.
 
     What is found may lie on a grid that was resampled from the image's: the box is then mapped by
-    sizes. Nothing found ends the plan: the result is then empty.
+    sizes. Where nothing is found the plan ends, and the result is empty; `otherwise: whole`: it
+    goes on with the whole image.
     """
 
     do: Literal["crop"]
     around: Around
     margin: Margin
+    otherwise: Literal["end", "whole"] = "end"
 
     def reads(self) -> tuple[str, ...]:
         """See `Step.reads`."""
@@ -91,7 +93,8 @@ class Crop(Step):
                 "half-pixel centres.",
                 ("around",),
             )
-        words = f"crop {self.around.model_dump_json()} {self.margin.model_dump_json()}"
+        how = (self.around.model_dump_json(), self.margin.model_dump_json(), self.otherwise)
+        words = " ".join(("crop", *how))
         grid = replace(image.grid, made_by=(*image.grid.made_by, words), shape=None)
         return replace(image, grid=grid)
 

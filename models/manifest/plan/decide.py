@@ -10,7 +10,7 @@ from models.manifest.base import Part
 from models.manifest.plan.step import PlanError, Scope, Step
 from models.manifest.plan.values import LayersType
 
-__all__ = ["Argmax", "Decide", "Regions", "Threshold"]
+__all__ = ["Above", "Argmax", "Decide", "Regions", "Threshold"]
 
 SegmentNumber = Annotated[int, Field(ge=1, le=255)]
 
@@ -62,11 +62,24 @@ class Regions(Part):
         return tuple(sorted(self.segments))
 
 
-Rule = Annotated[Argmax | Threshold | Regions, Field(discriminator="kind")]
+class Above(Part):
+    """Of an image: its one channel > `at` becomes `segment`."""
+
+    kind: Literal["above"]
+    at: float
+    segment: SegmentNumber
+
+    @property
+    def found(self) -> tuple[int, ...]:
+        """The segments that may be found."""
+        return (self.segment,)
+
+
+Rule = Annotated[Argmax | Threshold | Regions | Above, Field(discriminator="kind")]
 
 
 class Decide(Step):
-    """Make segments of scores."""
+    """Make segments of scores, or of an image."""
 
     do: Literal["decide"]
     rule: Rule
@@ -81,7 +94,10 @@ class Decide(Step):
 
     def check(self, scope: Scope) -> LayersType:
         """See `Step.check`."""
-        scores, rule = scope.scores(self.in_), self.rule
+        rule = self.rule
+        if isinstance(rule, Above):
+            return self._of_image(rule, scope)
+        scores = scope.scores(self.in_)
         if isinstance(rule, Threshold):
             if rule.channel >= scores.classes:
                 raise PlanError(
@@ -98,3 +114,13 @@ class Decide(Step):
                 ("rule", "segments"),
             )
         return LayersType(scores.grid, rule.found, scores)
+
+    def _of_image(self, rule: Above, scope: Scope) -> LayersType:
+        image = scope.oriented(self.in_)
+        if image.channels != 1:
+            raise PlanError(
+                f"{self.in_} has {image.channels} channels, and one is compared",
+                "Name an image of one channel.",
+                ("in",),
+            )
+        return LayersType(image.grid, rule.found)

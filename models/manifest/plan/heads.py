@@ -40,7 +40,8 @@ def head_of(plan: tuple[Step, ...], network: str, channels: int) -> Head:
 
 def _decided(after: tuple[Step, ...], step: Infer) -> Threshold | None:
     """Return the one threshold that alone reads the answer of one pass of one network."""
-    if not isinstance(step.tiling, Whole) or step.mirror or step.merges_logits:
+    turned = step.view != (0, 1, 2)
+    if not isinstance(step.tiling, Whole) or step.mirror or turned or step.merges_logits:
         return None
     readers: list[Step] = []
     for later in after:

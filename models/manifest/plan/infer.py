@@ -14,6 +14,7 @@ from models.manifest.plan.values import ImageType, ScoresType
 __all__ = ["Activation", "Empty", "Infer", "Tiles", "Tiling", "Whole"]
 
 Activation = Literal["softmax", "sigmoid", "none"]
+_Axis = Annotated[int, Field(ge=0, le=2)]
 _Share = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
@@ -39,22 +40,25 @@ class Tiles(Part):
 
     `starts`: by which rule they lie: `nnunet` and `monai` after those packages' sliding windows,
     with `step` as the share of a patch between two; `edge-to-edge`: answers side by side, the last
-    ones reaching over the end. `weight`: how a tile's answer counts where two overlap. `outside`:
-    the value of what a tile sees beyond the image; None repeats its edge. `empty`: tiles that are
-    left out; None asks the networks about each.
+    ones reaching over the end; `centred`: as MSNet's authors have it, a side that is shorter than
+    an answer in its middle, answers side by side along a longer one, the last moved back to its
+    end. `weight`: how a tile's answer counts where two overlap. `outside`: the value of what a tile
+    sees beyond the image; noise: normal values of a fixed seed; None repeats its edge. `empty`:
+    tiles that are left out; None asks the networks about each.
     """
 
     kind: Literal["tiles"]
-    starts: Literal["nnunet", "monai", "edge-to-edge"]
+    starts: Literal["nnunet", "monai", "edge-to-edge", "centred"]
     step: _Share = 1.0
     weight: Literal["constant", "gaussian-nnunet", "gaussian-monai"] = "constant"
-    outside: float | None = None
+    outside: float | Literal["noise"] | None = None
     empty: Empty | None = None
 
     @model_validator(mode="after")
     def _step_is_of_overlapping_tiles(self) -> Tiles:
-        if self.starts == "edge-to-edge" and (self.step != 1.0 or self.weight != "constant"):
-            raise ValueError("tiles edge to edge do not overlap: leave `step` and `weight` out")
+        beside = self.starts in ("edge-to-edge", "centred")
+        if beside and (self.step != 1.0 or self.weight != "constant"):
+            raise ValueError("tiles side by side do not overlap: leave `step` and `weight` out")
         return self
 
 
@@ -65,19 +69,25 @@ class Infer(Step):
     """Run every member on the image and merge their scores; mirror passes of one are averaged.
 
     `activation` makes probabilities of a member's output, or of the mean of logits. `mirror`: array
-    axes along which the image is also shown mirrored, in all combinations.
+    axes along which the image is also shown mirrored, in all combinations. `view`: the image's
+    axes in the order in which the networks see them: [2, 0, 1] shows the last one as their first.
     """
 
     do: Literal["infer"]
     members: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
     tiling: Tiling
     activation: Activation
-    mirror: Annotated[tuple[Annotated[int, Field(ge=0, le=2)], ...], Field(strict=False)] = ()
+    mirror: Annotated[tuple[_Axis, ...], Field(strict=False)] = ()
+    view: Annotated[tuple[_Axis, _Axis, _Axis], Field(strict=False)] = (0, 1, 2)
     merge: AnyMerge = Mean()
 
     @model_validator(mode="after")
     def _each_once(self) -> Infer:
-        for name, many in (("members", self.members), ("mirror", self.mirror)):
+        for name, many in (
+            ("members", self.members),
+            ("mirror", self.mirror),
+            ("view", self.view),
+        ):
             if len(set(many)) != len(many):
                 raise ValueError(f"{name} names one twice")
         return self
@@ -121,6 +131,13 @@ class Infer(Step):
         self._merges(classes)
         self._leaves_out(classes)
         return ScoresType(image.grid, classes, self.activation, len(self.members))
+
+    def by_image_axes(self, sides: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return a network's sides, along its own axes, as they lie in the image."""
+        turned = [0, 0, 0]
+        for axis, side in zip(self.view, sides, strict=True):
+            turned[axis] = side
+        return turned[0], turned[1], turned[2]
 
     @property
     def merges_logits(self) -> bool:
@@ -166,9 +183,10 @@ class Infer(Step):
                 "Stack the channels that it was trained on.",
                 ("in",),
             )
-        if isinstance(self.tiling, Whole) and image.grid.shape != facts.patch:
+        takes = self.by_image_axes(facts.patch)
+        if isinstance(self.tiling, Whole) and image.grid.shape != takes:
             raise PlanError(
-                f"network {name} takes {list(facts.patch)} voxels at once, and {self.in_} has "
+                f"network {name} takes {list(takes)} voxels at once, and {self.in_} has "
                 f"{list(image.grid.shape) if image.grid.shape else 'what the scan has'}",
                 "Resample to that shape, or tile.",
                 ("tiling",),

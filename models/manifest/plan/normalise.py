@@ -62,11 +62,19 @@ class ZScore(Part):
 
     `nonzero`: values that are not zero are counted and changed, the others stay zero. `filled`: so
     are voxels that are not zero in any channel, and those that such enclose (nnU-Net's mask).
+    `zeros`: values of zero, and what was not measured, become normal noise of a fixed seed.
     """
 
     kind: Literal["zscore"]
     over: Literal["all", "nonzero", "positive", "filled"]
     unbiased: bool = False
+    zeros: Literal["noise"] | None = None
+
+    @model_validator(mode="after")
+    def _zeros_are_of_a_channel(self) -> ZScore:
+        if self.zeros is not None and self.over == "filled":
+            raise ValueError("`zeros` says what becomes of zeros; over: filled leaves them zero")
+        return self
 
 
 class MinMax(Part):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from models.manifest.base import Part
-from models.manifest.plan.step import Scope, Step
+from models.manifest.plan.step import PlanError, Scope, Step, ValueName
 from models.manifest.plan.values import ImageType
 
 __all__ = ["Centres", "Onto", "Order", "Resample"]
@@ -22,7 +22,7 @@ Spacing = tuple[float, float, float]
 
 
 class Onto(Part):
-    """The grid that is wanted: so many voxels a side, or voxels of a size in mm.
+    """The grid that is wanted: so many voxels a side, voxels of a size in mm, or an image's.
 
     A size of null leaves an axis as it is (nnU-Net's 2d configurations).
     """
@@ -31,11 +31,12 @@ class Onto(Part):
     spacing_mm: (
         Annotated[tuple[_Length | None, _Length | None, _Length | None], Field(strict=False)] | None
     ) = None
+    like: ValueName | None = None
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Onto:
-        if (self.shape is None) == (self.spacing_mm is None):
-            raise ValueError("either `shape` or `spacing_mm` says what grid is wanted")
+        if sum(one is not None for one in (self.shape, self.spacing_mm, self.like)) != 1:
+            raise ValueError("one of `shape`, `spacing_mm` and `like` says what grid is wanted")
         if self.spacing_mm == (None, None, None):
             raise ValueError("spacing_mm leaves every axis as it is")
         return self
@@ -60,16 +61,25 @@ class Resample(Step):
     planes lie more than three times as far apart as voxels in them, each plane is resampled by
     itself and then by this order across them; values stay within those of the image, or of a
     plane.
+
+    `onto.like`: the grid of another image, by where both lie in the patient, in one frame of
+    reference. Voxels that lie outside the image were not measured there. `centres` is not said.
     """
 
     do: Literal["resample"]
     onto: Onto
     order: Order
-    centres: Centres
+    centres: Centres | None = None
     across: Order | None = None
 
     @model_validator(mode="after")
     def _steps_are_of_a_spacing(self) -> Resample:
+        if (self.centres is None) != (self.onto.like is not None):
+            raise ValueError(
+                "`centres` says where voxels look; with `onto.like` they look where they lie"
+            )
+        if self.onto.like is not None and self.order == "cubic":
+            raise ValueError("onto.like takes order: nearest or linear")
         if self.centres == "spacing" and self.onto.spacing_mm is None:
             raise ValueError("centres: spacing needs onto.spacing_mm")
         if self.across is not None and (
@@ -80,9 +90,15 @@ class Resample(Step):
             )
         return self
 
+    def reads(self) -> tuple[str, ...]:
+        """See `Step.reads`."""
+        return (self.in_,) if self.onto.like is None else (self.in_, self.onto.like)
+
     def check(self, scope: Scope) -> ImageType:
         """See `Step.check`."""
         image = scope.oriented(self.in_)
+        if self.onto.like is not None:
+            return self._onto(image, scope.oriented(self.onto.like, "onto"))
         words = f"resample {self.onto.shape or self.onto.spacing_mm} {self.centres}"
         first, second, third = self.onto.spacing_mm or (None, None, None)
         known = first is not None and second is not None and third is not None
@@ -93,3 +109,19 @@ class Resample(Step):
             spacing_mm=(first, second, third) if known else None,
         )
         return replace(image, grid=grid)
+
+    def _onto(self, image: ImageType, like: ImageType) -> ImageType:
+        if image.grid.frame != like.grid.frame:
+            raise PlanError(
+                f"{self.in_} lies in the frame of reference of {image.grid.frame}, and "
+                f"{self.onto.like} in that of {like.grid.frame}",
+                f"Register it first, with roles.{image.grid.role}.align.by rigid or affine.",
+                ("onto", "like"),
+            )
+        if image.grid == like.grid:
+            raise PlanError(
+                f"{self.in_} lies on the grid of {self.onto.like} already",
+                "Leave this out.",
+                ("onto", "like"),
+            )
+        return replace(image, grid=like.grid, filled=False)

@@ -34,6 +34,12 @@ class Restore(Step):
                 f"Write to: {value.grid.role}.",
                 ("to",),
             )
+        if any(words.startswith("register ") for words in value.grid.made_by):
+            raise PlanError(
+                f"{self.in_} lies where {self.to} was moved to, not where its slices are",
+                "Bring the image onto the grid of another one before it is segmented.",
+                ("in",),
+            )
         if self.across is not None and isinstance(value, LayersType):
             raise PlanError(
                 "segments are restored by the nearest voxel along every axis",

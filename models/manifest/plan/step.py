@@ -18,6 +18,7 @@ from models.manifest.plan.values import (
     ScoresType,
     ValueType,
 )
+from models.manifest.roles import Align
 
 __all__ = ["JoiningStep", "NetworkFacts", "PlanError", "Scope", "Step", "ValueName"]
 
@@ -64,6 +65,8 @@ class Scope:
 
     values: dict[str, ValueType]
     networks: Mapping[str, NetworkFacts]
+    # Of each input that is brought onto another, how.
+    aligns: Mapping[str, Align] = field(default_factory=dict[str, Align])
     # Values that a later step read.
     read: set[str] = field(default_factory=set[str])
 

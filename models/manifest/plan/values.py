@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = [
     "GridType",
@@ -28,6 +28,7 @@ class GridType:
         spacing_mm: likewise.
         axes: where each array axis points ("RAS"), or which of the scan's own it is ("kji"); None:
             nobody said.
+        frame: the input in whose frame of reference the grid lies; it follows from the history.
     """
 
     role: str
@@ -35,6 +36,7 @@ class GridType:
     shape: Shape | None = None
     spacing_mm: tuple[float, float, float] | None = None
     axes: str | None = None
+    frame: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return " > ".join((self.role, *self.made_by))

@@ -11,6 +11,8 @@ from models.manifest.plan.infer import Infer
 from models.manifest.plan.measure_uncertainty import MeasureUncertainty
 from models.manifest.plan.normalise import Normalise
 from models.manifest.plan.orient import Orient
+from models.manifest.plan.pad import Pad
+from models.manifest.plan.register import Register
 from models.manifest.plan.resample import Resample
 from models.manifest.plan.restore import Restore
 from models.runtime.running import Run, Value
@@ -22,6 +24,8 @@ from models.runtime.steps.infer import infer
 from models.runtime.steps.measure_uncertainty import measure_uncertainty
 from models.runtime.steps.normalise import normalise
 from models.runtime.steps.orient import orient
+from models.runtime.steps.pad import pad
+from models.runtime.steps.register import register
 from models.runtime.steps.resample import resample
 from models.runtime.steps.restore import restore
 from models.runtime.steps.stack import stack
@@ -56,6 +60,10 @@ def _made(step: AnyStep, run: Run) -> Value:
             return normalise(step, run)
         case Orient():
             return orient(step, run)
+        case Pad():
+            return pad(step, run)
+        case Register():
+            return register(step, run)
         case Resample():
             return resample(step, run)
         case Restore():

@@ -6,8 +6,8 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest.plan.clean import Clean, FillHoles, LargestComponent, RemoveSmall
-from models.runtime.components import fill_holes, keep_largest_component
+from models.manifest.plan.clean import Clean, Close, Drop, FillHoles, LargestComponent, RemoveSmall
+from models.runtime.components import close_gaps, fill_holes, keep_largest_component
 from models.runtime.running import Run
 from models.runtime.segments import Segments
 
@@ -49,9 +49,14 @@ def _cleaned(found: Segments, step: Clean, *, copied: bool) -> Segments:
 def _apply(mask: U8, step: Clean, found: Segments) -> None:
     by = step.by
     if isinstance(by, LargestComponent):
-        keep_largest_component(mask, by.connectivity)
+        keep_largest_component(mask, by.connectivity, by.second_above)
     elif isinstance(by, FillHoles):
         fill_holes(mask)
+    elif isinstance(by, Close):
+        close_gaps(mask, by.connectivity)
+    elif isinstance(by, Drop):
+        if np.count_nonzero(mask) * float(np.prod(found.grid.spacing_mm)) < by.below_ml * 1000.0:
+            mask[...] = 0
     else:
         _remove_small(mask, by, float(np.prod(found.grid.spacing_mm)))
 
@@ -60,6 +65,8 @@ def _remove_small(mask: U8, by: RemoveSmall, voxel_mm3: float) -> None:
     components, count = cc3d.connected_components(
         mask, connectivity=by.connectivity, return_N=True, binary_image=True
     )
+    if by.alone_stays and count == 1:
+        return
     sizes = np.bincount(components.ravel(), minlength=count + 1)
     stays = sizes * voxel_mm3 >= by.below_ml * 1000.0
     stays[0] = False

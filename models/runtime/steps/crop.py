@@ -20,6 +20,8 @@ def crop(step: Crop, run: Run) -> Image:
     around = step.around
     share = 0.0 if isinstance(around, Nonzero) else around.plane_share
     box = box_around(_found(around, run), image.grid, share, step.margin)
+    if box is None and step.otherwise == "whole":
+        return image.cropped(_whole(image.grid))
     if box is None:
         raise NothingFound
     return image.cropped(box)
@@ -68,6 +70,11 @@ def box_around(found: Segments, grid: Grid, plane_share: float, margin: Margin) 
             return None
         sides.append(side)
     return sides[0], sides[1], sides[2]
+
+
+def _whole(grid: Grid) -> Box:
+    first, second, third = (slice(0, side) for side in grid.shape)
+    return first, second, third
 
 
 def _grown(first: int, end: int, scale: np.float32, margin: Margin, spacing_mm: float) -> slice:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest.plan.decide import Argmax, Decide, Threshold
+from models.manifest.plan.decide import Above, Argmax, Decide, Regions, Threshold
 from models.runtime.members import MembersWatch
 from models.runtime.merging.decision import decide_slabs, largest
 from models.runtime.merging.regions import regions_to_labels, thresholded
@@ -26,6 +26,10 @@ def decide(step: Decide, run: Run) -> Segments:
     value = run.values[step.in_]
     if isinstance(value, Seen):
         return _numbered(value.foreground, step)
+    if isinstance(step.rule, Above):
+        (values,) = run.image(step.in_).arrays(run.crew)
+        labels = (values > step.rule.at).view(np.uint8) * np.uint8(step.rule.segment)
+        return Segments.of(run.image(step.in_).grid, labels)
     if not isinstance(value, Scores):
         raise TypeError(f"{step.in_} holds no scores")
     if step.out not in run.apart:
@@ -74,4 +78,6 @@ def _decided(scores: Any, step: Decide, run: Run) -> U8:
     if isinstance(rule, Argmax):
         numbers = np.array([0, *rule.segments], np.uint8)
         return numbers[largest(scores, run.crew)]
+    if not isinstance(rule, Regions):
+        raise TypeError("an image's rule is applied to scores")
     return regions_to_labels(thresholded(scores, [rule.at] * len(rule.segments)), rule.segments)

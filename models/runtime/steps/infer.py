@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from models.runtime.merging.activation import sigmoid, softmax
 from models.runtime.merging.merger import Merger, bytes_needed
 from models.runtime.merging.rules import rule_of
 from models.runtime.networks import DecidingNetwork, ScoringNetwork
+from models.runtime.noise import AROUND, standard_noise
 from models.runtime.running import Run, Seen
 from models.runtime.scores import Scores, Slab
 from models.runtime.segments import Segments
@@ -60,7 +62,8 @@ def infer(step: Infer, run: Run) -> Seen | Scores:
 
 
 def _tiling(step: Infer, image: Image, patch: tuple[int, int, int], run: Run) -> Tiling:
-    margin = run.facts[step.members[0]].margin
+    patch = step.by_image_axes(patch)
+    margin = step.by_image_axes(run.facts[step.members[0]].margin)
     if isinstance(step.tiling, Whole):
         return tile(image.grid.shape, patch, 1.0, "monai", margin)
     starts: Rule = "blast" if step.tiling.starts == "edge-to-edge" else step.tiling.starts
@@ -73,7 +76,7 @@ def _slabs(
     tiles = step.tiling if isinstance(step.tiling, Tiles) else None
     array = np.stack(image.arrays(run.crew))
     weights = tile_weights(tiling.size, "constant" if tiles is None else tiles.weight)
-    fill = "edge" if tiles is None or tiles.outside is None else tiles.outside
+    read = _reader(array, tiling, None if tiles is None else tiles.outside)
     flips = _flips(step)
     # A mean is made tile by tile; what weighs members voxel by voxel needs each of them whole, and
     # so does what a later step asks of each.
@@ -85,10 +88,10 @@ def _slabs(
     passed = run.begin_passes(tiling.count * len(groups))
     for start in tiling:
         # Contiguous once, not once a member.
-        patch = np.ascontiguousarray(read_patch(array, tiling, start, fill), np.float32)
+        patch = np.ascontiguousarray(read(start), np.float32)
         certain = _certain(patch, tiling, tiles, run.facts[step.members[0]].outputs)
         for place, group in enumerate(groups):
-            total = _averaged(patch, group, flips, run) if certain is None else certain
+            total = _averaged(patch, group, step, flips, run) if certain is None else certain
             if place == len(mergers):
                 budget = run.budget_bytes // len(groups)
                 mergers.append(Merger(tiling, range(len(total)), weights, budget, run.crew))
@@ -99,6 +102,27 @@ def _slabs(
             merged = first.scores if together else rule(scores)
             members = tuple(scores) if apart else ()
             yield _activated(replace(first, scores=merged, members=members), step)
+
+
+def _reader(
+    array: F32, tiling: Tiling, outside: float | Literal["noise"] | None
+) -> Callable[[tuple[int, int, int]], F32]:
+    """Return what reads the patch [c, *patch] of a tile that starts somewhere."""
+    if outside != "noise":
+        fill = "edge" if outside is None else outside
+        return lambda start: read_patch(array, tiling, start, fill)
+    sides = [side + 2 * lost for side, lost in zip(tiling.padded, tiling.margin, strict=True)]
+    whole = standard_noise((len(array), *sides), AROUND)
+    firsts = [before + lost for before, lost in zip(tiling.before, tiling.margin, strict=True)]
+    inside = [slice(one, one + side) for one, side in zip(firsts, tiling.shape, strict=True)]
+    whole[(slice(None), *inside)] = array
+    patch = [side + 2 * lost for side, lost in zip(tiling.size, tiling.margin, strict=True)]
+
+    def read(start: tuple[int, int, int]) -> F32:
+        part = [slice(one, one + side) for one, side in zip(start, patch, strict=True)]
+        return whole[(slice(None), *part)]
+
+    return read
 
 
 def _activated(slab: Slab, step: Infer) -> Slab:
@@ -126,14 +150,17 @@ def _certain(patch: F32, tiling: Tiling, tiles: Tiles | None, classes: int) -> F
 
 
 def _averaged(
-    patch: F32, networks: list[ScoringNetwork], flips: list[tuple[int, ...]], run: Run
+    patch: F32, networks: list[ScoringNetwork], step: Infer, flips: list[tuple[int, ...]], run: Run
 ) -> F32:
     """Return the mean over networks and mirror passes, float32 [k, *tile]."""
     total: F32 | None = None
+    view = (0, *(axis + 1 for axis in step.view))
+    back_to_image = tuple(view.index(axis) for axis in range(4))
     for network, flip in itertools.product(networks, flips):
         shown = np.flip(patch, tuple(axis + 1 for axis in flip)) if flip else patch
         with run.passing(network):
-            found = network.scores(np.ascontiguousarray(shown)[None])[0]
+            found = network.scores(np.ascontiguousarray(shown.transpose(view))[None])[0]
+        found = found.transpose(back_to_image)
         back = np.flip(found, tuple(axis + 1 for axis in flip)) if flip else found
         if total is None:
             total = np.array(back, np.float32, order="C")

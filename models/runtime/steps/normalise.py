@@ -21,6 +21,7 @@ from models.runtime.components import fill_holes
 from models.runtime.images import Channel, Distinct, Held, Image, Picked, Scaled
 from models.runtime.intensity import Window as Ends
 from models.runtime.intensity import is_nonzero, measured, quantiles, to_window
+from models.runtime.noise import standard_noise
 from models.runtime.record import PipelineRefusal
 from models.runtime.resample import Axes, gather
 from models.runtime.running import Refused, Run
@@ -38,9 +39,9 @@ def normalise(step: Normalise, run: Run) -> Image:
     if isinstance(by, ZScore) and by.over == "filled":
         return _in_the_filled(image, by, run)
     made: list[Channel] = []
-    for channel in image.channels:
+    for place, channel in enumerate(image.channels):
         whole = _whole(channel, image, run).values
-        _scale(whole, by, run)
+        _scale(whole, by, place, run)
         made.append(Held(whole))
     return Image(image.grid, tuple(made))
 
@@ -99,9 +100,12 @@ def _whole(channel: Channel, image: Image, run: Run) -> Distinct:
 
 
 def _scale(
-    values: F32, by: Window | ZScore | MinMax | Factor | Truncate | Quantiles, run: Run
+    values: F32,
+    by: Window | ZScore | MinMax | Factor | Truncate | Quantiles,
+    place: int,
+    run: Run,
 ) -> None:
-    """Scale float32 [a0, a1, a2] in place; what was not measured becomes the lowest value."""
+    """Scale a channel [a0, a1, a2] in place; what was not measured becomes the lowest value."""
     if isinstance(by, Truncate):
         np.trunc(values, out=values)
         return
@@ -113,7 +117,7 @@ def _scale(
         _window(values, by, run)
         return
     if isinstance(by, ZScore):
-        _zscore(values, by)
+        _zscore(values, by, place)
         return
     known = measured(values)
     if isinstance(by, Quantiles):
@@ -147,8 +151,9 @@ def _window(values: F32, by: Window, run: Run) -> None:
     run.crew.share(len(values), work)
 
 
-def _zscore(values: F32, by: ZScore) -> None:
+def _zscore(values: F32, by: ZScore, place: int) -> None:
     unmeasured = ~np.isfinite(values)
+    empty = unmeasured | (values == 0)
     counted = ~unmeasured
     if by.over == "nonzero":
         counted &= values != 0
@@ -157,6 +162,8 @@ def _zscore(values: F32, by: ZScore) -> None:
     changed = counted if by.over == "nonzero" else ~unmeasured
     _standardise(values, counted, changed, by)
     values[unmeasured] = values[changed].min()
+    if by.zeros is not None:
+        values[empty] = standard_noise(values.shape, place)[empty]
 
 
 def _standardise(

@@ -14,6 +14,7 @@ from models.runtime.crew import Crew
 from models.runtime.filling import fill_unmeasured
 from models.runtime.grid import Resampled, Shape
 from models.runtime.images import Channel, Held, Image, Picked
+from models.runtime.onto_grid import onto_grid
 from models.runtime.resample import Axes
 from models.runtime.running import Run
 from models.runtime.separable import resample as interpolate
@@ -32,6 +33,11 @@ def resample(step: Resample, run: Run) -> Image:
     A voxel was measured where the nearest one of the image was.
     """
     image = run.image(step.in_)
+    if step.onto.like is not None:
+        order = "nearest" if step.order == "nearest" else "linear"
+        return onto_grid(image, run.image(step.onto.like).grid, order, run.crew)
+    if step.centres is None:
+        raise TypeError("nothing says where the voxels look")
     asked = step.onto.spacing_beside(image.grid.spacing_mm)
     grid = image.grid.resampled(step.centres, shape=step.onto.shape, spacing_mm=asked)
     change = grid.change

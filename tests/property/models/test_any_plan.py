@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from models.manifest.plan import AnyStep, LayersType, PlanError, check_plan
 from models.manifest.plan.members import kept_apart
 from models.runtime.crew import Crew
-from models.runtime.grid import Cropped, Grid, Oriented, Resampled, source_grid
+from models.runtime.grid import Cropped, Grid, Oriented, Padded, Resampled, source_grid
 from models.runtime.images import Image
 from models.runtime.numbers import Numbers
 from models.runtime.record import Stopwatch
@@ -108,6 +108,10 @@ SETTINGS: list[dict[str, Any]] = [
         "across": "nearest",
     },
     {"do": "measure-uncertainty", "interval": {"kind": "extremes"}},
+    {"do": "pad", "multiple_of": [4, 3, 7], "value": -1.0},
+    {"do": "pad", "at_least": [12, 1, 16], "value": 0.0},
+    {"do": "resample", "like": True, "order": "linear"},
+    {"do": "resample", "like": True, "order": "nearest"},
 ]
 
 
@@ -136,6 +140,8 @@ def plans(draw: st.DrawFn) -> list[dict[str, Any]]:
             step["around"] = {"nonzero": other} if nonzero else found
         if step["do"] in ("stack", "combine"):
             step["and"] = [other]
+        if step.pop("like", False):
+            step["onto"] = {"like": other}
         if step.pop("quantiles", False):
             by = {"kind": "quantile-standardise", "of": other, "low": 0.1, "high": 0.9}
             step["by"] = {**by, "mean": 0.4, "std": 0.2}
@@ -206,7 +212,7 @@ def _history(value: Value) -> list[str]:
     grid: Grid | None = value.grid
     if isinstance(value, Scores) and value.restored is not None:
         grid = value.restored.to
-    words = {Oriented: "orient", Cropped: "crop", Resampled: "resample"}
+    words = {Oriented: "orient", Cropped: "crop", Padded: "pad", Resampled: "resample"}
     done: list[str] = []
     while grid is not None and grid.change is not None:
         done.insert(0, words[type(grid.change)])

@@ -119,7 +119,7 @@ def test_the_walk_finds_the_fields_that_people_think_of() -> None:
         "plan.2.by.kind",
         "plan.9.activation",
         "outputs.0.of",
-        "grid_role",
+        "roles.image.use",
         "roles.image.gate.accepts.gantry_tilt",
         "segments.0.region",
         "findings.1.max_ml",
@@ -270,7 +270,10 @@ def test_a_part_that_nothing_uses_is_refused(
     base: tuple[dict[str, Any], Path],
     tmp_path: Path,
 ) -> None:
-    folder = _written(tmp_path, replaced(base[0], path, value_at(base[0], like)))
+    part = dict(value_at(base[0], like))
+    if path[0] == "roles":
+        part |= {"use": "aligned", "align": {"to": "image", "by": "same-frame"}}
+    folder = _written(tmp_path, replaced(base[0], path, part))
     with pytest.raises(ManifestError, match=problem):
         lint_manifest(folder)
 

@@ -21,6 +21,7 @@ from models.manifest.base import Part
 from models.manifest.plan import AnyStep, NetworkFacts, PlanError, check_plan
 from models.manifest.plan.heads import head_of
 from models.manifest.plan.members import kept_apart
+from models.manifest.roles import Align
 from models.runtime.crew import Crew
 from models.runtime.grid import source_grid
 from models.runtime.images import Image
@@ -190,6 +191,14 @@ def measured(**interval: Any) -> list[Described]:
     return [ORIENT, SCALED, infer, ARGMAX, step]
 
 
+def of_two(*steps: Described) -> list[Described]:
+    """Both images, oriented, and what is done to the second."""
+    other = {**ORIENT, "in": "other", "out": "second"}
+    return [ORIENT, other, *steps]
+
+
+REGISTER = {"do": "register", "in": "second", "to": "head", "out": "there"}
+LIKE: Described = {"do": "resample", "onto": {"like": "head"}, "out": "like"}
 BALL = decided(kind="threshold", channel=0, at=0.2, segment=1)[1:]
 MONAI = {"kind": "tiles", "starts": "monai", "step": 0.7, "weight": "gaussian-monai"}
 ABOVE = {"of": "head", "above": 60.0, "plane_share": 0.05}
@@ -213,6 +222,10 @@ CASES: list[list[Described]] = [
             "across": "linear",
         },
     ],
+    [ORIENT, {"do": "pad", "in": "head", "at_least": [20, 20, 14], "value": 2.0, "out": "wide"}],
+    [ORIENT, {"do": "pad", "in": "head", "multiple_of": [4, 3, 5], "value": 2.0, "out": "wide"}],
+    of_two(REGISTER, {**LIKE, "in": "there", "order": "linear"}),
+    of_two(REGISTER, {**LIKE, "in": "there", "order": "nearest"}),
     fused(kind="majority", tie="background"),
     fused(kind="staple"),
     fused(kind="simple", regions=[[2], [1]], drop_below=0.9),
@@ -309,18 +322,26 @@ def described(plan: list[Described]) -> list[Described]:
     return [step.model_dump(mode="json", by_alias=True, exclude_none=True) for step in validated]
 
 
-def volume() -> SourceVolume:
-    """A bright ball that fades, noise, and a rim of zeros; values below zero too."""
+def volume(turned_by: float = 0.0) -> SourceVolume:
+    """A bright ball that fades, noise, and a rim of zeros; values below zero too.
+
+    `turned_by`: radians about the axis from the feet to the head, of where it is said to lie.
+    """
     random = np.random.default_rng(3)
     places = np.stack(np.meshgrid(*map(np.arange, (11, 13, 17)), indexing="ij"), axis=-1)
     apart = np.linalg.norm((places - np.array([5, 6, 7])) * [1.2, 0.9, 0.8], axis=-1)
     values = 130.0 - 22.0 * apart + random.normal(0.0, 15.0, apart.shape)
     values[:, :2] = 0.0
     affine = np.diag([-0.9, 0.8, 1.3, 1.0])[:, [1, 0, 2, 3]]
-    return SourceVolume(values.astype(np.int16), affine)
+    cosine, sine = np.cos(turned_by), np.sin(turned_by)
+    turn = np.array([[cosine, -sine, 0, 0], [sine, cosine, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    return SourceVolume(values.astype(np.int16), turn @ affine)
 
 
 SOURCE = volume()
+SOURCES = {"image": SOURCE, "other": volume(turned_by=0.1)}
+ALIGNS = {"other": Align(to="image", by="rigid", refuse_below=0.1)}
+TITLES = {"image": "The image", "other": "The other"}
 
 
 def outcome(plan: list[Described], names: list[str]) -> list[Any] | str:
@@ -328,13 +349,16 @@ def outcome(plan: list[Described], names: list[str]) -> list[Any] | str:
     try:
         steps = STEPS.validate_python(plan)
         made = [step.out for step in steps]
-        check_plan(steps, ("image",), tuple(made), FACTS)
+        read = {name for step in steps for name in step.reads()}
+        inputs = tuple(role for role in SOURCES if role in read)
+        check_plan(steps, inputs, tuple(made), FACTS, ALIGNS)
     except (ValidationError, PlanError) as error:
         return str(error)
     if made != names:
         return "other names"
-    run = Run({"image": SOURCE}, NETWORKS, Crew(1), Stopwatch(), FACTS, 1 << 28)
-    run.keep("image", Image(source_grid("image", SOURCE), ()))
+    run = Run(SOURCES, NETWORKS, Crew(1), Stopwatch(), FACTS, 1 << 28, aligns=ALIGNS, titles=TITLES)
+    for role, source in SOURCES.items():
+        run.keep(role, Image(source_grid(role, source), ()))
     run.read_later = frozenset(made)
     run.apart = kept_apart(steps)
     heads = [head_of(steps, name, 1) for step in steps for name in getattr(step, "members", ())]

@@ -72,7 +72,11 @@ def test_the_order_of_keys_decides_nothing(
     manifest_data: dict[str, Any], small_manifest: Manifest, keys: Callable[[Any], list[str]]
 ) -> None:
     """All that is read from a manifest is the same, in the same order."""
-    manifest_data["roles"]["t1-gd"] = manifest_data["roles"]["image"]
+    manifest_data["roles"]["t1-gd"] = {
+        **manifest_data["roles"]["image"],
+        "use": "aligned",
+        "align": {"to": "image", "by": "same-frame"},
+    }
     ours = Manifest.model_validate(manifest_data)
     other = Manifest.model_validate(_sorted_by(manifest_data, keys))
     assert other.digest == ours.digest != small_manifest.digest

@@ -59,7 +59,7 @@ def test_a_folder_may_be_named_instead_of_its_file() -> None:
         ("{min: 0.3, max: 7.0}", "{min: 9.3, max: 7.0}", "spacing_mm", "above max"),
         ("any_of: [MR]", "any_of: [MR]\n        none_of: [CT]", "selector.0", "exactly one"),
         ("at_least: 1", "matches: one", "", "a pattern cannot apply"),
-        ("grid_role: image", "grid_role: t1", "", "there is no role t1"),
+        ("choose: best", "use: aligned\n    choose: best", "roles.image", "brought onto"),
         ("version: 1.0.2", "version: 1.0.3", "sources.deepbet", "is not of deepbet 1.0.3"),
         ("low: 0.005", "low: 0.995", "plan.2.by", "is not below"),
         ("{scheme: UCUM, value: mL,", "{scheme: UCUM, value: mm,", "unit", "no unit of a volume"),

@@ -160,7 +160,11 @@ def test_a_request_that_does_not_fit_the_model_says_why(
 def test_labels_on_the_grid_of_another_role_are_refused(
     manifest_data: dict[str, Any], brightness_networks: Mapping[str, Network]
 ) -> None:
-    manifest_data["roles"]["t1-gd"] = manifest_data["roles"]["image"]
+    manifest_data["roles"]["t1-gd"] = {
+        **manifest_data["roles"]["image"],
+        "use": "aligned",
+        "align": {"to": "image", "by": "same-frame"},
+    }
     pipeline = Pipeline(Manifest.model_validate(manifest_data), brightness_networks)
     with pytest.raises(RequestError, match=r"grid_role is t1-gd, but .* on the grid of image"):
         answer_request(pipeline, DIGEST, request(grid_role="t1-gd"), {FLOATS: volume()})
@@ -169,7 +173,11 @@ def test_labels_on_the_grid_of_another_role_are_refused(
 def test_every_role_has_to_be_sent(
     manifest_data: dict[str, Any], brightness_networks: Mapping[str, Network]
 ) -> None:
-    manifest_data["roles"]["t1-gd"] = manifest_data["roles"]["image"]
+    manifest_data["roles"]["t1-gd"] = {
+        **manifest_data["roles"]["image"],
+        "use": "aligned",
+        "align": {"to": "image", "by": "same-frame"},
+    }
     pipeline = Pipeline(Manifest.model_validate(manifest_data), brightness_networks)
     with pytest.raises(RequestError, match="roles t1-gd are missing"):
         answer_request(pipeline, DIGEST, request(), {FLOATS: volume()})

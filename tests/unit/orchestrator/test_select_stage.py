@@ -56,11 +56,14 @@ class Place:
         """Has a model's build served."""
         serve(self.context, model, digest)
 
-    def add_model_with_two_roles(self, choose: str = "best") -> None:
+    def add_model_with_two_roles(
+        self, choose: str = "best", align: dict[str, Any] | None = None
+    ) -> None:
         """Serves a model that reads a T1 and a T2 FLAIR of one frame of reference.
 
         Args:
             choose: whether it reads the best T1, or every one beside the best FLAIR.
+            align: how the FLAIR lies to the T1; None: in its frame of reference.
         """
         manifest = yaml.safe_load((CATALOGUE / MODEL / "model.yaml").read_text())
         manifest["identity"]["name"] = "two-roles"
@@ -69,6 +72,7 @@ class Place:
         role["choose"] = choose
         named = {"attribute": "SeriesDescription", "words_match": "flair", "why": "test"}
         other["title"], other["selector"] = "T2 FLAIR of the head", [named]
+        other |= {"use": "aligned", "align": {"to": name, **(align or {"by": "same-frame"})}}
         manifest["roles"] = {name: role, "other": other}
         folder = self.folder / "catalogue" / "two-roles"
         folder.mkdir()
@@ -184,6 +188,39 @@ def test_a_model_with_two_roles_gets_one_series_for_each(place: Place, tmp_path:
     assert joint.job_uid not in place.select(study_uid, 3).superseded
     carried = place.fates(3, "two-roles")
     assert (carried[T1], carried[T2]) == ("unchanged", "unchanged")
+
+
+@pytest.mark.parametrize(
+    ("align", "fates"),
+    [
+        ({"by": "same-frame"}, {T1: "role_without_series", T2: "role_without_series"}),
+        ({"by": "rigid", "refuse_below": 0.2}, {}),
+    ],
+    ids=lambda given: str(given.get("by", "")),
+)
+def test_series_of_two_frames_of_reference_go_together_where_they_are_registered(
+    place: Place, tmp_path: Path, align: dict[str, Any], fates: dict[str, str]
+) -> None:
+    place.add_model_with_two_roles(align=align)
+    t1 = write_head_like(tmp_path / "a", series="t1")
+    flair = write_head_like(tmp_path / "b", series="t2", description="T2 FLAIR", frame="other")
+    study_uid = place.receive([*t1, *flair])
+    selected = [
+        set(job.series_uids())
+        for job in (jobs.read_job(place.engine, uid) for uid, _ in place.select(study_uid).to_run)
+        if job.model_name == "two-roles"
+    ]
+    assert selected == ([] if fates else [{T1, T2}])
+    assert place.fates(1, "two-roles") == fates
+
+
+def test_one_series_never_fills_two_roles(place: Place, tmp_path: Path) -> None:
+    """It fits both, and the study holds no other: nothing is run, and why is told."""
+    place.add_model_with_two_roles()
+    both = write_head_like(tmp_path / "a", series="t1", description="T1 after T2 FLAIR")
+    study_uid = place.receive(both)
+    place.select(study_uid)
+    assert place.fates(1, "two-roles") == {T1: "role_without_series"}
 
 
 def test_object_that_the_disk_does_not_give_costs_its_own_series_only(

@@ -7,6 +7,7 @@ import pytest
 from axial.v1 import reporting_pb2
 
 from models.manifest import Manifest
+from models.manifest.roles import Align
 from services.common.errors import AxialError
 from services.common.manifests import StoredManifests
 from services.common.store import manifest_key
@@ -32,7 +33,8 @@ def read(place: Workplace, request: reporting_pb2.MakeResultsRequest) -> object:
 def two_roles() -> Manifest:
     """The brain's model with a role before the one on whose slices its labels lie."""
     manifest = brain_manifest()
-    role = manifest.roles[manifest.grid_role]
+    align = Align(to=manifest.grid_role, by="same-frame")
+    role = manifest.roles[manifest.grid_role].model_copy(update={"use": "aligned", "align": align})
     return manifest.model_copy(update={"roles": {"earlier": role, **manifest.roles}})
 
 
