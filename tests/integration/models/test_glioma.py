@@ -18,10 +18,13 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from models.building.architectures import build_network, load_strictly, published_keys
 from models.building.network_modules import save_network
 from models.building.reference_volumes import read_nifti
 from models.building.weights import read_tensorflow_checkpoint
+from models.building.weights.layout import channels_first
 from models.manifest import Manifest, lint_manifest
+from models.manifest.networks import Network
 from models.runtime.crew import Crew
 from models.runtime.grid import source_grid
 from models.runtime.images import Image
@@ -33,8 +36,12 @@ from models.runtime.scores import Scores
 from models.runtime.source_volume import SourceVolume
 from models.runtime.steps import run_step
 from models.runtime.torch_network import TorchScores
+from tests.builders.exporter_warnings import EXPORTER_WARNS
 from tests.builders.msnet_formulas import Formulas
+from tests.builders.scans import shared_data
 from tests.conftest import Scan
+
+pytestmark = EXPORTER_WARNS
 
 RECIPES = Path(__file__).resolve().parents[3] / "models" / "recipes"
 F32 = NDArray[np.float32]
@@ -64,26 +71,45 @@ def manifest() -> Manifest:
     return whole.model_copy(update={"networks": networks})
 
 
-@pytest.fixture(scope="module")
-def networks(
-    manifest: Manifest, weights: Scan, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, TorchScores]:
-    """The networks as they are built from the published files."""
-    folder = tmp_path_factory.mktemp("msnet")
-    built: dict[str, TorchScores] = {}
-    for name, network in manifest.networks.items():
-        trained = weights("brats17-msnet") / Path(network.weights.path).name
-        save_network(network, manifest.head_of(name), trained, folder / f"{name}.pt")
-        built[name] = TorchScores(name, folder / f"{name}.pt", network.patch, "f32", "cpu")
-    return built
+class Loaded:
+    """A network of the recipe with the published weights and its head, not converted."""
+
+    target, precision = "torch", "f32"
+
+    def __init__(self, name: str, network: Network, folder: Path) -> None:
+        self.name, self.shape = name, network.patch
+        described, weights = network.architecture, network.weights
+        assert described is not None
+        self._module = load_strictly(
+            build_network(described.name, described.arguments),
+            channels_first(read_tensorflow_checkpoint(folder / Path(weights.path).name)),
+            published_keys(described.name, described.arguments).within(weights.scope),
+        )
+
+    def scores(self, batch: F32) -> F32:
+        """See `ScoringNetwork.scores`."""
+        with torch.inference_mode():
+            return self._module(torch.from_numpy(batch)).softmax(dim=1).numpy()
+
+    def release(self) -> None:
+        """Nothing is held."""
 
 
 @pytest.fixture(scope="module")
-def scans(weights: Scan) -> dict[str, SourceVolume]:
-    """The part of each contrast, all on one grid."""
+def networks(manifest: Manifest, weights: Scan) -> dict[str, Loaded]:
+    folder = weights("brats17-msnet")
+    return {name: Loaded(name, one, folder) for name, one in manifest.networks.items()}
+
+
+@pytest.fixture(scope="module")
+def scans() -> dict[str, SourceVolume]:
+    """The part of each contrast, all on one grid (TCGA-LGG, DU-7294; CC BY 3.0)."""
+    folder = shared_data() / "images" / "tcga-du-7294"
+    if not folder.is_dir():
+        pytest.skip("needs the glioma's images (TCGA-LGG, DU-7294) in the shared folder")
     made: dict[str, SourceVolume] = {}
     for role, name in CONTRASTS.items():
-        scan = read_nifti(weights("images/tcga-du-7294") / f"{name}.nii.gz")
+        scan = read_nifti(folder / f"{name}.nii.gz")
         made[role] = SourceVolume(np.ascontiguousarray(scan.pixels[PART]), scan.affine_lps)
     return made
 
@@ -262,7 +288,7 @@ def by_hand(weights: Scan, scans: Mapping[str, SourceVolume]) -> tuple[NDArray[n
 
 @pytest.fixture(scope="module")
 def result(
-    manifest: Manifest, networks: dict[str, TorchScores], scans: dict[str, SourceVolume]
+    manifest: Manifest, networks: dict[str, Loaded], scans: dict[str, SourceVolume]
 ) -> PipelineResult:
     return Pipeline(manifest, networks, 2).run(scans)
 
@@ -287,7 +313,7 @@ def test_every_network_is_asked_and_in_its_stage(result: PipelineResult) -> None
 
 def test_the_first_stage_is_the_mean_of_three_views(
     manifest: Manifest,
-    networks: dict[str, TorchScores],
+    networks: dict[str, Loaded],
     scans: dict[str, SourceVolume],
     by_hand: tuple[NDArray[np.uint8], ByHand],
 ) -> None:
@@ -308,7 +334,7 @@ def test_the_first_stage_is_the_mean_of_three_views(
 
 def test_contrasts_on_other_grids_are_brought_onto_flairs(
     manifest: Manifest,
-    networks: dict[str, TorchScores],
+    networks: dict[str, Loaded],
     scans: dict[str, SourceVolume],
     result: PipelineResult,
 ) -> None:
@@ -325,6 +351,19 @@ def test_contrasts_on_other_grids_are_brought_onto_flairs(
     assert np.array_equal(again.labels, result.labels)
 
 
+def test_a_network_is_built_of_its_two_files(
+    manifest: Manifest, networks: dict[str, Loaded], weights: Scan, tmp_path: Path
+) -> None:
+    name = "enhancing-coronal"
+    network = manifest.networks[name]
+    file = tmp_path / "network.pt"
+    trained = weights("brats17-msnet") / Path(network.weights.path).name
+    save_network(network, manifest.head_of(name), trained, file)
+    image = standard_noise((1, 4, *network.patch), 0)
+    built = TorchScores(name, file, network.patch, "f32", "cpu")
+    assert np.abs(built.scores(image) - networks[name].scores(image)).max() < 1e-5
+
+
 def without(scan: SourceVolume, value: float) -> SourceVolume:
     return SourceVolume(np.full(scan.shape, value, np.float32), scan.affine_lps)
 
@@ -333,7 +372,7 @@ def without(scan: SourceVolume, value: float) -> SourceVolume:
 @pytest.mark.parametrize("role", ["t1", "t2"])
 def test_a_contrast_without_contrast_or_numbers_is_refused(
     manifest: Manifest,
-    networks: dict[str, TorchScores],
+    networks: dict[str, Loaded],
     scans: dict[str, SourceVolume],
     role: str,
     value: float,
@@ -345,7 +384,7 @@ def test_a_contrast_without_contrast_or_numbers_is_refused(
 
 
 def test_contrasts_of_two_frames_of_reference_are_refused(
-    manifest: Manifest, networks: dict[str, TorchScores], scans: dict[str, SourceVolume]
+    manifest: Manifest, networks: dict[str, Loaded], scans: dict[str, SourceVolume]
 ) -> None:
     named = partial(_in_frame, scans)
     apart = {role: named(role, "1.2" if role == "t2" else "1.1") for role in scans}
