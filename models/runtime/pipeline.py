@@ -105,7 +105,12 @@ class Pipeline:
                     run_step(step, run)
         except Refused as end:
             return PipelineResult(
-                None, {}, tuple(watch.networks), tuple(watch.stages), end.refusal, lacking
+                None,
+                {},
+                tuple(watch.networks),
+                tuple(watch.stages),
+                end.refusal,
+                lacking=lacking,
             )
         except NothingFound:
             found = None

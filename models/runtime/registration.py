@@ -64,7 +64,7 @@ def register(
             found.SetCenter(rigid.GetCenter())
             _optimise(SimpleITK, on_fixed, on_moving, found)
         agreed = _agreement_at(SimpleITK, on_fixed, on_moving, found)
-    return Registration(np.linalg.inv(_as_matrix(found)), agreed)
+    return Registration(np.linalg.inv(_as_matrix(found)).astype(np.float64), agreed)
 
 
 def agreement(one: F32, other: F32) -> float:

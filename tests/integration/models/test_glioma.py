@@ -196,7 +196,7 @@ class ByHand:
                     )
                     found[(slice(None), *place)] += scores.softmax(dim=1)[0].numpy()
                     count[place] += 1
-        found = found / np.maximum(count, 1)
+        found = (found / np.maximum(count, 1)).astype(np.float32)
         inner = found[
             :,
             11 : 11 + slices,
@@ -242,7 +242,8 @@ def everything(mask: Mask) -> Box:
 
 def closed(mask: Mask) -> Mask:
     """SciPy's closing takes what touches the array's edge away: room is put around."""
-    return ndimage.binary_closing(np.pad(mask, 2), NEIGHBOURS)[2:-2, 2:-2, 2:-2]
+    padded = np.asarray(ndimage.binary_closing(np.pad(mask, 2), NEIGHBOURS), np.bool_)
+    return padded[2:-2, 2:-2, 2:-2]
 
 
 def pieces(mask: Mask) -> tuple[NDArray[Any], NDArray[Any]]:

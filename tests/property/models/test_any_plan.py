@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from models.manifest.plan import AnyStep, LayersType, PlanError, check_plan
 from models.manifest.plan.members import kept_apart
 from models.runtime.crew import Crew
-from models.runtime.grid import Cropped, Grid, Oriented, Padded, Resampled, source_grid
+from models.runtime.grid import Cropped, Grid, Moved, Oriented, Padded, Resampled, source_grid
 from models.runtime.images import Image
 from models.runtime.numbers import Numbers
 from models.runtime.record import Stopwatch
@@ -212,7 +212,13 @@ def _history(value: Value) -> list[str]:
     grid: Grid | None = value.grid
     if isinstance(value, Scores) and value.restored is not None:
         grid = value.restored.to
-    words = {Oriented: "orient", Cropped: "crop", Padded: "pad", Resampled: "resample"}
+    words = {
+        Oriented: "orient",
+        Cropped: "crop",
+        Padded: "pad",
+        Moved: "register",
+        Resampled: "resample",
+    }
     done: list[str] = []
     while grid is not None and grid.change is not None:
         done.insert(0, words[type(grid.change)])

@@ -48,7 +48,7 @@ def places(of: Grid, onto: Grid) -> NDArray[np.float64]:
 def inside(at: NDArray[np.float64], shape: tuple[int, ...], by: float) -> NDArray[np.bool_]:
     """Which places lie within the voxels of an array, and farther than `by` from their edge."""
     ends = np.array(shape)[:, None, None, None] - 0.5
-    return ((at > by - 0.5) & (at < ends - by)).all(axis=0)
+    return np.all((at > by - 0.5) & (at < ends - by), axis=0)
 
 
 @pytest.mark.parametrize(("order", "degree"), [("linear", 1), ("nearest", 0)])
