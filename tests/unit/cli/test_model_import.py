@@ -101,4 +101,6 @@ def test_a_recipe_is_not_written_over_a_model(axial: Axial) -> None:
 def test_a_recipe_that_is_not_there_is_told_with_those_that_are(axial: Axial) -> None:
     result = axial("new", "head-lesions", "--from", "ich-mr")
     assert result.exit_code == 1
-    assert "There is no recipe ich-mr. There are ich-ct" in result.output
+    assert "There is no recipe ich-mr. There are " in result.output
+    known = sorted(file.parent.name for file in RECIPES.glob("*/model.yaml"))
+    assert ", ".join(known) in " ".join(result.output.split())
