@@ -98,14 +98,11 @@ def test_the_lesion_is_found_on_the_slices_it_was_painted_on(
 ) -> None:
     assert [fate["fate"] for fate in done.study["fate"]] == ["processed"], done.study
     (data,) = stack.in_pacs(done.uid, SEG)
-    assert [item.SegmentLabel for item in data.SegmentSequence] == [
-        "Intraparenchymal haemorrhage",
-        "Extra-axial haemorrhage",
-        "Perilesional oedema",
-        "Intraventricular haemorrhage",
-    ]
+    by_label = {str(item.SegmentLabel): int(item.SegmentNumber) for item in data.SegmentSequence}
+    assert {"Intraparenchymal haemorrhage", "Perilesional oedema"} <= by_label.keys()
+    blood = [number for label, number in by_label.items() if "haemorrhage" in label]
     array = hd.seg.Segmentation.from_dataset(data).get_pixels_by_source_instance(
-        list(done.painted), assert_missing_frames_are_empty=True, segment_numbers=[1, 2, 4]
+        list(done.painted), assert_missing_frames_are_empty=True, segment_numbers=blood
     )
     found, truth = array.any(axis=-1), np.stack(list(done.painted.values()))
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.5
@@ -116,8 +113,9 @@ def test_the_report_has_every_segments_volume(stack: StackUnderTest, done: Done)
     document = hd.sr.Comprehensive3DSR.from_dataset(report)
     measured = document.content.get_volumetric_roi_measurement_groups()  # type: ignore[union-attr]
     volumes = [float(group.get_measurements()[0].value) for group in measured]
-    told = [each["value"] for each in done.study["jobs"][0]["measurements"]]
-    assert volumes == pytest.approx(told, rel=1e-4)
+    told = done.study["jobs"][0]["measurements"]
+    known = [each["value"] for each in told if each["value"] is not None]
+    assert volumes == pytest.approx(known, rel=1e-4)
     assert len(told) == 4
 
 
@@ -131,6 +129,9 @@ def test_beside_each_volume_stands_what_the_networks_find_alone(
     (report,) = stack.in_pacs(done.uid, SR)
     for group, told in zip(groups(report), job["measurements"], strict=True):
         segment = str(told["segment_number"])
+        if told["value"] is None:
+            assert not named(group, "118565006")
+            continue
         assert 0.0 <= numbers["disagreement"][segment] <= 1.0
         assert 0.0 < numbers["mutual_information"][segment] < numbers["entropy"][segment] < 1.0
         assert told["low"] <= told["value"] <= told["high"]
