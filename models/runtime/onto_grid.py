@@ -55,6 +55,9 @@ def _at_voxels(
 
     # What should be a whole number of voxels is one: beside nothing (0) nothing may come to be.
     relative = np.round(np.linalg.solve(of.affine_lps, onto.affine_lps), _DIGITS)
+    if (relative == np.round(relative)).all():
+        # Centres fall on centres, and a voxel keeps its value to the last bit.
+        order = "nearest"
     # The library counts the fastest axis first, and both arrays lie at their own indices.
     turn: Any = np.eye(3)[::-1]
     transform = SimpleITK.AffineTransform(
