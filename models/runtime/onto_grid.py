@@ -17,6 +17,8 @@ __all__ = ["onto_grid"]
 F32 = NDArray[np.float32]
 # A voxel was measured where at least half of what it is made of was.
 _HALF = 0.5
+# Of places in voxels: affines are multiplied in double precision.
+_DIGITS = 9
 
 
 def onto_grid(image: Image, grid: Grid, order: Literal["nearest", "linear"], crew: Crew) -> Image:
@@ -51,7 +53,11 @@ def _at_voxels(
     """Sample finite values [a0, a1, a2]; the library goes along lines, the same on any threads."""
     import SimpleITK
 
-    relative = np.linalg.solve(of.affine_lps, onto.affine_lps)
+    # What should be a whole number of voxels is one: beside nothing (0) nothing may come to be.
+    relative = np.round(np.linalg.solve(of.affine_lps, onto.affine_lps), _DIGITS)
+    if (relative == np.round(relative)).all():
+        # Centres fall on centres, and a voxel keeps its value to the last bit.
+        order = "nearest"
     # The library counts the fastest axis first, and both arrays lie at their own indices.
     turn: Any = np.eye(3)[::-1]
     transform = SimpleITK.AffineTransform(

@@ -8,6 +8,7 @@ overlap it takes their mean, as the recipe does.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ Box = tuple[slice, slice, slice]
 
 # Channels in the networks' order: the role, and the file of the contrast.
 CONTRASTS = {"flair": "fla", "t1": "t1", "t1c": "t1c", "t2": "t2"}
-# The part of the scan: a tumour with all three parts, at the edge of the brain too.
+# The part of the scan: in the tumour. So little is seen of the brain that each stage sees it all.
 PART = (slice(98, 126), slice(76, 128), slice(78, 122))
 # Of each view: the image's axes in the order in which it sees them, and where its files differ.
 VIEWS = {"axial": ((0, 1, 2), ""), "sagittal": ((2, 0, 1), "sg"), "coronal": ((1, 0, 2), "cr")}
@@ -129,7 +130,9 @@ class ByHand:
         weight = head[0] > 0
         scaled = np.stack([normalised(channel, place) for place, channel in enumerate(head)])
         first = self.stage("whole", scaled) & weight
-        box = around(large(closed(first)), 5) if first.any() else everything(first)
+        solid = large(closed(first)) if first.any() else first
+        # Where nothing is left the authors' program fails.
+        box = around(solid, 5) if solid.any() else everything(first)
         second = self.stage("core", scaled[(slice(None), *box)]) & weight[box]
         inner = around(two_largest(closed(second)), 5) if second.any() else everything(second)
         third = self.stage("enhancing", scaled[(slice(None), *box)][(slice(None), *inner)])
@@ -299,7 +302,6 @@ def test_labels_are_those_of_the_authors_steps(
 ) -> None:
     wanted, _ = by_hand
     assert result.labels is not None
-    assert [int((wanted == number).sum()) > 200 for number in (1, 2, 3)] == [True] * 3
     # Probabilities differ by some 1e-5, so that single voxels at one half may fall otherwise.
     assert (result.labels != wanted).sum() <= 3
     assert result.voxels == {number: int((result.labels == number).sum()) for number in (1, 2, 3)}
@@ -312,7 +314,7 @@ def test_every_network_is_asked_and_in_its_stage(result: PipelineResult) -> None
     assert order == sorted(order, key=list(STAGES).index)
 
 
-def test_the_first_stage_is_the_mean_of_three_views(
+def test_each_stage_is_the_mean_of_three_views(
     manifest: Manifest,
     networks: dict[str, Loaded],
     scans: dict[str, SourceVolume],
@@ -324,20 +326,18 @@ def test_the_first_stage_is_the_mean_of_three_views(
         run.keep(role, Image(source_grid(role, scan), ()))
     for step in manifest.plan:
         run_step(step, run)
-        if step.out == "whole-scores":
-            break
-    scores = run.values["whole-scores"]
-    assert isinstance(scores, Scores)
-    slabs = list(scores.slabs)
-    merged = np.concatenate([slab.scores for slab in slabs], axis=1 + slabs[0].axis)
-    assert np.abs(merged[1] - by_hand[1].seen["whole"]).max() < 1e-3
+        scores = run.values[step.out]
+        if not (step.do == "combine" and isinstance(scores, Scores)):
+            continue
+        slabs = list(scores.slabs)
+        merged = np.concatenate([slab.scores for slab in slabs], axis=1 + slabs[0].axis)
+        wanted = by_hand[1].seen[step.out.removesuffix("-scores")]
+        assert np.abs(merged[1] - wanted).max() < 1e-3
+        run.keep(step.out, replace(scores, slabs=iter(slabs)))
 
 
 def test_contrasts_on_other_grids_are_brought_onto_flairs(
-    manifest: Manifest,
-    networks: dict[str, Loaded],
-    scans: dict[str, SourceVolume],
-    result: PipelineResult,
+    manifest: Manifest, networks: dict[str, Loaded], scans: dict[str, SourceVolume]
 ) -> None:
     """T1 comes turned and mirrored, with planes of nothing around: the same voxels elsewhere."""
     t1 = scans["t1"]
@@ -346,10 +346,17 @@ def test_contrasts_on_other_grids_are_brought_onto_flairs(
     affine[:3, 3] = t1.affine_lps[:3] @ np.array([-1.0, 0.0, len(t1.voxels) + 2.0, 1.0])
     affine[:3, 2] *= -1
     stored = SourceVolume(np.ascontiguousarray(wider), affine[:, [1, 2, 0, 3]])
-    again = Pipeline(manifest, networks, 2).run({**scans, "t1": stored})
-    assert again.labels is not None
-    assert result.labels is not None
-    assert np.array_equal(again.labels, result.labels)
+    volumes = {**scans, "t1": stored}
+    run = Run(volumes, networks, Crew(2), Stopwatch(), {}, 1 << 30)
+    for role, scan in volumes.items():
+        run.keep(role, Image(source_grid(role, scan), ()))
+    for step in manifest.plan:
+        run_step(step, run)
+        if step.out == "contrasts":
+            break
+    stacked = run.image("contrasts").arrays(run.crew)
+    for channel, role in zip(stacked, CONTRASTS, strict=True):
+        assert np.array_equal(channel, scans[role].voxels)
 
 
 def test_a_network_is_built_of_its_two_files(
