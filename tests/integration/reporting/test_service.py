@@ -16,6 +16,7 @@ from tests.builders.network import free_port
 from tests.builders.peers import destination, scripted_peer, slowly, wait_until
 from tests.builders.reporting import Workplace, blobs, series_in, workplace
 from tests.builders.reporting_service import (
+    ReportingProcess,
     make_request,
     release_request,
     reporting_process,
@@ -24,6 +25,11 @@ from tests.builders.series import PATIENT_ID, PATIENT_NAME, edit
 from tests.integration.reporting.conftest import SHAPE, states
 
 DONE = ["delivered", "delivered"]
+
+
+def wait_for_metric(service: ReportingProcess, line: str) -> None:
+    """Waits until a metric says so: what is done is counted a moment after it is written down."""
+    wait_until(lambda: line in service.metrics(), 10, line)
 
 
 def test_a_job_goes_from_labels_to_the_pacs(tmp_path: Path, place: Workplace) -> None:
@@ -45,13 +51,12 @@ def test_a_job_goes_from_labels_to_the_pacs(tmp_path: Path, place: Workplace) ->
         assert not made.HasField("withholding")
         assert stub.ReleaseResults(release_request(job), timeout=30).deliveries == 2
         wait_until(lambda: states(place) == DONE, 20, "both are delivered")
+        for line in (
+            'axial_deliveries_total{destination="pacs",outcome="delivered"} 2.0',
+            'axial_queue_depth{queue="delivery:pacs"} 0.0',
+        ):
+            wait_for_metric(service, line)
         metrics = service.metrics()
-        assert 'axial_deliveries_total{destination="pacs",outcome="delivered"} 2.0' in metrics
-        wait_until(
-            lambda: 'axial_queue_depth{queue="delivery:pacs"} 0.0' in service.metrics(),
-            10,
-            "the queue is empty",
-        )
     spans = (place.store.root.parent / "traces" / "reporting.jsonl").read_text()
     log = service.log.read_text()
     for said in (log, spans, metrics):
@@ -178,8 +183,8 @@ def test_superseded_results_are_withdrawn_and_the_dead_are_sent_again(
             wait_until(lambda: states(place).count("delivered") == 2, 20, "two are delivered")
         assert len(peer.stored) == 2
         assert states(place).count("withdrawn") == 2
-        assert 'outcome="dead"} 2.0' in service.metrics()
-        assert 'outcome="held"} 2.0' in service.metrics()
+        for outcome in ("dead", "held"):
+            wait_for_metric(service, f'outcome="{outcome}"}} 2.0')
 
 
 def test_two_calls_for_one_job_at_once_make_it_once(tmp_path: Path, place: Workplace) -> None:
