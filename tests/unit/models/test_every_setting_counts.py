@@ -356,7 +356,7 @@ PARTLY: list[tuple[list[Described], str]] = [
     ),
 ]
 EXCEPT = {len(CASES) + place: idle for place, (_, idle) in enumerate(PARTLY)}
-CASES += [plan for plan, _ in PARTLY]
+CASES.extend(plan for plan, _ in PARTLY)
 
 
 def described(plan: list[Described]) -> list[Described]:
