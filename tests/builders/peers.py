@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -151,6 +152,13 @@ class Orthanc:
     dicom_port: int
     http_port: int
 
+    def answers(self) -> bool:
+        """Whether its REST API answers."""
+        try:
+            return bool(self.get("/system"))
+        except urllib.error.URLError:
+            return False
+
     def get(self, path: str) -> Any:
         """Asks its REST API."""
         url = f"http://127.0.0.1:{self.http_port}{path}"
@@ -202,6 +210,8 @@ def orthanc(folder: Path, *, nodelay: bool = True) -> Generator[Orthanc]:
         del environment["TCP_NODELAY"]
     with _process([str(ORTHANC), str(file)], folder, folder / "orthanc.log", environment):
         wait_until(lambda: echo(running.dicom_port), 30, "Orthanc answers C-ECHO")
+        # Its two doors are opened one after the other.
+        wait_until(running.answers, 30, "Orthanc answers HTTP")
         yield running
 
 
