@@ -53,6 +53,7 @@ def jobs_to_retry(engine: Engine, study_uid: str, served: Collection[str]) -> li
                 job.state = JobState.SELECTED
                 job.attempt += 1
                 job.starts = 0
+                job.progress = None
                 job.ended_at = None
         return [(job.job_uid, job.attempt) for job in wanted]
 
@@ -76,6 +77,7 @@ def raise_attempt(engine: Engine, job_uid: str, spent: int) -> int | None:
             return None
         job.attempt += 1
         job.starts = 0
+        job.progress = None
         return job.attempt
 
 

@@ -22,6 +22,7 @@ from services.common.fates import Verdict
 from services.common.lifecycle import JobState, LifecycleError
 from services.orchestrator import jobs, recording
 from services.orchestrator.asking_again import jobs_to_retry, revision_to_retry
+from services.orchestrator.progress import write_progress
 from services.orchestrator.revision import read_revision
 from services.orchestrator.selection import select_series
 from services.orchestrator.stage_times import StageTime
@@ -176,9 +177,12 @@ def test_failed_job_can_be_asked_for_again(
 ) -> None:
     study_uid = register_revision(engine, write_head_like(tmp_path))
     ((uid, attempt),) = _select(engine, manifest, study_uid, 1).to_run
+    write_progress(engine, {uid: 0.8})
     jobs.end_job(engine, uid, Verdict("inference_failed", {"model": "m", "problem": "p"}))
     assert set(_fates(engine, 1).values()) == {"inference_failed"}
     assert jobs_to_retry(engine, study_uid, {DIGEST}) == [(uid, attempt + 1)]
+    with Session(engine) as session:  # it begins at the beginning
+        assert session.get_one(JobRow, uid).progress is None
     # Cut off before the queue had it, the next request finds it again.
     assert jobs_to_retry(engine, study_uid, {DIGEST}) == [(uid, attempt + 1)]
     _finish(engine, uid)
