@@ -113,8 +113,8 @@ class TritonSettings(Group):
     transport: Literal["shared_memory", "grpc"] = "shared_memory"
     """How volumes travel. Shared memory needs Triton on the same machine and IPC namespace."""
     infer_deadline_s: Annotated[float, Field(gt=0)] = 300.0
-    """The longest an inference may take before it is given up; ten times what its manifest says
-    (`resources.typical_seconds`) where that is longer."""
+    """The longest an inference may take before it is given up, of a model that takes half a minute
+    or less; as many times longer as its manifest says (`resources.typical_seconds`)."""
     load_deadline_s: Annotated[float, Field(gt=0)] = 180.0
     """The longest a model may take to load."""
 
