@@ -25,7 +25,7 @@ from models.runtime.scores import Scores
 from models.runtime.segments import Segments
 from models.runtime.source_volume import SourceVolume
 from models.runtime.steps import run_step
-from tests.unit.models.test_plan_steps import Linear
+from tests.builders.linear_networks import Linear
 
 STEPS: TypeAdapter[tuple[AnyStep, ...]] = TypeAdapter(tuple[AnyStep, ...])
 NETWORKS = (

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.manifest.plan import PlanError, check_plan
 from models.runtime.running import Run
-from tests.unit.models.test_plan_steps import ORIENT, WINDOW, Linear, ran, steps
+from tests.builders.linear_networks import ORIENT, WINDOW, Linear, ran, steps
 
 SHAPE = (11, 13, 19)
 MEMBERS = [

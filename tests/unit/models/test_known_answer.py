@@ -15,8 +15,8 @@ from models.manifest import Manifest, lint_manifest
 from models.manifest.schema import ParityCase
 from models.runtime.known_answer import check_known_answer
 from models.runtime.pipeline import Pipeline
+from tests.builders.linear_networks import Linear
 from tests.builders.nnunet_cases import unpacked
-from tests.unit.models.test_plan_steps import Linear
 
 # After the window, 257.4 HU: nothing that is mapped to 0 to 255 is so bright.
 DENSE = 1.09

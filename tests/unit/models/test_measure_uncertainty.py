@@ -15,7 +15,7 @@ from models.runtime.merging.activation import sigmoid, softmax
 from models.runtime.numbers import Numbers
 from models.runtime.running import Run
 from models.runtime.segments import Segments
-from tests.unit.models.test_plan_steps import ORIENT, WINDOW, Linear, ran, steps
+from tests.builders.linear_networks import ORIENT, WINDOW, Linear, ran, steps
 
 SHAPE = (11, 13, 19)
 CLASSES = 3

@@ -11,7 +11,7 @@ from scipy.ndimage import binary_fill_holes
 
 from models.runtime.running import NothingFound
 from models.runtime.tiling import tile
-from tests.unit.models.test_plan_steps import CREW, ORIENT, Linear, ran
+from tests.builders.linear_networks import CREW, ORIENT, Linear, ran
 
 STORED = {**ORIENT, "axes": "kji"}
 CROP = {
