@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +28,15 @@ _READY_WITHIN_S = 120.0
 _ENDS_WITHIN_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TritonUnderTest:
     """A running Triton.
 
     Attributes:
+        process: the one that runs now.
         http_port: None where HTTP is not opened.
         client: the library's own, with certificate and key.
+        start: starts a Triton like it, and waits until it is ready.
     """
 
     process: subprocess.Popen[bytes]
@@ -42,6 +44,12 @@ class TritonUnderTest:
     http_port: int | None
     metrics_port: int
     client: Any
+    start: Callable[[], subprocess.Popen[bytes]]
+
+    def start_again(self) -> None:
+        """What `axial up` and Kubernetes do when it has ended: another, at the same ports."""
+        assert self.process.wait(_ENDS_WITHIN_S) != 0
+        self.process = self.start()
 
     def settings(
         self,
@@ -100,22 +108,33 @@ def running_triton(
     )
     if http_port is not None:
         argv = _with_http(argv, http_port)
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            argv, env={**inherited, **(environment or {})}, stdout=out, stderr=out, umask=0o077
-        )
     client = open_client(grpc_port, key=control_key)
-    try:
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                argv, env={**inherited, **(environment or {})}, stdout=out, stderr=out, umask=0o077
+            )
+        begun.append(process)
         _await_ready(process, client, log)
-        yield TritonUnderTest(process, grpc_port, http_port, metrics_port, client)
+        return process
+
+    try:
+        yield TritonUnderTest(start(), grpc_port, http_port, metrics_port, client, start)
     finally:
         client.close()
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(_ENDS_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        for process in begun:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_ENDS_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _with_http(argv: Sequence[str], port: int) -> list[str]:
