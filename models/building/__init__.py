@@ -10,8 +10,14 @@ does nothing but say that it is to be served.
 from models.building.building import Report, build_model
 from models.building.errors import BuildError, FetchError, ParityError, TargetMissingError
 from models.building.explaining import ExplainedStep, explain
+from models.building.measuring import BuildTimes, RunTimes, measure_build
 from models.building.pruning import prune_builds
-from models.building.reference_volumes import fetch_demo_head
+from models.building.reference_volumes import (
+    ReferenceVolume,
+    fetch_demo_head,
+    parity_case,
+    read_nifti,
+)
 from models.building.triton_server import TritonDoor, tritonserver_command
 from models.building.verifying import (
     ListedBuild,
@@ -26,12 +32,15 @@ from models.manifest import repository_folder
 
 __all__ = [
     "BuildError",
+    "BuildTimes",
     "ExplainedStep",
     "FetchError",
     "ListedBuild",
     "ListedModel",
     "ParityError",
+    "ReferenceVolume",
     "Report",
+    "RunTimes",
     "TargetMissingError",
     "TritonDoor",
     "Verification",
@@ -41,7 +50,10 @@ __all__ = [
     "find_builds",
     "list_builds",
     "list_models",
+    "measure_build",
+    "parity_case",
     "prune_builds",
+    "read_nifti",
     "repository_folder",
     "tritonserver_command",
     "verify_build",

@@ -36,6 +36,7 @@ def make_request(
                 series_uid=selected.series_uid,
                 sop_instance_uids=[uid for uid, _ in selected.places],
                 frames=[frame for _, frame in selected.places],
+                left_out=selected.left_out,
             )
             for role, selected in job.inputs.items()
         ],

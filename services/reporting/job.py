@@ -50,6 +50,7 @@ class Job:
         analysis_started: timezone-aware; becomes ContentDate and ContentTime.
         supersedes_job_uid: the job whose results these replace; empty when there is none.
         incomplete: what is known to be missing of the study, at most 64 characters.
+        left_out: sentences about images of the selected series that are no slices.
         numbers: the outputs that hold numbers, by their names in the manifest.
     """
 
@@ -65,6 +66,7 @@ class Job:
     supersedes_job_uid: str = ""
     frames: tuple[int, ...] = ()
     incomplete: str = ""
+    left_out: tuple[str, ...] = ()
     numbers: Mapping[str, ModelNumbers] = field(default_factory=dict[str, ModelNumbers])
 
 

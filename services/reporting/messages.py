@@ -46,6 +46,7 @@ def job_of(request: reporting_pb2.MakeResultsRequest, manifests: StoredManifests
         analysis_started=_moment(request.analysis_started),
         supersedes_job_uid=request.supersedes_job_uid,
         incomplete=request.incomplete,
+        left_out=tuple(filter(None, dict.fromkeys(each.left_out for each in request.selection))),
         frames=tuple(selected[0].frames),
         numbers=numbers,
     )

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from models.building import explain as explain_plan
-from models.manifest import lint_manifest, manifest_schema
+from models.manifest import manifest_schema
+from services.cli.commands.model_builds import Json, manifest_of
 from services.cli.output import CommandError, console, print_json, reports_errors
 from services.common.settings import load_settings
 
 # A 1 mm head.
 _SHAPE, _SPACING = "176,256,256", "1,1,1"
-
-Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
 @reports_errors
@@ -32,8 +30,7 @@ def explain(
 ) -> None:
     """Show a model's plan, step by step, with the grids and the memory it has on a scan."""
     settings = load_settings().settings
-    folder = settings.catalogue_dir / name
-    manifest = lint_manifest(folder if folder.is_dir() else Path(name))
+    manifest = manifest_of(settings, name)
     sides = _three(shape, "--shape")
     steps = explain_plan(
         manifest, (int(sides[0]), int(sides[1]), int(sides[2])), _three(spacing, "--spacing")

@@ -1,4 +1,4 @@
-"""``axial models``: import, new, lint, explain, build, list, verify and prune what is served."""
+"""``axial models``: build, list, lint, verify and prune; the other commands are beside it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from models.building import (
     ListedBuild,
     ListedModel,
     build_model,
-    find_builds,
-    list_builds,
-    list_models,
     prune_builds,
     verify_build,
 )
@@ -29,15 +26,18 @@ from models.manifest import (
     triton_model_name,
 )
 from models.manifest.loading import MANIFEST_FILE
+from services.cli.commands.model_builds import Builds, Json, Target, models_of, records_of
 from services.cli.commands.model_explained import explain, schema
 from services.cli.commands.model_import import app as import_app
 from services.cli.commands.model_import import new
+from services.cli.commands.model_measured import bench
+from services.cli.commands.model_shown import show
 from services.cli.output import CommandError, console, errors, print_json, reports_errors
 from services.common.settings import Settings, load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Models: import, new, lint, explain, build, list, verify, prune.",
+    help="Models: import, new, lint, explain, show, build, list, verify, bench, prune.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -49,9 +49,14 @@ app.command(epilog="Example: `axial models schema > model.schema.json`")(schema)
 app.add_typer(import_app, name="import")
 app.command(epilog="Example: `axial models new ich-ct --from ich-ct`")(new)
 
+app.command(epilog="Examples: `axial models show brain-extraction`; `axial models show ./mine`")(
+    show
+)
+app.command(epilog="Examples: `axial models bench`; `axial models bench d1b01a5b6aca --runs 10`")(
+    bench
+)
+
 Names = Annotated[list[str] | None, typer.Argument(help="Models (default: all).")]
-Target = Annotated[str, typer.Option(help="cpu, torch or tensorrt (default: the served target).")]
-Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ def build(
 def list_(target: Target = "", as_json: Json = False) -> None:
     """List the catalogue's models, what is built of each, and what is to be served."""
     settings = load_settings().settings
-    listed = _listed(settings, target)
+    listed = models_of(settings, target)
     broken = [
         one
         for one in served_builds(settings.triton.repository, target or settings.triton.target)
@@ -152,17 +157,14 @@ def lint(
 @app.command(epilog="Examples: `axial models verify`; `axial models verify d1b01a5b6aca`")
 @reports_errors
 def verify(
-    builds: Annotated[
-        list[str] | None,
-        typer.Argument(help="Models (what is served of them) or digests (default: all served)."),
-    ] = None,
+    builds: Builds = None,
     target: Target = "",
     as_json: Json = False,
 ) -> None:
     """Hash every file of a build again and run the networks on their known answer."""
     settings = load_settings().settings
     rows: list[dict[str, object]] = []
-    for record in _records(settings, builds, target):
+    for record in records_of(settings, builds, target):
         found = verify_build(
             record.model,
             record.digest,
@@ -302,30 +304,6 @@ def _as_json(record: BuildRecord) -> dict[str, object]:
     }
 
 
-def _records(settings: Settings, wanted: list[str] | None, target: str) -> list[BuildRecord]:
-    """The builds that are meant: served ones of models, and any by their digests."""
-    listed = _listed(settings, target)
-    served = {item.name: item.served for item in listed}
-    manifests = [item.manifest for item in listed]
-    builds = list_builds(target or settings.triton.target, settings.triton.repository, manifests)
-    records: list[BuildRecord] = []
-    for one in wanted or list(served):
-        if one not in served:
-            records += [build.record for build in find_builds(builds, one)]
-            continue
-        record = served[one]
-        if record is None:
-            raise CommandError(f"No build of {one} is served. Run: axial models build {one}")
-        records.append(record)
-    return records
-
-
-def _listed(settings: Settings, target: str) -> list[ListedModel]:
-    return list_models(
-        settings.catalogue_dir, target or settings.triton.target, settings.triton.repository
-    )
-
-
 def _folders(settings: Settings, wanted: list[str] | None) -> list[Path]:
     catalogue = settings.catalogue_dir
     if not wanted:
@@ -334,7 +312,7 @@ def _folders(settings: Settings, wanted: list[str] | None) -> list[Path]:
 
 
 def _chosen(settings: Settings, names: list[str] | None, target: str) -> list[ListedModel]:
-    listed = _listed(settings, target)
+    listed = models_of(settings, target)
     known = {item.name for item in listed}
     unknown = [name for name in names or [] if name not in known]
     if unknown:

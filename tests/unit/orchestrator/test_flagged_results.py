@@ -32,10 +32,12 @@ class Reporting:
 
     def __init__(self, remark: str, voxels: int = 9) -> None:
         self._remark, self._voxels = remark, voxels
+        self.asked: list[reporting_pb2.MakeResultsRequest] = []
 
     def make_results(
         self, request: reporting_pb2.MakeResultsRequest
     ) -> reporting_pb2.MakeResultsResponse:
+        self.asked.append(request)
         brain = reporting_pb2.Measurement(
             segment_number=1,
             segment_label="Brain",
@@ -77,7 +79,8 @@ def test_a_remark_of_the_report_stands_in_the_fate(
 def test_images_that_were_left_out_are_told_in_the_fate(engine: Engine, tmp_path: Path) -> None:
     context = stage_context(engine, tmp_path)
     serve(context)
-    context = replace(context, reporting=cast(Any, Reporting("")))
+    reporting = Reporting("")
+    context = replace(context, reporting=cast(Any, reporting))
     files = write_head_like(tmp_path / "head")
     data = pydicom.dcmread(files[0])
     data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = UID("2.25.900")
@@ -96,4 +99,6 @@ def test_images_that_were_left_out_are_told_in_the_fate(engine: Engine, tmp_path
     with Session(engine) as session:
         fate = session.scalars(select(FateRow)).one()
         sentence = Verdict(fate.reason, fate.reason_values or {}).sentence
-    assert "Image 900 of the series is no slice but a localizer and was left out." in sentence
+    told = "Image 900 of the series is no slice but a localizer and was left out."
+    assert told in sentence
+    assert [each.left_out for each in reporting.asked[0].selection] == [told], "for the report"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -297,6 +298,16 @@ def test_remarks_stand_as_comments_in_their_group(several: Written) -> None:
     report = pydicom.dcmread(BytesIO(encode_report(several.analysis, PLAIN, 1, context)))
     comments = [[item.TextValue for item in named(group, "121106")] for group in groups(report)]
     assert comments == [[], [], ["Brainstem measures 1 mL, outside the expected range."]]
+
+
+def test_images_that_were_left_out_are_told_in_the_first_group(several: Written) -> None:
+    sentence = "Image 900 of the series is no slice but a localizer and was left out."
+    job = replace(several.analysis.job, left_out=(sentence,))
+    analysis = replace(several.analysis, job=job)
+    context = Context(remarks={1: "Look at it."})
+    report = pydicom.dcmread(BytesIO(encode_report(analysis, PLAIN, 1, context)))
+    comments = [[item.TextValue for item in named(group, "121106")] for group in groups(report)]
+    assert comments == [[f"Look at it. {sentence}"], [], []]
 
 
 def test_the_same_work_writes_the_same_bytes(several: Written) -> None:

@@ -43,6 +43,15 @@ def test_a_request_is_read_as_the_job_that_it_describes(place: Workplace) -> Non
     assert read(place, make_request(job)) == job
 
 
+def test_what_was_left_out_of_a_series_is_said_once(place: Workplace) -> None:
+    request = make_request(place.job(blobs(SHAPE), two_roles()))
+    (own,) = request.selection
+    own.left_out = "Image 900 is no slice."
+    request.selection.add(role="earlier", series_uid="1.2", left_out=own.left_out)
+    request.selection.add(role="later", series_uid="1.3")
+    assert job_of(request, StoredManifests(place.store)).left_out == (own.left_out,)
+
+
 def test_the_role_that_the_output_names_decides_whose_grid_it_is(place: Workplace) -> None:
     """Not the first of the selection: which role that is, is chance."""
     job = place.job(blobs(SHAPE), two_roles())

@@ -289,7 +289,7 @@ def _group(analysis: Analysis, count: SegmentCount, form: Form, context: Context
     if not count.found:
         presence = QualitativeEvaluation(codes.DCM.PresenceOfProperty, _NOT_DETECTED)
         absent = MeasurementsAndQualitativeEvaluations(**common, qualitative_evaluations=[presence])
-        _remark(absent, context.remarks.get(segment.number))
+        _remark(absent, " ".join(_remarks(analysis, count, context)))
         return absent
     if form.has(KEY_SLICE):
         common["referenced_regions"] = [_region(analysis, count)]
@@ -304,9 +304,15 @@ def _group(analysis: Analysis, count: SegmentCount, form: Form, context: Context
         **common, measurements=_measurements(analysis, segment)
     )
     # What has to be seen comes before what explains the numbers.
-    told = [context.remarks.get(segment.number), *_intervals_told(analysis, segment)]
-    _remark(group, " ".join(filter(None, told)))
+    told = [*_remarks(analysis, count, context), *_intervals_told(analysis, segment)]
+    _remark(group, " ".join(told))
     return group
+
+
+def _remarks(analysis: Analysis, count: SegmentCount, context: Context) -> list[str]:
+    """What a reader has to see; what is said of the series as a whole, in its first group."""
+    of_series = analysis.job.left_out if count is analysis.counts[0] else ()
+    return [*filter(None, [context.remarks.get(count.number)]), *of_series]
 
 
 def _algorithm(job: Job) -> AlgorithmIdentification:
