@@ -19,7 +19,9 @@ from tests.e2e.head_studies import study_uid, write_head
 from tests.e2e.stack import QUIET_PERIOD_S, StackUnderTest, running_stack
 
 STUDIES = 3
-IDLE_S = 20.0
+IDLE_S = 60.0
+# What the processes do of their own when they have just begun: warming up, the first rounds.
+BEGINNING_S = 10.0
 SAMPLE_S = 0.05
 _NOT_OURS = "stand-in-pacs"
 
@@ -109,6 +111,7 @@ def _print_split(measured: dict[str, Any]) -> None:
 
 def _idle(stack: StackUnderTest) -> tuple[float, float]:
     """Memory in GB and use of one core in percent while nothing happens."""
+    time.sleep(BEGINNING_S)
     processes = _processes(stack)
     before = sum(_cpu_s(process) for process in processes)
     begun = time.monotonic()
