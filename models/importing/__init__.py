@@ -6,6 +6,7 @@ cannot say is refused by its name. Nothing that a file of weights names is ever 
 """
 
 from models.importing.errors import NotImportableError
+from models.importing.monai import import_monai_bundle
 from models.importing.nnunet import import_nnunet
 from models.importing.recipes import new_from_recipe
 from models.importing.said import Imported, Said, ToReview
@@ -16,6 +17,7 @@ __all__ = [
     "NotImportableError",
     "Said",
     "ToReview",
+    "import_monai_bundle",
     "import_nnunet",
     "import_totalsegmentator",
     "new_from_recipe",

@@ -13,8 +13,11 @@ from models.importing.errors import NotImportableError
 
 __all__ = ["unpacked"]
 
-_READ: Final = ("plans.json", "dataset.json")
-_WEIGHTS: Final = ".pth"
+_READ: Final = (
+    "plans.json", "dataset.json", "metadata.json", "inference.json", "inference.yaml",
+    "inference.yml", "large_files.yml", "large_files.yaml", "large_files.json",
+)  # fmt: skip
+_WEIGHTS: Final = (".pth", ".pt", ".safetensors")
 # No training's files have more, unpacked.
 _LARGEST: Final = 32 << 30
 

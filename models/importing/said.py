@@ -16,7 +16,7 @@ class Said:
         name: of the model, and of its folder.
         into: the folder of models that it comes into.
         folds: which of the trained networks; empty: all.
-        checkpoint: the file of a fold.
+        checkpoint: the file of weights; empty: as the system calls it.
         codes: a file with the segments' codes.
         modality: the DICOM modality of the series.
         axes: how the training files lie.
@@ -31,7 +31,7 @@ class Said:
     name: str
     into: Path
     folds: tuple[str, ...] = ()
-    checkpoint: str = "checkpoint_final.pth"
+    checkpoint: str = ""
     codes: Path | None = None
     modality: str = ""
     axes: str = ""

@@ -11,7 +11,7 @@ from models.importing.assembling import Described, manifest_data
 from models.importing.card import card_text
 from models.importing.case import put_case
 from models.importing.codes import read_codes
-from models.importing.nnunet.folder import read_trained
+from models.importing.nnunet.folder import CHECKPOINT, read_trained
 from models.importing.nnunet.preparing import Window, axes_of, plan_steps
 from models.importing.nnunet.training import Training, read_training
 from models.importing.nnunet.weights import convert_folds, network_name, networks_of
@@ -46,7 +46,7 @@ def import_nnunet(published: Path, said: Said, report: Report) -> Imported:
         model_folder(said.into, said.name) as made,
         unpacked(published, made.parent) as folder,
     ):
-        trained = read_trained(folder, said.folds, said.checkpoint)
+        trained = read_trained(folder, said.folds, said.checkpoint or CHECKPOINT)
         training = read_training(trained, said.trainer_like, report)
         wanted = wanted_by(training.channel, said.modality)
         plan = _plan(training, said)

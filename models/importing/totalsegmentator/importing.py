@@ -14,7 +14,7 @@ from models.importing.card import card_text
 from models.importing.case import put_case
 from models.importing.codes import SegmentCodes, read_codes, read_known_codes
 from models.importing.errors import NotImportableError
-from models.importing.nnunet.folder import read_trained
+from models.importing.nnunet.folder import CHECKPOINT, read_trained
 from models.importing.nnunet.training import Training, read_training
 from models.importing.nnunet.weights import convert_folds, networks_of
 from models.importing.publishing import model_folder, write_manifest
@@ -111,7 +111,7 @@ class _Part:
 def _converted(
     folder: Path, name: str, made: Path, said: Said, report: Callable[[str], None]
 ) -> _Part:
-    trained = read_trained(folder, said.folds or (_FOLD,), said.checkpoint)
+    trained = read_trained(folder, said.folds or (_FOLD,), said.checkpoint or CHECKPOINT)
     training = read_training(trained, said.trainer_like, report)
     files = convert_folds(trained, training.first, training.architecture, made, report, name)
     networks = networks_of(

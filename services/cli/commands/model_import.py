@@ -143,6 +143,45 @@ def totalsegmentator(
     _tell(import_totalsegmentator(parts, said, _silent if as_json else _progress), as_json)
 
 
+@app.command(
+    "monai-bundle",
+    epilog="Examples: `axial models import monai-bundle spleen_ct_segmentation --name spleen-ct`; "
+    "`axial models import monai-bundle spleen_ct_segmentation_v0.5.9.zip --name spleen-ct "
+    "--codes spleen.yaml --case spleen_10.nii.gz`",
+)
+@reports_errors
+def monai_bundle(
+    bundle: Annotated[
+        Path, typer.Argument(help="A bundle: configs/ and models/; or its zip file.")
+    ],
+    name: Name,
+    into: Into = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="The file of weights in it (default: models/model.pt).")
+    ] = "",
+    codes: Codes = None,
+    modality: Modality = "",
+    case: Case = None,
+    licence: Licence = "",
+    manufacturer: Manufacturer = "",
+    as_json: Json = False,
+) -> None:
+    """Import a bundle of MONAI; its configuration is read, and none of its code is run."""
+    from models.importing import Said, import_monai_bundle
+
+    said = Said(
+        name=name,
+        into=into or load_settings().settings.catalogue_dir,
+        checkpoint=checkpoint,
+        codes=codes,
+        modality=modality,
+        case=case,
+        licence=licence,
+        manufacturer=manufacturer,
+    )
+    _tell(import_monai_bundle(bundle, said, _silent if as_json else _progress), as_json)
+
+
 @reports_errors
 def new(
     name: Annotated[str, typer.Argument(help="The new model's name.")],

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from monai.networks.nets.unet import UNet
 from typer.testing import CliRunner, Result
 
 from models.importing.recipes import RECIPES
 from models.manifest import lint_manifest
 from services.cli.tree import app
+from tests.builders.monai_bundle import NETWORKS, inference, write_bundle
 from tests.builders.nnunet_cases import unpacked, unpacked_parts
 
 Axial = Callable[..., Result]
@@ -72,6 +74,17 @@ def test_the_parts_of_totalsegmentator_are_imported(axial: Axial, tmp_path: Path
     assert result.exit_code == 0
     assert "plan: infer.tiling.step: 0.8" in result.output
     assert "whole: ok" in axial("lint").output
+
+
+@pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarning")
+def test_a_bundle_of_monai_is_imported(axial: Axial, tmp_path: Path) -> None:
+    arguments = {key: value for key, value in NETWORKS["UNet"].items() if key != "_target_"}
+    bundle = write_bundle(tmp_path / "b", inference(NETWORKS["UNet"]), UNet(**arguments))
+    result = axial("import", "monai-bundle", str(bundle), "--name", "spleen-ct")
+    assert result.exit_code == 0
+    assert "Then: axial models build spleen-ct" in result.output
+    assert "spleen-ct: ok" in axial("lint").output
+    assert "2 vessel" in " ".join(axial("show", "spleen-ct").output.split())
 
 
 def test_a_recipe_becomes_a_model_under_its_new_name(axial: Axial, tmp_path: Path) -> None:
