@@ -10,15 +10,19 @@ from models.importing.monai import import_monai_bundle
 from models.importing.nnunet import import_nnunet
 from models.importing.recipes import new_from_recipe
 from models.importing.said import Imported, Said, ToReview
+from models.importing.torchscript import Shown, import_torchscript, intensity_of
 from models.importing.totalsegmentator import import_totalsegmentator
 
 __all__ = [
     "Imported",
     "NotImportableError",
     "Said",
+    "Shown",
     "ToReview",
     "import_monai_bundle",
     "import_nnunet",
+    "import_torchscript",
     "import_totalsegmentator",
+    "intensity_of",
     "new_from_recipe",
 ]

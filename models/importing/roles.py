@@ -63,7 +63,7 @@ def wanted_by(channel: str, modality: str) -> Wanted:
     found = modality or _MODALITIES.get(name, _MR if words else "")
     if not found:
         raise NotImportableError(
-            f"dataset.json calls the channel {channel}, which says no modality. Say with "
+            f"The channel is called {channel}, which says no modality. Say with "
             "--modality which series the model wants: CT, MR and so on."
         )
     return Wanted(channel, found.upper(), words if found.upper() == _MR else "")

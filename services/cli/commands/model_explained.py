@@ -31,9 +31,9 @@ def explain(
     """Show a model's plan, step by step, with the grids and the memory it has on a scan."""
     settings = load_settings().settings
     manifest = manifest_of(settings, name)
-    sides = _three(shape, "--shape")
+    sides = three_numbers(shape, "--shape")
     steps = explain_plan(
-        manifest, (int(sides[0]), int(sides[1]), int(sides[2])), _three(spacing, "--spacing")
+        manifest, (int(sides[0]), int(sides[1]), int(sides[2])), three_numbers(spacing, "--spacing")
     )
     if as_json:
         print_json([dataclasses.asdict(step) for step in steps])
@@ -63,7 +63,12 @@ def schema() -> None:
     print_json(manifest_schema())
 
 
-def _three(text: str, option: str) -> tuple[float, float, float]:
+def three_numbers(text: str, option: str) -> tuple[float, float, float]:
+    """Reads three numbers that a person wrote for an option.
+
+    Raises:
+        CommandError: they are not, or one is not above zero.
+    """
     parts = text.split(",")
     try:
         first, second, third = (float(part) for part in parts)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from services.cli.commands.model_explained import three_numbers
 from services.cli.output import console, errors, print_json, reports_errors
 from services.common.settings import load_settings
 
@@ -180,6 +181,64 @@ def monai_bundle(
         manufacturer=manufacturer,
     )
     _tell(import_monai_bundle(bundle, said, _silent if as_json else _progress), as_json)
+
+
+@app.command(
+    epilog="Examples: `axial models import torchscript model.ts --name spleen-ct --class spleen "
+    "--patch 96,96,96 --axes RAS --spacing 1.5,1.5,2 --intensity window:-57,164 --modality CT`"
+)
+@reports_errors
+def torchscript(
+    archive: Annotated[Path, typer.Argument(help="What torch.jit.save wrote.")],
+    name: Name,
+    class_: Annotated[
+        list[str], typer.Option("--class", help="A label's name; repeated, in their order.")
+    ],
+    patch: Annotated[str, typer.Option(help="Voxels of a patch, first array axis first.")],
+    intensity: Annotated[
+        str,
+        typer.Option(
+            help="window:LOW,HIGH, zscore:all, zscore:nonzero, zscore:positive, minmax, "
+            "quantiles:LOW,HIGH or none."
+        ),
+    ],
+    axes: Annotated[str, typer.Option(help="Where the array's axes lead: RAS, SAR.")],
+    modality: Annotated[str, typer.Option(help="Of the series: CT, MR.")],
+    spacing: Annotated[
+        str, typer.Option(help="Millimetres along those axes (default: the scan's own).")
+    ] = "",
+    overlap: Annotated[
+        float, typer.Option(min=0.0, max=0.95, help="Of neighbouring tiles, as a share.")
+    ] = 0.5,
+    into: Into = None,
+    codes: Codes = None,
+    case: Case = None,
+    licence: Licence = "",
+    manufacturer: Manufacturer = "",
+    as_json: Json = False,
+) -> None:
+    """Import a network that holds its own graph; what it is shown, you say."""
+    from models.importing import Said, Shown, import_torchscript, intensity_of
+
+    said = Said(
+        name=name,
+        into=into or load_settings().settings.catalogue_dir,
+        codes=codes,
+        modality=modality,
+        case=case,
+        licence=licence,
+        manufacturer=manufacturer,
+    )
+    first, second, third = three_numbers(patch, "--patch")
+    shown = Shown(
+        classes=tuple(class_),
+        patch=(int(first), int(second), int(third)),
+        axes=axes.upper(),
+        spacing_mm=three_numbers(spacing, "--spacing") if spacing else None,
+        intensity=intensity_of(intensity),
+        overlap=overlap,
+    )
+    _tell(import_torchscript(archive, said, shown, _silent if as_json else _progress), as_json)
 
 
 @reports_errors
