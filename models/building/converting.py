@@ -4,14 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import torch
 
 from models.building.architectures.loading import load_strictly
 from models.building.architectures.registry import build_network
+from models.building.weights.state_dict import load_plain, read_safetensors, tensors_of
 from models.manifest.networks import ArchitectureOf
 
-__all__ = ["save_as_safetensors"]
+__all__ = ["convert_to_safetensors", "save_as_safetensors"]
+
+# Keys under which trainers leave a state dict beside other things.
+_WITHIN: Final = ("model", "state_dict", "net", "network")
+
+
+def convert_to_safetensors(architecture: ArchitectureOf, weights: Path, file: Path) -> None:
+    """Read a state dict, alone in its file or below a key that trainers use, and save it.
+
+    Args:
+        architecture: the network.
+        weights: of `torch.save`, or safetensors.
+        file: where to.
+
+    Raises:
+        ArchitectureError: there is no such network.
+        WeightsError: the file holds code, or tensors of another network.
+    """
+    if weights.suffix == ".safetensors":
+        save_as_safetensors(architecture, read_safetensors(weights), file)
+        return
+    content = load_plain(weights)
+    nested = [key for key in _WITHIN if isinstance(content, dict) and key in content]
+    tensors = tensors_of(content, tuple(nested[:1]), weights)
+    save_as_safetensors(architecture, tensors, file)
 
 
 def save_as_safetensors(

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import torch
-
 from models.building.errors import BuildError
-from models.building.weights import read_torchscript
+from models.building.weights import answer_of
 from models.importing.assembling import Described, manifest_data
 from models.importing.card import card_text
 from models.importing.case import put_case
@@ -157,27 +155,15 @@ def _scores_of(archive: Path, patch: tuple[int, int, int]) -> int:
         NotImportableError: it takes no such patch, or answers with something else.
     """
     try:
-        network = read_torchscript(archive)
-        with torch.inference_mode():
-            answer: Any = network(torch.zeros(1, 1, *patch))
+        answer = answer_of(archive, patch)
     except BuildError as error:
         raise NotImportableError(str(error)) from error
-    except RuntimeError as error:
-        told = str(error).strip().splitlines()[-1]
+    if answer[2:] != patch:
         raise NotImportableError(
-            f"{archive} takes no patch of {list(patch)} with one channel ({told}). Correct --patch."
-        ) from error
-    if not isinstance(answer, torch.Tensor) or answer.ndim != 5:
-        raise NotImportableError(
-            f"{archive} answers with something else than scores [n, classes, *patch]. Wrap it in a "
-            "module that gives these, and save that."
-        )
-    if tuple(answer.shape[2:]) != patch:
-        raise NotImportableError(
-            f"{archive} answers a patch of {list(patch)} with {list(answer.shape[2:])} voxels. "
+            f"{archive} answers a patch of {list(patch)} with {list(answer[2:])} voxels. "
             "Correct --patch; a network that loses a margin is said by hand."
         )
-    return int(answer.shape[1])
+    return answer[1]
 
 
 def _labels(classes: tuple[str, ...], scores: int) -> list[Label]:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models.building.errors import BuildError
-from models.building.weights.state_dict import load_plain, read_safetensors, tensors_of
 from models.importing.errors import NotImportableError
 from models.importing.monai.configuration import Configuration, read_configuration
 
-__all__ = ["Bundle", "Metadata", "read_bundle", "read_weights"]
+__all__ = ["Bundle", "Metadata", "read_bundle"]
 
 _INFERENCE: Final = ("inference.json", "inference.yaml", "inference.yml")
 _WEIGHTS: Final = "models/model.pt"
-# Keys under which training leaves a state dict.
-_WITHIN: Final = ("model", "state_dict", "net", "network")
 _ELSEWHERE: Final = ("large_files.yml", "large_files.yaml", "large_files.json")
 
 
@@ -114,29 +109,6 @@ def read_bundle(folder: Path, weights: str) -> Bundle:
         answer,
         _weights_of(root, weights or _WEIGHTS),
     )
-
-
-def read_weights(bundle: Bundle) -> dict[str, torch.Tensor]:
-    """Read a bundle's state dict without running what it names.
-
-    Raises:
-        NotImportableError: the file holds code, or no state dict.
-    """
-    try:
-        if bundle.weights.suffix == ".safetensors":
-            return read_safetensors(bundle.weights)
-        content: Any = load_plain(bundle.weights)
-        within = next(
-            (
-                (key,)
-                for key in _WITHIN
-                if isinstance(content, dict) and isinstance(content.get(key), dict)  # pyright: ignore[reportUnknownMemberType]
-            ),
-            (),
-        )
-        return tensors_of(content, within, bundle.weights)
-    except BuildError as error:
-        raise NotImportableError(str(error)) from error
 
 
 def _root(folder: Path) -> Path:

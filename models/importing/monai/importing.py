@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from models.building.converting import save_as_safetensors
+from models.building.converting import convert_to_safetensors
 from models.building.errors import BuildError
 from models.importing.archive import unpacked
 from models.importing.assembling import Described, manifest_data
@@ -14,7 +14,7 @@ from models.importing.card import card_text
 from models.importing.case import put_case
 from models.importing.codes import read_codes
 from models.importing.errors import NotImportableError
-from models.importing.monai.bundle import Bundle, read_bundle, read_weights
+from models.importing.monai.bundle import Bundle, read_bundle
 from models.importing.monai.components import component, components
 from models.importing.monai.deciding import answer_steps, patch_of
 from models.importing.monai.network import architecture_of, classes_of
@@ -65,9 +65,9 @@ def import_monai_bundle(published: Path, said: Said, report: Callable[[str], Non
         file = made / f"{_NETWORK}.safetensors"
         report(f"converting {bundle.weights.name}")
         try:
-            save_as_safetensors(architecture, read_weights(bundle), file)
+            convert_to_safetensors(architecture, bundle.weights, file)
         except BuildError as error:
-            raise NotImportableError(f"{bundle.weights}: {error}") from error
+            raise NotImportableError(f"{bundle.weights.name}: {error}") from error
         weights = pinned(made, file)
         case, voxels = put_case(said.case, made)
         modality = said.modality or bundle.image.modality
