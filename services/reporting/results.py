@@ -26,6 +26,7 @@ from services.common.telemetry import get_logger, span
 from services.imaging.labels import read_labels
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.analysis.interval import with_intervals
+from services.reporting.analysis.judging import judge
 from services.reporting.analysis.measure import (
     MeasuredValue,
     SegmentCount,
@@ -34,7 +35,6 @@ from services.reporting.analysis.measure import (
     unknown_labels,
     voxel_histogram,
 )
-from services.reporting.analysis.plausibility import judge
 from services.reporting.database import insert_new
 from services.reporting.errors import ReportingError
 from services.reporting.job import Job, Withholding, object_check_failed

@@ -22,7 +22,7 @@ from models.manifest.roles import Preference
 from services.imaging import limits_of
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.analysis.interval import with_intervals
-from services.reporting.analysis.plausibility import judge
+from services.reporting.analysis.judging import judge
 from services.reporting.job import ModelNumbers
 from services.reporting.kinds.report.writing import Context, encode_report
 from services.reporting.kinds.segmentation.writing import encode_segmentation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.reporting.analysis.plausibility import reached_edges
+from services.reporting.analysis.judging import reached_edges
 from tests.builders.series import AXIAL, CORONAL, SAGITTAL, affine_of
 
 SHAPE = (6, 7, 8)

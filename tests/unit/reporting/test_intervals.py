@@ -21,7 +21,7 @@ from services.common.fates import Verdict
 from services.common.manifests import StoredManifests
 from services.reporting.analysis.analysis import Analysis
 from services.reporting.analysis.interval import interval_of
-from services.reporting.analysis.plausibility import judge
+from services.reporting.analysis.judging import judge
 from services.reporting.errors import JobError
 from services.reporting.job import Job, ModelNumbers, Withholding
 from services.reporting.kinds.report.checking import check_report
