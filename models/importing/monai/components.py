@@ -133,8 +133,17 @@ def components(configuration: Configuration, name: str) -> list[Component]:
     return [
         component(configuration, one, f"{name}.transforms.{place}")
         for place, one in enumerate(transforms)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-        if not (isinstance(one, dict) and one.get("_disabled_") is True)  # pyright: ignore[reportUnknownMemberType]
+        if not _is_off(configuration, one, f"{name}.transforms.{place}")
     ]
+
+
+def _is_off(configuration: Configuration, value: Any, place: str) -> bool:
+    off = value.get("_disabled_", False) if isinstance(value, dict) else False  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if isinstance(off, Expression):
+        raise configuration.refused(
+            place, f"_disabled_ is code (`{off.text}`). Write true or false."
+        )
+    return str(off).lower() == "true"  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _is_number(value: Any) -> bool:

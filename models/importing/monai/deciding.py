@@ -20,6 +20,8 @@ _NOTHING: Final = frozenset(
      "SelectItemsd"}
 )  # fmt: skip
 _WEIGHTS: Final = {"constant": "constant", "gaussian": "gaussian-monai"}
+# What MONAI's evaluator calls the network's answer.
+_ANSWER: Final = "pred"
 _SIGMA: Final = 0.125
 
 
@@ -77,7 +79,8 @@ def answer_steps(
     """
     answer = Answer()
     for transform in transforms:
-        _add(transform, answer, classes)
+        if transform.is_about(_ANSWER):
+            _add(transform, answer, classes)
     if not answer.decided:
         where = transforms[-1] if transforms else inferer
         raise where.refused("comes last, and no AsDiscreted says what a voxel becomes.")

@@ -60,7 +60,7 @@ def import_monai_bundle(published: Path, said: Said, report: Callable[[str], Non
             components(configuration, "postprocessing") if "postprocessing" in configuration else []
         )
         plan = answer_steps(inferer, after, prepared, [_NETWORK], classes)
-        labels = _labels(bundle, max(classes, 2))
+        labels = _labels(bundle, classes)
         codes = read_codes(said.codes, tuple(one.name for one in labels)) if said.codes else {}
         file = made / f"{_NETWORK}.safetensors"
         report(f"converting {bundle.weights.name}")
@@ -118,14 +118,16 @@ def _fades(plan: list[dict[str, Any]]) -> bool:
 
 
 def _labels(bundle: Bundle, classes: int) -> list[Label]:
-    """Return the labels 1 and up, by the names that the metadata has for them."""
+    """Return the labels 1 and up, by the names that the metadata has for them.
+
+    A network of one score has one label, and its name may stand under any number.
+    """
     names = _by_number(bundle.answer.channel_def, bundle)
-    alone = len(names) == 1 and classes == 2
-    found = [
-        names.get(number, next(iter(names.values())) if alone else "")
-        for number in range(1, classes)
-    ]
-    if not all(found):
+    if classes == 1:
+        found = list(names.values())[:1] if len(names) == 1 else [names.get(1, "")]
+    else:
+        found = [names.get(number, "") for number in range(1, classes)]
+    if not found or not all(found):
         raise NotImportableError(
             f"{bundle.folder}/configs/metadata.json: the answer's channel_def names "
             f"{', '.join(names.values()) or 'nothing'}, and the network has {classes} classes. "

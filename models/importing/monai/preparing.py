@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from models.importing.errors import NotImportableError
 from models.importing.monai.components import Component
+from models.importing.monai.configuration import Expression
 
 __all__ = ["Prepared", "prepare"]
 
@@ -22,6 +24,7 @@ _NOTHING: Final = frozenset(
         "ToTensord", "ToDeviced", "SelectItemsd", "Identityd",
     }
 )  # fmt: skip
+_FLOATS: Final = frozenset({"float", "float16", "float32", "float64", "double", "half"})
 _ORDERS: Final = {"bilinear": "linear", "nearest": "nearest", "trilinear": "linear"}
 _AS_STORED: Final = "ijk"
 
@@ -75,8 +78,12 @@ def prepare(transforms: Sequence[Component], key: str) -> Prepared:
         NotImportableError: a transform, or an argument of one, that a plan cannot say.
     """
     prepared = Prepared()
+    _require_loaded(transforms, key)
     for transform in transforms:
-        if transform.name in _NOTHING or not transform.is_about(key):
+        if not transform.is_about(key):
+            continue
+        if transform.name in _NOTHING:
+            _require_floats(transform)
             continue
         if transform.name not in _KNOWN:
             raise transform.refused(
@@ -87,6 +94,29 @@ def prepare(transforms: Sequence[Component], key: str) -> Prepared:
     if not prepared.axes:
         prepared.turn(_AS_STORED)
     return prepared
+
+
+def _require_loaded(transforms: Sequence[Component], key: str) -> None:
+    """Require that what is loaded is what the metadata calls the image.
+
+    Else every transform would be taken for one of something else, and left out.
+    """
+    for transform in transforms:
+        if transform.name == "LoadImaged" and not transform.is_about(key):
+            raise transform.refused(
+                f"loads {transform.argument('keys', None)!r}, and configs/metadata.json calls the "
+                f"image {key!r}. Call it alike in both."
+            )
+    if not any(transform.is_about(key) for transform in transforms):
+        raise NotImportableError(f"No transform is about the image, which is called {key!r}.")
+
+
+def _require_floats(transform: Component) -> None:
+    """Require that values stay what they are: a type of whole numbers would cut them."""
+    kind = transform.arguments.get("dtype")
+    said = kind.text if isinstance(kind, Expression) else str(kind)
+    if kind is not None and said.rsplit(".", 1)[-1] not in _FLOATS:
+        raise transform.refused(f"has dtype {said}; only {', '.join(sorted(_FLOATS))} keep values.")
 
 
 def _orientation(transform: Component, prepared: Prepared) -> None:

@@ -141,6 +141,20 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "scores by the nearest voxel": (_after(1, nearest_interp=True), "has nearest_interp True"),
     "nothing decides": (_after(2, _disabled_=True), "no AsDiscreted says what a voxel becomes"),
     "an unknown decision": (_after(2, argmax=False, threshold=0.5), "decides over 3 classes"),
+    "an image of another name": (
+        _at("preprocessing", "transforms", 0, "keys", value="img"),
+        "LoadImaged loads 'img', and configs/metadata.json calls the image 'image'",
+    ),
+    "whole numbers": (
+        _at("preprocessing", "transforms", 5, "dtype", value="$torch.uint8"),
+        "has dtype torch.uint8; only double, float",
+    ),
+    "switched off by code": (
+        _after(1, _disabled_="$@device == 'cpu'"), "_disabled_ is code (`@device == 'cpu'`)"
+    ),
+    "a decision on something else": (
+        _after(2, keys="image"), "no AsDiscreted says what a voxel becomes"
+    ),
     "no transforms": (_at("preprocessing", value={"_target_": "Compose"}), "is no Compose"),
 }  # fmt: skip
 
@@ -188,6 +202,10 @@ def _write_metadata(bundle: Path, change: Change) -> None:
         (
             _at("network_data_format", "outputs", "pred", "channel_def", value={"a": "spleen"}),
             "keys that are no numbers",
+        ),
+        (
+            _at("network_data_format", "outputs", "pred", "channel_def", value={"0": "background"}),
+            "names background, and the network has 3 classes",
         ),
         (_at("network_data_format", value=[]), "metadata.json cannot be read"),
     ],
