@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli.commands.model_explained import three_numbers
-from services.cli.output import console, errors, print_json, reports_errors
+from services.cli.output import CommandError, console, errors, print_json, reports_errors
 from services.common.settings import load_settings
 
 if TYPE_CHECKING:
@@ -230,6 +230,8 @@ def torchscript(
         manufacturer=manufacturer,
     )
     first, second, third = three_numbers(patch, "--patch")
+    if not all(side.is_integer() for side in (first, second, third)):
+        raise CommandError(f"--patch {patch}: voxels are whole numbers, as in 96,96,96.")
     shown = Shown(
         classes=tuple(class_),
         patch=(int(first), int(second), int(third)),

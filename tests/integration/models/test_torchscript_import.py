@@ -118,6 +118,7 @@ def test_it_is_built_and_verified(do_import: Import, tmp_path: Path) -> None:
         (["liver"], {}, "2 classes beside the background, and 1 are named (liver)"),
         (["liver", "liver"], {}, "A class is named twice"),
         (["liver", "vessel"], {"patch": "16,24"}, "is not three numbers"),
+        (["liver", "vessel"], {"patch": "16,24,24.5"}, "voxels are whole numbers"),
         (["liver", "vessel"], {"intensity": "window:low,high"}, "is no way to scale values"),
         (["liver", "vessel"], {"intensity": "histogram"}, "is no way to scale values"),
         (["liver", "vessel"], {"axes": "XYZ"}, "axes"),
