@@ -118,9 +118,13 @@ class Cache:
 
 def _lock_shared(folder: Path) -> int:
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            if folder.exists() and not folder.is_dir():
+                raise
+            continue  # `mkdir` found the group, and it was removed before it looked what it found
         except FileNotFoundError:
             continue  # the group was removed between these two lines
         fcntl.flock(descriptor, fcntl.LOCK_SH)

@@ -305,7 +305,7 @@ def _group(analysis: Analysis, count: SegmentCount, form: Form, context: Context
     )
     # What has to be seen comes before what explains the numbers.
     told = [*_remarks(analysis, count, context), *_intervals_told(analysis, segment)]
-    _remark(group, " ".join(told))
+    _remark(group, " ".join(filter(None, told)))
     return group
 
 
