@@ -105,6 +105,8 @@ class Cache:
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_lock_of(descriptor, folder):
+                return False  # another removed that group; this one was made since
             # Under another name first: whoever wants the group now makes it anew.
             leaving = folder.with_name(f"{_LEAVING}{uuid.uuid4().hex}")
             folder.rename(leaving)
@@ -128,9 +130,21 @@ def _lock_shared(folder: Path) -> int:
         except FileNotFoundError:
             continue  # the group was removed between these two lines
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        if os.fstat(descriptor).st_nlink:
+        if _is_lock_of(descriptor, folder):
             return descriptor
         os.close(descriptor)  # it was removed while we waited
+
+
+def _is_lock_of(descriptor: int, folder: Path) -> bool:
+    """Whether an open lock is the one that lies in the folder now.
+
+    A lock outlives its folder: who opened it before the removal gets it afterwards, when the
+    folder of that name is another.
+    """
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(folder / _LOCK))
+    except OSError:
+        return False
 
 
 def _used_at(folder: Path) -> float:
