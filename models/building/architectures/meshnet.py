@@ -57,6 +57,8 @@ class MeshNet(nn.Module):
             if arguments.normalisation == "instance"
             else nn.Identity()
         )
+        # Dilated convolutions of torch on a CPU are four times as fast so, of the same values.
+        self.to(memory_format=torch.channels_last_3d)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """See the class."""
