@@ -43,6 +43,13 @@ def segment_volume(
     Raises:
         ParityError: the pipeline refuses the volume, or finds nothing.
     """
+    return _segment(manifest, networks, case)[0]
+
+
+def _segment(
+    manifest: Manifest, networks: Mapping[str, Network], case: ReferenceVolume
+) -> tuple[NDArray[np.uint8], int]:
+    """Return the labels, and how often a network was asked for them."""
     volume = SourceVolume(case.pixels, case.affine_lps)
     result = Pipeline(manifest, networks).run(dict.fromkeys(manifest.roles, volume))
     if result.labels is None or not result.labels.any():
@@ -50,7 +57,7 @@ def segment_volume(
             f"{manifest.name}: the networks find nothing in the volume of acceptance.parity.case "
             f"(refusal: {result.refusal}). Choose a volume that shows what the model segments."
         )
-    return result.labels
+    return result.labels, len(result.networks)
 
 
 def compare(
@@ -114,7 +121,8 @@ def known_answer_of(
     """Make a small volume and record what the built networks make of it.
 
     The volume of the parity check is shrunk. Where nothing is found then (what is looked for is
-    small, or the networks see values of a unit), it is cut to the part around what was found.
+    small, or the networks see values of a unit), or a network is asked more than once, it is cut to
+    the part around what was found, if that is answered with less: every load waits for the answer.
 
     Args:
         manifest: of the model.
@@ -124,23 +132,31 @@ def known_answer_of(
     """
     if manifest.acceptance.parity.case.phantom is not None:
         # Small, and in the units that the plan's windows are of.
-        return _known(manifest, networks, case)
+        return _known(manifest, networks, case)[0]
     small = case.pixels[::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP, ::_KNOWN_ANSWER_STEP]
     low, high = float(small.min()), float(small.max())
     shrunk = np.round((small - low) * (255.0 / max(high - low, 1e-6))).astype(np.uint8)
     affine = case.affine_lps.copy()
     affine[:3, :3] *= _KNOWN_ANSWER_STEP
     try:
-        return _known(manifest, networks, ReferenceVolume(shrunk.astype(np.float32), affine))
+        first = _known(manifest, networks, ReferenceVolume(shrunk.astype(np.float32), affine))
     except ParityError:
-        return _known(manifest, networks, _around(case, labels))
+        return _known(manifest, networks, _around(case, labels))[0]
+    if first[1] <= len(manifest.networks):
+        return first[0]
+    try:
+        second = _known(manifest, networks, _around(case, labels))
+    except ParityError:
+        return first[0]
+    return min(first, second, key=lambda one: one[1])[0]
 
 
 def _known(
     manifest: Manifest, networks: Mapping[str, Network], volume: ReferenceVolume
-) -> KnownAnswer:
-    labels = segment_volume(manifest, networks, volume)
-    return KnownAnswer(manifest.grid_role, _compact(volume.pixels), volume.affine_lps, labels)
+) -> tuple[KnownAnswer, int]:
+    labels, asked = _segment(manifest, networks, volume)
+    known = KnownAnswer(manifest.grid_role, _compact(volume.pixels), volume.affine_lps, labels)
+    return known, asked
 
 
 def _compact(pixels: NDArray[np.float32]) -> NDArray[Any]:

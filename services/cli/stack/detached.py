@@ -15,7 +15,7 @@ from services.cli.stack.supervisor import stop_with_parent
 from services.common.settings import Settings
 
 READY_POLL_S = 0.05
-START_DEADLINE_S = 130.0
+START_DEADLINE_S = 310.0
 
 
 class DetachedStack:

@@ -22,7 +22,8 @@ from services.common.settings import Settings
 
 # How often a starting process is asked whether it is ready.
 READY_POLL_S = 0.05
-START_DEADLINE_S = 120.0
+# A large model is loaded, and proven on its known answer, before it is ready.
+START_DEADLINE_S = 300.0
 # A process that dies again and again is restarted after this long, doubling up to the last.
 FIRST_RESTART_S = 0.2
 LONGEST_RESTART_S = 30.0

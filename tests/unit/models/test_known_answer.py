@@ -64,6 +64,17 @@ def test_what_is_not_found_in_a_shrunk_scan_is_kept_as_it_is(manifest: Manifest)
     assert check_known_answer(Pipeline(manifest, networks), known) == 1.0
 
 
+def test_of_two_that_are_answered_the_one_that_asks_less_is_kept(manifest: Manifest) -> None:
+    """A shrunk scan reaches as far as the whole: a network with a small patch is asked often."""
+    often = Linear("fold-0", (0.0, 1.0, 0.0), (0.0, -1.0, -9.0), shape=(16, 32, 32))
+    scan = head(slice(30, 50))
+    scan.pixels[0, 0, 0] = scan.pixels[39, 168, 57] = -700.0  # nothing of it is cropped away
+    labels = segment_volume(manifest, {"fold-0": often}, scan)
+    known = known_answer_of(manifest, {"fold-0": often}, scan, labels)
+    assert known.image.max() == 900
+    assert known.image.shape[1] < 20 + 2 * 16 + 1
+
+
 def test_no_more_is_kept_than_is_quickly_run(manifest: Manifest) -> None:
     networks = {"fold-0": bright("fold-0")}
     scan = head(slice(5, 165))
