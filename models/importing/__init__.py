@@ -10,7 +10,7 @@ from models.importing.monai import import_monai_bundle
 from models.importing.nnunet import import_nnunet
 from models.importing.recipes import new_from_recipe
 from models.importing.said import Imported, Said, ToReview
-from models.importing.torchscript import Shown, import_torchscript, intensity_of
+from models.importing.single_network import Shown, import_network, intensity_of
 from models.importing.totalsegmentator import import_totalsegmentator
 
 __all__ = [
@@ -20,8 +20,8 @@ __all__ = [
     "Shown",
     "ToReview",
     "import_monai_bundle",
+    "import_network",
     "import_nnunet",
-    "import_torchscript",
     "import_totalsegmentator",
     "intensity_of",
     "new_from_recipe",

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from models.building.architectures import build_network
 from models.building.exporting import save_ir
 from models.building.network_modules import save_network
-from models.importing import Said, Shown, import_torchscript
+from models.importing import Said, Shown, import_network
 from models.manifest import lint_manifest
 from models.runtime.networks import Network
 from models.runtime.openvino_network import OpenVinoScores
@@ -129,7 +129,7 @@ def _pipeline(
     window = {"kind": "window", "low": -160.0, "high": 240.0, "to": [0.0, 1.0]}
     shown = Shown(named, patch, "SPL", None, window)
     said = Said("measured", folder / "catalogue", modality="CT")
-    imported = import_torchscript(archive, said, shown, lambda step: None)
+    imported = import_network(archive, said, shown, lambda step: None)
     manifest = lint_manifest(imported.folder)
     described = manifest.networks["network"]
     save_network(described, manifest.head_of("network"), archive, folder / "network.pt")

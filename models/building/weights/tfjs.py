@@ -37,10 +37,14 @@ class TfjsLayer:
 
 @dataclass(frozen=True, slots=True)
 class TfjsLayers:
-    """Layers in the file's order; tensors by `<layer>/kernel` and `<layer>/bias`, channels last."""
+    """Layers in the file's order; tensors by `<layer>/kernel` and `<layer>/bias`, channels last.
+
+    `parts`: names of the files of arrays, which lie beside it.
+    """
 
     layers: tuple[TfjsLayer, ...]
     tensors: Mapping[str, torch.Tensor]
+    parts: tuple[str, ...] = ()
 
 
 def read_tfjs_layers(model_json: Path) -> TfjsLayers:
@@ -64,7 +68,7 @@ def read_tfjs_layers(model_json: Path) -> TfjsLayers:
     for paths, weights in named:
         content = b"".join(_read_part(model_json, path) for path in paths)
         tensors |= _tensors(content, weights, model_json)
-    return TfjsLayers(layers, tensors)
+    return TfjsLayers(layers, tensors, tuple(path for paths, _ in named for path in paths))
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -184,16 +184,23 @@ def monai_bundle(
 
 
 @app.command(
+    "tfjs",
+    help="Import TensorFlow.js layers that make a MeshNet; what it is shown, you say.",
+    epilog="Examples: `axial models import tfjs model21_104class/model.json --name brain-regions "
+    "--patch 160,176,208 --axes LIA --spacing 1,1,1 --intensity quantiles:0,0.999 --modality MR`",
+)
+@app.command(
+    "torchscript",
+    help="Import a network that holds its own graph; what it is shown, you say.",
     epilog="Examples: `axial models import torchscript model.ts --name spleen-ct --class spleen "
-    "--patch 96,96,96 --axes RAS --spacing 1.5,1.5,2 --intensity window:-57,164 --modality CT`"
+    "--patch 96,96,96 --axes RAS --spacing 1.5,1.5,2 --intensity window:-57,164 --modality CT`",
 )
 @reports_errors
-def torchscript(
-    archive: Annotated[Path, typer.Argument(help="What torch.jit.save wrote.")],
-    name: Name,
-    class_: Annotated[
-        list[str], typer.Option("--class", help="A label's name; repeated, in their order.")
+def network(
+    file: Annotated[
+        Path, typer.Argument(help="What torch.jit.save wrote, or TensorFlow.js' model.json.")
     ],
+    name: Name,
     patch: Annotated[str, typer.Option(help="Voxels of a patch, first array axis first.")],
     intensity: Annotated[
         str,
@@ -204,6 +211,13 @@ def torchscript(
     ],
     axes: Annotated[str, typer.Option(help="Where the array's axes lead: RAS, SAR.")],
     modality: Annotated[str, typer.Option(help="Of the series: CT, MR.")],
+    class_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            help="A label's name; repeated, in their order (default: those of colormap.json).",
+        ),
+    ] = None,
     spacing: Annotated[
         str, typer.Option(help="Millimetres along those axes (default: the scan's own).")
     ] = "",
@@ -217,8 +231,8 @@ def torchscript(
     manufacturer: Manufacturer = "",
     as_json: Json = False,
 ) -> None:
-    """Import a network that holds its own graph; what it is shown, you say."""
-    from models.importing import Said, Shown, import_torchscript, intensity_of
+    """Import one network of a file."""
+    from models.importing import Said, Shown, import_network, intensity_of
 
     said = Said(
         name=name,
@@ -233,14 +247,14 @@ def torchscript(
     if not all(side.is_integer() for side in (first, second, third)):
         raise CommandError(f"--patch {patch}: voxels are whole numbers, as in 96,96,96.")
     shown = Shown(
-        classes=tuple(class_),
+        classes=tuple(class_ or ()),
         patch=(int(first), int(second), int(third)),
         axes=axes.upper(),
         spacing_mm=three_numbers(spacing, "--spacing") if spacing else None,
         intensity=intensity_of(intensity),
         overlap=overlap,
     )
-    _tell(import_torchscript(archive, said, shown, _silent if as_json else _progress), as_json)
+    _tell(import_network(file, said, shown, _silent if as_json else _progress), as_json)
 
 
 @reports_errors

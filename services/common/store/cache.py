@@ -142,7 +142,7 @@ def _is_lock_of(descriptor: int, folder: Path) -> bool:
     folder of that name is another.
     """
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(folder / _LOCK))
+        return os.path.samestat(os.fstat(descriptor), (folder / _LOCK).stat())
     except OSError:
         return False
 

@@ -1,38 +1,38 @@
-"""A network that holds its own graph, as a model of the catalogue.
+"""One network of a file, as a model of the catalogue.
 
-A TorchScript archive says what it computes and nothing of what it is to be shown: axes, spacing,
-intensities and the names of the classes are what a person says.
+Such a file says what it computes and nothing of what it is to be shown: axes, spacing and
+intensities are what a person says, and the names of the classes too, where none lie beside it.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from models.building.errors import BuildError
-from models.building.weights import answer_of
 from models.importing.assembling import Described, manifest_data
 from models.importing.card import card_text
+from models.importing.carrying import Carried, carried_layers, carried_torchscript, named_beside
 from models.importing.case import put_case
 from models.importing.codes import read_codes
 from models.importing.errors import NotImportableError
-from models.importing.publishing import model_folder, pinned, write_manifest
+from models.importing.publishing import model_folder, write_manifest
 from models.importing.reviewing import review_of_what_nobody_said
 from models.importing.roles import role_of, wanted_by
 from models.importing.said import Imported, Said, ToReview
 from models.importing.segments import Label, segments_of
 from models.importing.writing import manifest_text
 
-__all__ = ["Shown", "import_torchscript", "intensity_of"]
+__all__ = ["Shown", "import_network", "intensity_of"]
 
 _NETWORK: Final = "network"
 _SCHEMES: Final = (
     "window:LOW,HIGH (to 0..1), zscore:all, zscore:nonzero, zscore:positive, minmax, "
     "quantiles:LOW,HIGH, none"
 )
+# Names in a description.
+_NAMED: Final = 12
 _OVER: Final = ("all", "nonzero", "positive")
 
 
@@ -41,7 +41,8 @@ class Shown:
     """What a person says of how a network is shown a scan, and of its answer.
 
     Attributes:
-        classes: names of the labels, without the background; of one score a voxel: one name.
+        classes: names of the labels, without the background; of one score a voxel: one name; none:
+            those of `colormap.json` beside TensorFlow.js layers, as brainchop has it.
         patch: voxels, first array axis first.
         axes: of the array, as RAS or SAR: where each axis leads.
         spacing_mm: along those axes; None: the scan's own.
@@ -84,86 +85,69 @@ def intensity_of(text: str) -> dict[str, Any]:
     raise NotImportableError(f"{text} is no way to scale values. Say one of {_SCHEMES}.")
 
 
-def import_torchscript(
-    archive: Path, said: Said, shown: Shown, report: Callable[[str], None]
-) -> Imported:
+def import_network(file: Path, said: Said, shown: Shown, report: Callable[[str], None]) -> Imported:
     """Write a network as a model of the catalogue.
 
     Args:
-        archive: as `torch.jit.save` wrote it: [n, 1, *patch] in, one score a class and voxel out.
+        file: as `torch.jit.save` wrote it, [n, 1, *patch] in, one score a class and voxel out; or
+            the `model.json` of TensorFlow.js layers that make a MeshNet.
         said: what a person says of the model.
         shown: what a person says of how the network is used.
         report: told of each step that takes time.
 
     Raises:
-        NotImportableError: it is no such archive, takes another patch, or answers otherwise.
+        NotImportableError: it is no such file, takes another patch, or answers otherwise.
         BuildError: the scan for comparing cannot be read.
     """
+    carry = carried_layers if file.suffix == ".json" else carried_torchscript
     with model_folder(said.into, said.name) as made:
-        report(f"running {archive.name} on an empty patch")
-        scores = _scores_of(archive, shown.patch)
-        labels = _labels(shown.classes, scores)
-        codes = read_codes(said.codes, shown.classes) if said.codes else {}
-        file = made / f"{_NETWORK}.ts"
-        shutil.copyfile(archive, file)
-        weights = pinned(made, file)
+        report(f"reading {file.name}")
+        carried = carry(file, made, shown.patch)
+        classes = shown.classes or named_beside(file)
+        labels = _labels(classes, carried.scores)
+        codes = read_codes(said.codes, classes) if said.codes else {}
         case, voxels = put_case(said.case, made)
         described = Described(
             title=said.name,
-            description=f"A TorchScript network. Segments {', '.join(shown.classes)}.",
+            description=f"{carried.kind}. Segments {_listed(classes)}.",
             citation="",
             licence="",
             copyright="",
-            weights=[weights],
+            weights=carried.files,
             case=case,
             case_voxels=voxels,
             role=role_of(wanted_by("image", said.modality), max(shown.spacing_mm or (1.0,)), False),
-            networks={
-                _NETWORK: {
-                    "weights": {
-                        "source": "beside",
-                        "path": weights["path"],
-                        "format": "torchscript",
-                    },
-                    "patch": list(shown.patch),
-                    "classes": scores,
-                }
-            },
-            plan=_plan(shown, scores),
+            networks={_NETWORK: _network(carried, shown.patch)},
+            plan=_plan(shown, carried.scores),
             output="found",
             segments=segments_of(labels, codes),
         )
         data = manifest_data(described, said)
-        generic = [name for name in shown.classes if name not in codes]
+        generic = [name for name in classes if name not in codes]
         to_review = (
             ToReview("roles.image.selector", "knows the modality alone; say which series it wants"),
             ToReview("roles.image.gate", "a guess by the spacing; say which scans it takes"),
             ToReview("plan", "as a person said it; compare its labels with those of the authors"),
             *review_of_what_nobody_said(said, "", generic),
         )
-        head = f"Imported from {archive.name}. Correct it as any other file."
+        head = f"Imported from {file.name}. Correct it as any other file."
         comments = {"precision": "f32 alone: others have not been compared."}
         write_manifest(made, manifest_text(head, data, comments))
-        (made / "README.md").write_text(card_text(data, [("Network", archive.name)], to_review))
+        (made / "README.md").write_text(card_text(data, [("Network", file.name)], to_review))
     return Imported(said.into / said.name, to_review)
 
 
-def _scores_of(archive: Path, patch: tuple[int, int, int]) -> int:
-    """Return the scores of a voxel that a network answers with.
+def _network(carried: Carried, patch: tuple[int, int, int]) -> dict[str, Any]:
+    network: dict[str, Any] = {"weights": carried.weights}
+    if carried.architecture is not None:
+        network["architecture"] = carried.architecture
+    return {**network, "patch": list(patch), "classes": carried.scores}
 
-    Raises:
-        NotImportableError: it takes no such patch, or answers with something else.
-    """
-    try:
-        answer = answer_of(archive, patch)
-    except BuildError as error:
-        raise NotImportableError(str(error)) from error
-    if answer[2:] != patch:
-        raise NotImportableError(
-            f"{archive} answers a patch of {list(patch)} with {list(answer[2:])} voxels. "
-            "Correct --patch; a network that loses a margin is said by hand."
-        )
-    return answer[1]
+
+def _listed(classes: tuple[str, ...]) -> str:
+    shown = ", ".join(classes[:_NAMED])
+    more = len(classes) - _NAMED
+    return shown if more <= 0 else f"{shown} and {more} more"
 
 
 def _labels(classes: tuple[str, ...], scores: int) -> list[Label]:
