@@ -5,8 +5,6 @@ Two of the twelve published members, on a part of a real head with a made lesion
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,54 +14,32 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
-import yaml
 from numpy.typing import NDArray
 
-from services.cli.stack.local_settings import local_settings, write_settings
 from tests.builders.ct_heads import Lesion, study_uid, write_part
 from tests.conftest import Scan
-from tests.e2e.stack import CHECKOUT, SEG, SR, StackUnderTest, running_stack
+from tests.e2e.altered_recipes import recipe, served
+from tests.e2e.stack import SEG, SR, StackUnderTest
 from tests.unit.reporting.reading import groups, named
 
-RECIPE = CHECKOUT / "models" / "recipes" / "ich-ct"
 MEMBERS = ("member-1", "member-7")
 LESION = Lesion(centre_mm=(15.0, 0.0, 100.0), radii_mm=(11.0, 12.0, 13.0), hu=66.0)
 # Slices and pixels around the lesion: what two members take some seconds for.
 SLICES, ROWS, COLUMNS = slice(8, 25), slice(195, 325), slice(245, 345)
 
 
-def write_catalogue(folder: Path) -> None:
-    """The published model with two members, for parts of heads too."""
-    manifest: Any = yaml.safe_load((RECIPE / "model.yaml").read_text(encoding="utf-8"))
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, weights: Scan) -> Generator[StackUnderTest]:
+    """A stack that serves the published model with two members alone."""
+    manifest = recipe("ich-ct")
     manifest["networks"] = {name: manifest["networks"][name] for name in MEMBERS}
     read = {network["weights"]["path"] for network in manifest["networks"].values()}
     for source in manifest["sources"].values():
         source["files"] = [file for file in source["files"] if file["path"] in read]
-    manifest["roles"]["image"]["gate"]["min_extent_mm"] = 30
     (infer,) = (step for step in manifest["plan"] if step["do"] == "infer")
     infer["members"] = list(MEMBERS)
-    model = folder / "ich-ct"
-    model.mkdir(parents=True)
-    (model / "model.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False), encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, weights: Scan) -> Generator[StackUnderTest]:
-    """A stack that serves the ensemble alone, built as a person builds it."""
-    folder = tmp_path_factory.mktemp("ensemble")
-    catalogue, repository = folder / "catalogue", folder / "models"
-    write_catalogue(catalogue)
-    tree = local_settings(
-        folder / "build", catalogue=catalogue, repository=repository, any_ports=True
-    )
-    settings = write_settings(folder / "build.yaml", tree)
-    command = [sys.executable, "-m", "services.cli", "--config", str(settings), "models", "build"]
     mirror = weights("blast-ct-v1").parent
-    done = subprocess.run(
-        [*command, "--mirror", str(mirror)], cwd=CHECKOUT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    with running_stack(folder / "stack", catalogue=catalogue, repository=repository) as running:
+    with served(tmp_path_factory.mktemp("ensemble"), manifest, mirror) as running:
         yield running
 
 

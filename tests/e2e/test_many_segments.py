@@ -6,8 +6,6 @@ The published networks of brainchop, on a part of its own head; so the patches a
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -16,17 +14,15 @@ import highdicom as hd
 import nibabel
 import numpy as np
 import pytest
-import yaml
 from numpy.typing import NDArray
 
 from models.building.reference_volumes import ReferenceVolume, read_nifti
-from services.cli.stack.local_settings import local_settings, write_settings
 from services.common.identity import derived_uid
 from services.imaging import SeriesAttributes, Volume, write_mr_series
 from tests.conftest import Scan
-from tests.e2e.stack import CHECKOUT, SEG, SR, StackUnderTest, running_stack
+from tests.e2e.altered_recipes import recipe, served
+from tests.e2e.stack import SEG, SR, StackUnderTest
 
-RECIPE = CHECKOUT / "models" / "recipes" / "brain-tissue"
 # To the left, to the feet, to the front: a side of the head, from air to the deep structures.
 PART = (slice(44, 140), slice(92, 180), slice(76, 172))
 PATCHES = {"mask": [96, 88, 96], "tissue": [92, 96, 100]}
@@ -43,51 +39,23 @@ def part(weights: Scan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def write_catalogue(folder: Path, case: Path) -> None:
-    """The recipe for parts of heads, its builds compared on this one."""
-    manifest: Any = yaml.safe_load((RECIPE / "model.yaml").read_text(encoding="utf-8"))
-    for name, patch in PATCHES.items():
-        manifest["networks"][name]["patch"] = patch
-    manifest["roles"]["image"]["gate"]["min_extent_mm"] = 30
-    content = case.read_bytes()
-    del manifest["sources"]["pydeface"]
-    manifest["sources"]["beside"] = {
-        "kind": "folder",
-        "licence": "MIT",
-        "files": [
-            {
-                "path": case.name,
-                "bytes": len(content),
-                "sha256": hashlib.sha256(content).hexdigest(),
-            }
-        ],
-    }
-    parity = manifest["acceptance"]["parity"]
-    parity["case"] = {"source": "beside", "path": case.name, "role": "image"}
-    model = folder / "brain-tissue"
-    model.mkdir(parents=True)
-    (model / case.name).write_bytes(content)
-    (model / "model.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False), encoding="utf-8")
-
-
 @pytest.fixture(scope="module")
 def stack(
     part: Path, weights: Scan, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[StackUnderTest]:
-    folder = tmp_path_factory.mktemp("many-segments")
-    catalogue, repository = folder / "catalogue", folder / "models"
-    write_catalogue(catalogue, part)
-    tree = local_settings(
-        folder / "build", catalogue=catalogue, repository=repository, any_ports=True
-    )
-    settings = write_settings(folder / "build.yaml", tree)
-    command = [sys.executable, "-m", "services.cli", "--config", str(settings), "models", "build"]
+    """A stack that serves the recipe, whose builds were compared on the part."""
+    manifest = recipe("brain-tissue")
+    for name, patch in PATCHES.items():
+        manifest["networks"][name]["patch"] = patch
+    content = part.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    file = {"path": part.name, "bytes": len(content), "sha256": digest}
+    del manifest["sources"]["pydeface"]
+    manifest["sources"]["beside"] = {"kind": "folder", "licence": "MIT", "files": [file]}
+    parity = manifest["acceptance"]["parity"]
+    parity["case"] = {"source": "beside", "path": part.name, "role": "image"}
     mirror = weights("brainchop").parent
-    done = subprocess.run(
-        [*command, "--mirror", str(mirror)], cwd=CHECKOUT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    with running_stack(folder / "stack", catalogue=catalogue, repository=repository) as running:
+    with served(tmp_path_factory.mktemp("many-segments"), manifest, mirror, part) as running:
         yield running
 
 
