@@ -91,7 +91,7 @@ def _of_network(
     name: str, network: torch.nn.Module, classes: int, patch: tuple[int, int, int]
 ) -> list[Row]:
     scan = np.random.default_rng(4).integers(-200, 300, _SCAN, np.int16)
-    scaled = (np.clip(scan, -160, 240).astype(np.float32) + 160) / 400
+    scaled = (np.clip(scan, -160, 240).astype(np.float32) + np.float32(160)) / np.float32(400)
     with tempfile.TemporaryDirectory() as made:
         pipeline = _pipeline(Path(made), network, classes, patch)
         # Slices, rows, columns as they lie: feet to head, front to back, right to left (LPS).
@@ -104,7 +104,8 @@ def _of_network(
         def peer() -> None:
             results["peer"] = _by_monai(network, scaled, patch)
 
-        ours(), peer()
+        ours()
+        peer()
         rounds = [(_once(ours), _once(peer)) for _ in range(_REPEATS)]
         found = results["ours"]
         own, other = (statistics.median(one[place] for one in rounds) for place in (0, 1))

@@ -1,7 +1,7 @@
-"""Nine networks over four contrasts: images of four series in, one segmentation and report out.
+"""A cascade over four contrasts: images of four series in, one segmentation and report out.
 
-All networks of brats17, on a part of a real glioma (TCGA-LGG, DU-7294; CC BY 3.0) with smaller
-patches.
+brats17's three stages by its axial networks, on a part of a real glioma (TCGA-LGG, DU-7294; CC BY
+3.0) with smaller patches.
 """
 
 from __future__ import annotations
@@ -26,8 +26,33 @@ from tests.e2e.stack import SEG, SR, StackUnderTest
 CONTRASTS = {"fla": "FLAIR", "t1": "T1", "t1c": "T1 post contrast", "t2": "T2"}
 # In the tumour; planes by the file's slices, rows and columns.
 PART = (slice(92, 132), slice(72, 132), slice(72, 128))
-SIDES = {"axial": [48, 44], "sagittal": [32, 56], "coronal": [28, 48]}
+PATCH = [19, 48, 44]
 STUDY = derived_uid("e2e", "cascade")
+
+
+def of_one_view(manifest: Any) -> None:
+    """Leave the other two views of each stage out, whose mean is then that of one."""
+    networks = manifest["networks"]
+    manifest["networks"] = {
+        name: {**network, "patch": PATCH}
+        for name, network in networks.items()
+        if name.endswith("-axial")
+    }
+    read = {network["weights"]["path"] for network in manifest["networks"].values()}
+    read |= {
+        one for network in manifest["networks"].values() for one in network["weights"]["beside"]
+    }
+    for source in manifest["sources"].values():
+        source["files"] = [file for file in source["files"] if file["path"] in read]
+    plan: list[Any] = []
+    for step in manifest["plan"]:
+        if step["do"] == "infer":
+            (member,) = step["members"]
+            if member in manifest["networks"]:
+                plan.append({**step, "out": f"{member.removesuffix('-axial')}-scores"})
+        elif not step["out"].endswith("-scores"):
+            plan.append(step)
+    manifest["plan"] = plan
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +66,7 @@ def images() -> Path:
 @pytest.fixture(scope="module")
 def stack(weights: Scan, tmp_path_factory: pytest.TempPathFactory) -> Generator[StackUnderTest]:
     manifest = recipe("glioma")
-    for name, network in manifest["networks"].items():
-        network["patch"] = [19, *SIDES[name.split("-")[1]]]
+    of_one_view(manifest)
     folder = tmp_path_factory.mktemp("cascade")
     (folder / "mirror").mkdir()
     (folder / "mirror" / "brats17").symlink_to(weights("brats17-msnet"))

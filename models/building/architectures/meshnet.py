@@ -58,7 +58,7 @@ class MeshNet(nn.Module):
             else nn.Identity()
         )
         # Dilated convolutions of torch on a CPU are four times as fast so, of the same values.
-        self.to(memory_format=torch.channels_last_3d)
+        self.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """See the class."""

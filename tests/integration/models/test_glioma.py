@@ -90,7 +90,7 @@ class Loaded:
 
     def scores(self, batch: F32) -> F32:
         """See `ScoringNetwork.scores`; what was asked before is answered as it was."""
-        asked = hashlib.sha256(batch).digest()
+        asked = hashlib.sha256(batch.tobytes()).digest()
         if asked not in self._answers:
             with torch.inference_mode():
                 self._answers[asked] = self._module(torch.from_numpy(batch)).softmax(dim=1).numpy()
