@@ -31,7 +31,7 @@ class Described:
         weights: the files, pinned.
         case: a scan that builds are compared on, pinned; None: a made volume.
         case_voxels: how many it has.
-        role: of the series.
+        roles: of the series, by name; the first is the one whose slices the labels lie on.
         networks: by name.
         plan: its steps.
         output: the value that leaves the plan.
@@ -46,7 +46,7 @@ class Described:
     weights: Sequence[Pinned]
     case: Pinned | None
     case_voxels: int
-    role: dict[str, Any]
+    roles: dict[str, dict[str, Any]]
     networks: dict[str, Any]
     plan: list[dict[str, Any]]
     output: str
@@ -72,15 +72,16 @@ def manifest_data(described: Described, said: Said) -> dict[str, Any]:
         identity["citation"] = described.citation
     files = [*described.weights, *([] if described.case is None else [described.case])]
     weights = {"kind": "folder", "licence": identity["licence"], "copyright": described.copyright}
-    case: dict[str, Any] = {"phantom": "blobs", "role": "image"}
+    case: dict[str, Any] = {"phantom": "blobs"}
     if described.case is not None:
-        case = {"source": "beside", "path": described.case["path"], "role": "image"}
+        case = {"source": "beside", "path": described.case["path"]}
+    case["role"] = next(iter(described.roles))
     differing = max(_FEWEST_DIFFERING, round(described.case_voxels * _DIFFERING))
     return {
         "schema": SCHEMA,
         "identity": identity,
         "sources": {"beside": {**weights, "files": files}},
-        "roles": {"image": described.role},
+        "roles": described.roles,
         "networks": described.networks,
         "plan": described.plan,
         "outputs": [{"name": "labels", "kind": "layers", "of": described.output}],

@@ -30,7 +30,7 @@ def card_text(
         "",
         "| | |",
         "|---|---|",
-        f"| Input | {data['roles']['image']['title']}, one series |",
+        *(f"| Input | {role['title']}, one series |" for role in data["roles"].values()),
         f"| Output | {segments} |",
         *(f"| {what} | {value} |" for what, value in origin),
         f"| Licence of the weights | {identity['licence']} |",

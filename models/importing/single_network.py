@@ -19,7 +19,7 @@ from models.importing.codes import read_codes
 from models.importing.errors import NotImportableError
 from models.importing.publishing import model_folder, write_manifest
 from models.importing.reviewing import review_of_what_nobody_said
-from models.importing.roles import role_of, wanted_by
+from models.importing.roles import roles_of
 from models.importing.said import Imported, Said, ToReview
 from models.importing.segments import Label, segments_of
 from models.importing.writing import manifest_text
@@ -116,7 +116,7 @@ def import_network(file: Path, said: Said, shown: Shown, report: Callable[[str],
             weights=carried.files,
             case=case,
             case_voxels=voxels,
-            role=role_of(wanted_by("image", said.modality), max(shown.spacing_mm or (1.0,)), False),
+            roles=roles_of(["image"], said.modality, max(shown.spacing_mm or (1.0,)), False),
             networks={_NETWORK: _network(carried, shown.patch)},
             plan=_plan(shown, carried.scores),
             output="found",

@@ -26,13 +26,14 @@ class Case:
     """A trained model's folder, a scan, and what nnU-Net's own predictor finds in it.
 
     `labels`: uint8 [k, j, i]; `labels_single`: what they would be if nnU-Net added up its tiles in
-    single precision.
+    single precision; `further`: the scan's further channels.
     """
 
     folder: Path
     scan: SourceVolume
     labels: NDArray[np.uint8]
     labels_single: NDArray[np.uint8]
+    further: tuple[SourceVolume, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ def unpacked(name: str, into: Path) -> Case:
     """Write a case's folder as nnU-Net had it."""
     case, content = CASES[name], _content(name)
     folder = _written(case, content, range(case.folds), into)
-    return Case(folder, _scan(content), content["labels"], content["labels_single"])
+    further = tuple(_scan(content, f"scan_{place}") for place in range(1, 1 + len(case.further)))
+    return Case(folder, _scan(content), content["labels"], content["labels_single"], further)
 
 
 def unpacked_parts(into: Path) -> PartsCase:
@@ -67,8 +69,8 @@ def _content(name: str) -> dict[str, NDArray[Any]]:
         return {key: packed[key] for key in packed.files}
 
 
-def _scan(content: dict[str, NDArray[Any]]) -> SourceVolume:
-    return SourceVolume(content["scan"], _TO_LPS @ content["affine_ras"])
+def _scan(content: dict[str, NDArray[Any]], name: str = "scan") -> SourceVolume:
+    return SourceVolume(content[name], _TO_LPS @ content["affine_ras"])
 
 
 def _written(

@@ -39,10 +39,9 @@ INTO = Path(__file__).parent / "nnunet"
 _AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 
 
-def scan(case: TrainedCase) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return int16 [k, j, i], its segments uint8, and the affine of (i, j, k, 1) to RAS mm."""
+def scan(case: TrainedCase) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Return int16 [k, j, i] a channel, segments uint8, and the affine of (i, j, k, 1) to RAS."""
     random = np.random.default_rng(7)
-    outside, body, bright, dark = case.values
     spacing = np.array(case.spacing_mm)
     extent = spacing * case.shape
     places = np.stack(np.meshgrid(*map(np.arange, case.shape), indexing="ij"), axis=-1) * spacing
@@ -53,34 +52,47 @@ def scan(case: TrainedCase) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         radius = random.uniform(3.5, 8.5)
         ball = (((places - centre) / radius) ** 2).sum(axis=-1) <= 1.0
         segments[ball & inside] = 1 + place % 2
-    values = np.choose(segments, [body, bright, dark]) + random.normal(0.0, 12.0, case.shape)
-    # Whatever is measured is no zero, and holes of zeros are enclosed.
-    values = np.where(inside, np.maximum(values, 1.0) if min(case.values) >= 0 else values, outside)
-    middle = tuple(side // 2 for side in case.shape)
-    values[middle[0], middle[1] - 1 : middle[1] + 2, middle[2] - 1 : middle[2] + 2] = outside
+    channels = [
+        _channel(of, segments, inside, random.normal(0.0, 12.0, case.shape))
+        for of in (case.values, *case.further)
+    ]
     affine = np.zeros((4, 4))
     affine[3, 3] = 1.0
     for axis, letter in enumerate(case.directions):
         row, sign = _AXES[letter]
         affine[row, 2 - axis] = sign * case.spacing_mm[axis]
     affine[:3, 3] = [-20.5, 13.25, 4.75]
-    return np.round(values).astype(np.int16), segments, affine
+    return channels, segments, affine
 
 
-def trained(case: TrainedCase, nifti: Path, labels: Path, seed: int) -> dict[str, torch.Tensor]:
+def _channel(
+    of: tuple[int, int, int, int], segments: np.ndarray, inside: np.ndarray, noise: np.ndarray
+) -> np.ndarray:
+    outside, body, bright, dark = of
+    values = np.choose(segments, [body, bright, dark]) + noise
+    # Whatever is measured is no zero, and holes of zeros are enclosed.
+    values = np.where(inside, np.maximum(values, 1.0) if min(of) >= 0 else values, outside)
+    middle = tuple(side // 2 for side in segments.shape)
+    values[middle[0], middle[1] - 1 : middle[1] + 2, middle[2] - 1 : middle[2] + 2] = outside
+    return np.round(values).astype(np.int16)
+
+
+def trained(
+    case: TrainedCase, niftis: list[Path], labels: Path, seed: int
+) -> dict[str, torch.Tensor]:
     """Train a network on the one scan, until its decisions are sharp; rounded to half precision."""
     torch.manual_seed(seed)
     plans = PlansManager(json.loads(json.dumps(case.plans)))
     configuration = plans.get_configuration(case.configuration)
     manager = plans.get_label_manager(case.dataset)
     data, segments, _ = DefaultPreprocessor(verbose=False).run_case(
-        [str(nifti)], str(labels), plans, configuration, dict(case.dataset)
+        [str(nifti) for nifti in niftis], str(labels), plans, configuration, dict(case.dataset)
     )
     network = get_network_from_plans(
         configuration.network_arch_class_name,
         configuration.network_arch_init_kwargs,
         configuration.network_arch_init_kwargs_req_import,
-        1,
+        len(niftis),
         manager.num_segmentation_heads,
         allow_init=True,
         deep_supervision=False,
@@ -136,9 +148,9 @@ def _loss(found: torch.Tensor, wanted: torch.Tensor, regions: bool) -> torch.Ten
 
 
 def predicted(
-    folder: Path, nifti: Path, work: Path, step: float = 0.5, mirror: bool = True
+    folder: Path, niftis: list[Path], work: Path, step: float = 0.5, mirror: bool = True
 ) -> np.ndarray:
-    """Return what nnU-Net's predictor writes of a scan, [k, j, i]."""
+    """Return what nnU-Net's predictor writes of a scan's channels, [k, j, i]."""
     predictor = nnUNetPredictor(
         tile_step_size=step,
         use_mirroring=mirror,
@@ -147,28 +159,31 @@ def predicted(
         allow_tqdm=False,
     )
     predictor.initialize_from_trained_model_folder(str(folder), None)
-    predictor.predict_from_files_sequential([[str(nifti)]], [str(work / "found")])
+    named = [str(nifti) for nifti in niftis]
+    predictor.predict_from_files_sequential([named], [str(work / "found")])
     return nibabel.Nifti1Image.from_filename(work / "found.nii.gz").get_fdata().T.astype(np.uint8)
 
 
 def make(name: str, case: TrainedCase) -> None:
     """Write one case."""
-    values, segments, affine = scan(case)
+    channels, segments, affine = scan(case)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        nifti, labels = work / "scan_0000.nii.gz", work / "labels.nii.gz"
-        nibabel.save(nibabel.Nifti1Image(values.T, affine), nifti)
+        niftis = [work / f"scan_{place:04d}.nii.gz" for place in range(len(channels))]
+        for values, nifti in zip(channels, niftis, strict=True):
+            nibabel.save(nibabel.Nifti1Image(values.T, affine), nifti)
+        labels = work / "labels.nii.gz"
         nibabel.save(nibabel.Nifti1Image(segments.T, affine), labels)
-        states = [trained(case, nifti, labels, seed) for seed in range(case.folds)]
+        states = [trained(case, niftis, labels, seed) for seed in range(case.folds)]
         checkpoints = [
             checkpoint_of(state, case.configuration, fold, case.trainer, case.mirroring)
             for fold, state in enumerate(states)
         ]
         model = work / f"{case.trainer}__nnUNetPlans__{case.configuration}"
         write_trained(model, dict(case.plans), dict(case.dataset), checkpoints)
-        found = predicted(model, nifti, work)
+        found = predicted(model, niftis, work)
         with patch.object(torch, "half", torch.float32):
-            in_single = predicted(model, nifti, work)
+            in_single = predicted(model, niftis, work)
     print(  # noqa: T201
         f"  labels {np.bincount(found.ravel()).tolist()}, {(found == segments).mean():.4f} as "
         f"drawn, {(found != in_single).sum()} by half precision alone"
@@ -176,7 +191,8 @@ def make(name: str, case: TrainedCase) -> None:
     content: dict[str, Any] = packed(states)
     np.savez_compressed(
         INTO / f"{name}.npz",
-        scan=values,
+        scan=channels[0],
+        **{f"scan_{place}": one for place, one in enumerate(channels) if place},
         affine_ras=affine,
         labels=found,
         labels_single=in_single,

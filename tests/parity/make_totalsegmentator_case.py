@@ -35,7 +35,7 @@ _STEP = 0.8
 def main() -> None:
     """Write the case."""
     first = PARTS[0]
-    values, segments, affine = scan(first)
+    (values,), segments, affine = scan(first)
     inside = (values > -500) & (segments == 0)
     drawn = (np.where(inside, 2, segments == 1), segments == 2)
     with tempfile.TemporaryDirectory() as folder:
@@ -52,7 +52,7 @@ def main() -> None:
             truth = nibabel.Nifti1Image(labels.T.astype(np.uint8), affine)
             truth = change_spacing(as_closest_canonical(truth), spacing, order=0, dtype=np.uint8)
             nibabel.save(truth, work / "labels.nii.gz")
-            states.append(trained(case, nifti, work / "labels.nii.gz", place))
+            states.append(trained(case, [nifti], work / "labels.nii.gz", place))
             models.append(work / f"part-{place}")
             checkpoint = checkpoint_of(states[-1], case.configuration, 0, case.trainer, None)
             write_trained(models[-1], dict(case.plans), dict(case.dataset), [checkpoint])
@@ -80,7 +80,7 @@ def _together(
     combined = np.zeros(resampled.shape, np.uint8)
     number = 0
     for case, model in zip(PARTS, models, strict=True):
-        labels = predicted(model, nifti, work, step=_STEP, mirror=False).T
+        labels = predicted(model, [nifti], work, step=_STEP, mirror=False).T
         count = len(case.dataset["labels"])
         mapped = np.array([0, *range(number + 1, number + count)], np.uint8)[labels]
         np.copyto(combined, mapped, where=mapped != 0)

@@ -31,6 +31,7 @@ class TrainedCase:
         directions: where k, j and i point.
         steps: of the training.
         values: of the voxels outside the body, of the body, and of labels 1 and 2 in it.
+        further: the same of each further channel.
     """
 
     plans: Mapping[str, Any]
@@ -44,6 +45,7 @@ class TrainedCase:
     folds: int = 1
     directions: str = "SPL"
     steps: int = 300
+    further: tuple[tuple[int, int, int, int], ...] = ()
 
 
 def _architecture(name: str, dimensions: int, strides: list[list[int]]) -> dict[str, Any]:
@@ -115,6 +117,7 @@ def _plans(
     spacing: list[float],
     transpose: tuple[int, int, int] = (0, 1, 2),
     reader: str = "SimpleITKIO",
+    channels: int = 1,
 ) -> dict[str, Any]:
     return {
         "dataset_name": "Dataset901_Balls",
@@ -128,7 +131,7 @@ def _plans(
         "experiment_planner_used": "ExperimentPlanner",
         "label_manager": "LabelManager",
         "foreground_intensity_properties_per_channel": {
-            "0": {
+            str(channel): {
                 "max": 320.0,
                 "mean": 152.5,
                 "median": 150.0,
@@ -137,6 +140,7 @@ def _plans(
                 "percentile_99_5": 260.0,
                 "std": 96.25,
             }
+            for channel in range(channels)
         },
     }
 
@@ -144,7 +148,7 @@ def _plans(
 def _dataset(channel: str, labels: Mapping[str, Any], **other: Any) -> dict[str, Any]:
     return {
         "name": "Balls",
-        "channel_names": {"0": channel},
+        "channel_names": {"0": channel, **other.pop("further", {})},
         "labels": {"background": 0, **labels},
         "numTraining": 1,
         "file_ending": ".nii.gz",
@@ -260,6 +264,60 @@ CASES: Mapping[str, TrainedCase] = {
         values=(10, 240, 480, 90),
         mirroring=(2,),
         directions="ARI",
+    ),
+    # Two contrasts, which only together tell the labels apart; one mask over both.
+    "mr-two-contrasts": TrainedCase(
+        plans=_plans(
+            {
+                "3d_fullres": _configuration(
+                    [16, 32, 32],
+                    [1.5, 1.0, 1.0],
+                    "ZScoreNormalization",
+                    True,
+                    architecture=_architecture(
+                        "PlainConvUNet", 3, [[1, 1, 1], [2, 2, 2], [2, 2, 2]]
+                    ),
+                    normalization_schemes=["ZScoreNormalization"] * 2,
+                    use_mask_for_norm=[True, True],
+                )
+            },
+            [1.5, 1.0, 1.0],
+            channels=2,
+        ),
+        dataset=_dataset("T1", _BRIGHT_AND_DARK, further={"1": "FLAIR"}),
+        configuration="3d_fullres",
+        shape=(30, 42, 36),
+        spacing_mm=(1.25, 1.1, 1.2),
+        values=(0, 300, 620, 620),
+        further=((0, 410, 200, 760),),
+        mirroring=(0, 1, 2),
+    ),
+    # Two modalities, each normalised in its own way.
+    "ct-and-pet": TrainedCase(
+        plans=_plans(
+            {
+                "3d_fullres": _configuration(
+                    [16, 32, 32],
+                    [1.5, 1.0, 1.0],
+                    "CTNormalization",
+                    False,
+                    architecture=_architecture(
+                        "PlainConvUNet", 3, [[1, 1, 1], [2, 2, 2], [2, 2, 2]]
+                    ),
+                    normalization_schemes=["CTNormalization", "ZScoreNormalization"],
+                    use_mask_for_norm=[False, False],
+                )
+            },
+            [1.5, 1.0, 1.0],
+            channels=2,
+        ),
+        dataset=_dataset("CT", _BRIGHT_AND_DARK, further={"1": "PET"}),
+        configuration="3d_fullres",
+        shape=(32, 40, 36),
+        spacing_mm=(1.25, 1.2, 1.2),
+        values=(-900, 40, 210, 210),
+        further=((0, 25, 30, 220),),
+        trainer="nnUNetTrainerNoMirroring",
     ),
 }
 

@@ -21,7 +21,7 @@ from models.importing.monai.network import architecture_of, classes_of
 from models.importing.monai.preparing import Prepared, prepare
 from models.importing.publishing import model_folder, pinned, write_manifest
 from models.importing.reviewing import review_of_what_nobody_said
-from models.importing.roles import role_of, wanted_by
+from models.importing.roles import roles_of
 from models.importing.said import Imported, Said, ToReview
 from models.importing.segments import Label, segments_of
 from models.importing.writing import manifest_text
@@ -80,8 +80,9 @@ def import_monai_bundle(published: Path, said: Said, report: Callable[[str], Non
             weights=[weights],
             case=case,
             case_voxels=voxels,
-            role=role_of(
-                wanted_by(bundle.image.modality or "image", _dicom(modality)),
+            roles=roles_of(
+                [bundle.image.modality or "image"],
+                _dicom(modality),
                 max(prepared.spacing_mm or [_USUAL_MM]),
                 False,
             ),

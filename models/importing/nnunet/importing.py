@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from models.importing.nnunet.training import Training, read_training
 from models.importing.nnunet.weights import convert_folds, network_name, networks_of
 from models.importing.publishing import model_folder, write_manifest
 from models.importing.reviewing import review_of_what_nobody_said
-from models.importing.roles import Wanted, role_of, wanted_by
+from models.importing.roles import roles_of
 from models.importing.said import Imported, Said, ToReview
 from models.importing.segments import segments_of
 from models.importing.writing import manifest_text
@@ -26,6 +26,7 @@ __all__ = ["import_nnunet"]
 
 Report = Callable[[str], None]
 Steps = list[dict[str, Any]]
+Roles = dict[str, dict[str, Any]]
 _AS_STORED: Final = set("kji")
 
 
@@ -48,14 +49,13 @@ def import_nnunet(published: Path, said: Said, report: Report) -> Imported:
     ):
         trained = read_trained(folder, said.folds, said.checkpoint or CHECKPOINT)
         training = read_training(trained, said.trainer_like, report)
-        wanted = wanted_by(training.channel, said.modality)
-        plan = _plan(training, said)
+        roles = _roles(training, said)
+        plan = _plan(training, list(roles), said)
         labels = training.labels.labels
         codes = read_codes(said.codes, tuple(label.name for label in labels)) if said.codes else {}
         weights = convert_folds(trained, training.first, training.architecture, made, report)
         case, voxels = put_case(said.case, made)
         configuration, dataset = training.configuration, trained.dataset
-        spacings = trained.plans.original_median_spacing_after_transp or configuration.spacing
         described = Described(
             title=_title(training),
             description=_description(training),
@@ -65,7 +65,7 @@ def import_nnunet(published: Path, said: Said, report: Report) -> Imported:
             weights=list(weights.values()),
             case=case,
             case_voxels=voxels,
-            role=role_of(wanted, max(spacings), len(configuration.patch_size) == 2),
+            roles=roles,
             networks=networks_of(
                 weights, training.architecture, configuration, training.labels.heads
             ),
@@ -75,18 +75,26 @@ def import_nnunet(published: Path, said: Said, report: Report) -> Imported:
         )
         data = manifest_data(described, said)
         generic = [label.name for label in labels if label.name not in codes]
-        to_review = _to_review(training, plan, said, dataset.licence, generic)
-        comments = _comments(training, wanted, plan, bool(generic))
+        to_review = _to_review(training, roles, plan, said, dataset.licence, generic)
+        comments = _comments(training, roles, plan, bool(generic))
         write_manifest(made, manifest_text(_head(training), data, comments))
         (made / "README.md").write_text(card_text(data, _origin(training), to_review))
     return Imported(said.into / said.name, to_review)
 
 
-def _plan(training: Training, said: Said) -> Steps:
+def _roles(training: Training, said: Said) -> Roles:
+    configuration, plans = training.configuration, training.trained.plans
+    spacings = plans.original_median_spacing_after_transp or configuration.spacing
+    planes = len(configuration.patch_size) == 2
+    return roles_of(training.channels, said.modality, max(spacings), planes)
+
+
+def _plan(training: Training, roles: Sequence[str], said: Said) -> Steps:
     plans, mirroring = training.trained.plans, training.first.mirroring or ()
     return plan_steps(
         training.configuration,
         plans.intensities,
+        roles,
         axes_of(plans, said.axes),
         [network_name(fold) for fold in training.trained.checkpoints],
         Window(said.step, mirroring if said.mirror else ()),
@@ -122,10 +130,15 @@ def _head(training: Training) -> str:
     )
 
 
-def _comments(training: Training, wanted: Wanted, plan: Steps, generic: bool) -> dict[str, str]:
+def _comments(training: Training, roles: Roles, plan: Steps, generic: bool) -> dict[str, str]:
+    named = any(
+        rule["attribute"] == "SeriesDescription"
+        for role in roles.values()
+        for rule in role["selector"]
+    )
     words = (
         "The series' name is asked for too, because several contrasts look alike in the headers."
-        if wanted.words
+        if named
         else "Which sequence or phase it was trained on, no condition asks for yet."
     )
     axes = str(plan[0]["axes"])
@@ -137,8 +150,8 @@ def _comments(training: Training, wanted: Wanted, plan: Steps, generic: bool) ->
         else f"Axes {axes}, as the training files lay."
     )
     comments = {
-        "roles": f"To be reviewed: dataset.json says {wanted.channel} and nothing else of what "
-        f"the networks were trained on. {words}",
+        "roles": f"To be reviewed: dataset.json says {', '.join(training.channels)} and nothing "
+        f"else of what the networks were trained on. {words}",
         "plan": "nnU-Net's order: crop to what is not zero, normalise, resample; logits return to "
         f"the slices and are decided there.\n{lie}",
         "precision": "f32 alone: others have not been compared.",
@@ -157,15 +170,28 @@ def _comments(training: Training, wanted: Wanted, plan: Steps, generic: bool) ->
 
 
 def _to_review(
-    training: Training, plan: Steps, said: Said, licence: str, generic: list[str]
+    training: Training, roles: Roles, plan: Steps, said: Said, licence: str, generic: list[str]
 ) -> tuple[ToReview, ...]:
-    reviews = [
-        ToReview(
-            "roles.image.selector",
-            f"made from the one word {training.channel}; say which series it was trained on",
-        ),
-        ToReview("roles.image.gate", "made from the training's spacing; say which scans it takes"),
-    ]
+    reviews: list[ToReview] = []
+    for name, channel in zip(roles, training.channels, strict=True):
+        reviews += [
+            ToReview(
+                f"roles.{name}.selector",
+                f"made from the one word {channel}; say which series it was trained on",
+            ),
+            ToReview(
+                f"roles.{name}.gate", "made from the training's spacing; say which scans it takes"
+            ),
+        ]
+        if "align" in roles[name]:
+            reviews.append(
+                ToReview(
+                    f"roles.{name}.align",
+                    "by the frame of reference; say whether the training's were registered",
+                )
+            )
+    if len(roles) > 1:
+        reviews.append(ToReview("acceptance.parity.case", "one volume, which every role is shown"))
     if set(str(plan[0]["axes"])) == _AS_STORED:
         reviews.append(
             ToReview("plan.0.axes", "nnU-Net sees files as they lie; say how the training's lay")

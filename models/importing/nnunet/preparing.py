@@ -71,16 +71,18 @@ def axes_of(plans: Plans, said: str) -> str:
 def plan_steps(
     configuration: Configuration,
     intensities: dict[str, Intensity],
+    roles: Sequence[str],
     axes: str,
     members: Sequence[str],
     window: Window,
     rule: dict[str, Any],
 ) -> list[Step]:
-    """Return the plan of a model of one channel, from the role `image` to the value `found`.
+    """Return the plan of a model, from its roles to the value `found`.
 
     Args:
         configuration: of the plans.
         intensities: of the training cases, by the channel's number.
+        roles: one a channel, in the network's order; labels return to the first.
         axes: as `orient` has them.
         members: names of the networks, one a fold.
         window: how the sliding window goes.
@@ -100,18 +102,8 @@ def plan_steps(
         raise NotImportableError(
             "plans.json resamples images or scores, and not both: what it gives has no place."
         )
-    by = normalisation(configuration, intensities)
-    steps: list[Step] = [
-        {"do": "orient", "in": "image", "axes": axes, "out": "turned"},
-        {
-            "do": "crop",
-            "in": "turned",
-            "around": {"nonzero": "turned"},
-            "margin": {"voxels": 0},
-            "out": "body",
-        },
-        {"do": "normalise", "in": "body", "by": by, "out": "even"},
-    ]
+    schemes = [normalisation(configuration, intensities, n) for n in range(len(roles))]
+    steps = [*_on_one_grid(roles, axes), *_scaled(roles, schemes)]
     shown = "even"
     if data is not None:
         steps.append(_resample(configuration, data))
@@ -126,7 +118,7 @@ def plan_steps(
     }
     if window.mirror:
         infer["mirror"] = [axis + planes for axis in window.mirror]
-    restore: Step = {"do": "restore", "in": "logits", "to": "image"}
+    restore: Step = {"do": "restore", "in": "logits", "to": roles[0]}
     if scores is not None and scores.across is not None:
         restore["across"] = scores.across
     return [
@@ -135,6 +127,57 @@ def plan_steps(
         {**restore, "out": "on-slices"},
         {"do": "decide", "in": "on-slices", "rule": rule, "out": "found"},
     ]
+
+
+def _on_one_grid(roles: Sequence[str], axes: str) -> list[Step]:
+    """Return the steps to `turned`: one image of all channels, on the first one's slices."""
+    if len(roles) == 1:
+        return [{"do": "orient", "in": roles[0], "axes": axes, "out": "turned"}]
+    first, *others = roles
+    steps: list[Step] = [
+        {"do": "orient", "in": role, "axes": axes, "out": f"{role}-turned"} for role in roles
+    ]
+    for role in others:
+        onto = {"like": f"{first}-turned"}
+        there = {"in": f"{role}-turned", "onto": onto, "order": "linear", "out": f"{role}-there"}
+        steps.append({"do": "resample", **there})
+    there = [f"{role}-there" for role in others]
+    return [*steps, {"do": "stack", "in": f"{first}-turned", "and": there, "out": "turned"}]
+
+
+def _scaled(roles: Sequence[str], schemes: list[dict[str, Any]]) -> list[Step]:
+    """Return the steps from `turned` to `even`: cropped to what is not zero, and normalised.
+
+    Raises:
+        NotImportableError: channels are normalised in several ways, one of them in a mask.
+    """
+    if all(one == schemes[0] for one in schemes):
+        return [
+            _cropped("turned", "body"),
+            {"do": "normalise", "in": "body", "by": schemes[0], "out": "even"},
+        ]
+    if any(one.get("over") == "filled" for one in schemes):
+        raise NotImportableError(
+            "plans.json normalises some channels in the mask of what is not zero and others "
+            "otherwise, and a plan cannot say that: the mask is one of all channels."
+        )
+    steps: list[Step] = []
+    for place, (role, by) in enumerate(zip(roles, schemes, strict=True)):
+        own = f"{role}-there" if place else f"{role}-turned"
+        steps.append(_cropped(own, f"{role}-body"))
+        steps.append({"do": "normalise", "in": f"{role}-body", "by": by, "out": f"{role}-even"})
+    first, *others = (f"{role}-even" for role in roles)
+    return [*steps, {"do": "stack", "in": first, "and": others, "out": "even"}]
+
+
+def _cropped(image: str, out: str) -> Step:
+    return {
+        "do": "crop",
+        "in": image,
+        "around": {"nonzero": "turned"},
+        "margin": {"voxels": 0},
+        "out": out,
+    }
 
 
 def sliding_window(step: float) -> dict[str, Any]:
@@ -198,23 +241,24 @@ def _resample(configuration: Configuration, by: _Resampling) -> Step:
 
 
 def normalisation(
-    configuration: Configuration, intensities: dict[str, Intensity]
+    configuration: Configuration, intensities: dict[str, Intensity], channel: int
 ) -> dict[str, Any]:
-    """Return the scheme of the one channel, as `normalise` has it.
+    """Return the scheme of a channel, as `normalise` has it.
 
     Raises:
         NotImportableError: it is not known.
     """
-    scheme, masked = configuration.normalization_schemes[0], configuration.use_mask_for_norm[0]
+    scheme = configuration.normalization_schemes[channel]
+    masked = configuration.use_mask_for_norm[channel]
     if scheme == "ZScoreNormalization":
         return {"kind": "zscore", "over": "filled" if masked else "all"}
     if scheme == "CTNormalization":
-        if "0" not in intensities:
+        if str(channel) not in intensities:
             raise NotImportableError(
                 "plans.json lacks foreground_intensity_properties_per_channel, which "
                 "CTNormalization needs."
             )
-        of = intensities["0"]
+        of = intensities[str(channel)]
         return {
             "kind": "window",
             "low": of.percentile_00_5,

@@ -24,7 +24,7 @@ class Training:
         trained: its files.
         first: the checkpoint of the first fold, which speaks for the others.
         configuration: of the plans.
-        channel: the name of the one channel.
+        channels: their names, in the network's order.
         labels: and the decision that makes them.
         architecture: of its networks.
     """
@@ -32,7 +32,7 @@ class Training:
     trained: Trained
     first: NnunetCheckpoint
     configuration: Configuration
-    channel: str
+    channels: tuple[str, ...]
     labels: Labels
     architecture: ArchitectureOf
 
@@ -70,17 +70,18 @@ def read_training(trained: Trained, trainer_like: str, report: Callable[[str], N
         raise NotImportableError(
             f"plans.json: the label manager {plans.label_manager} is not known, only LabelManager."
         )
-    if len(channels) != 1:
+    schemes = len(configuration.normalization_schemes), len(configuration.use_mask_for_norm)
+    if schemes != (len(channels), len(channels)):
         raise NotImportableError(
-            f"The model takes {len(channels)} channels ({', '.join(channels)}), and this version "
-            "builds models of one series. Import one that takes a single channel."
+            f"dataset.json names {len(channels)} channels ({', '.join(channels)}), and plans.json "
+            f"normalises {schemes[0]} and masks {schemes[1]}. They are not of one training."
         )
     labels = labels_of(trained.dataset)
     return Training(
         trained=trained,
         first=first,
         configuration=configuration,
-        channel=channels[0],
+        channels=channels,
         labels=labels,
-        architecture=architecture_of(configuration, 1, labels.heads),
+        architecture=architecture_of(configuration, len(channels), labels.heads),
     )

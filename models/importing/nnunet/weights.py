@@ -76,11 +76,14 @@ def networks_of(
         heads: scores of a voxel.
     """
     described = architecture.model_dump()
+    channels = int(architecture.arguments["input_channels"])
+    several = {"channels": channels} if channels > 1 else {}
     patch = list(plan.patch_size)
     return {
         name: {
             "weights": {"source": "beside", "path": file["path"], "format": "safetensors"},
             "architecture": described,
+            **several,
             # A network of planes takes volumes of one plane.
             "patch": [1] * (3 - len(patch)) + patch,
             "classes": heads,

@@ -19,7 +19,7 @@ from models.importing.nnunet.training import Training, read_training
 from models.importing.nnunet.weights import convert_folds, networks_of
 from models.importing.publishing import model_folder, write_manifest
 from models.importing.reviewing import review_of_what_nobody_said
-from models.importing.roles import role_of, wanted_by
+from models.importing.roles import roles_of
 from models.importing.said import Imported, Said, ToReview
 from models.importing.segments import Label, segments_of
 from models.importing.totalsegmentator.steps import steps_of
@@ -80,7 +80,7 @@ def import_totalsegmentator(
             weights=[file for part in converted for file in part.files.values()],
             case=case,
             case_voxels=voxels,
-            role=role_of(wanted_by(trainings[0].channel, said.modality), _COARSEST_MM, False),
+            roles=roles_of(trainings[0].channels, said.modality, _COARSEST_MM, False),
             networks={name: one for part in converted for name, one in part.networks.items()},
             plan=steps_of(
                 trainings,
@@ -187,7 +187,7 @@ def _to_review(first: Training, said: Said, generic: list[str]) -> tuple[ToRevie
     return (
         ToReview(
             "roles.image.selector",
-            f"made from the one word {first.channel}; say which series are worth the time",
+            f"made from the one word {first.channels[0]}; say which series are worth the time",
         ),
         ToReview("roles.image.gate", "a guess; say which scans it takes"),
         ToReview(

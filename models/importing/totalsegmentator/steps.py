@@ -64,7 +64,7 @@ def steps_of(
     for place, training in enumerate(trainings):
         part = f"-{place + 1}" if len(trainings) > 1 else ""
         found.append(f"labels{part}")
-        by = normalisation(training.configuration, training.trained.plans.intensities)
+        by = normalisation(training.configuration, training.trained.plans.intensities, 0)
         rule = {"kind": "argmax", "segments": list(segments[place])}
         steps += [
             {"do": "normalise", "in": "body", "by": by, "out": f"scaled{part}"},
@@ -91,16 +91,21 @@ def _require_alike(trainings: Sequence[Training]) -> None:
     first = trainings[0]
     for training in trainings:
         plans, configuration = training.trained.plans, training.configuration
-        if (configuration.spacing, plans.transpose_forward, training.channel) != (
+        if len(training.channels) != 1:
+            raise NotImportableError(
+                f"{training.called} takes {len(training.channels)} channels "
+                f"({', '.join(training.channels)}), as no model of TotalSegmentator does. Import "
+                "it with: axial models import nnunet."
+            )
+        if (configuration.spacing, plans.transpose_forward, training.channels) != (
             first.configuration.spacing,
             first.trained.plans.transpose_forward,
-            first.channel,
+            first.channels,
         ):
             raise NotImportableError(
-                f"{training.called} was trained on {training.channel} of "
-                f"{list(configuration.spacing)} mm, and {first.called} on "
-                f"{first.channel} of {list(first.configuration.spacing)} mm. Name the parts of one "
-                "task alone."
+                f"{training.called} was trained on {training.channels[0]} of "
+                f"{list(configuration.spacing)} mm, and {first.called} on {first.channels[0]} of "
+                f"{list(first.configuration.spacing)} mm. Name the parts of one task alone."
             )
         if training.labels.rule["kind"] != "argmax" or len(configuration.patch_size) != 3:
             raise NotImportableError(

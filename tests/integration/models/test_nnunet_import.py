@@ -52,7 +52,10 @@ def test_labels_are_nnunets_own(name: str, tmp_path: Path) -> None:
     modality = "MR" if name == "old-plans-2d" else ""
     manifest = imported(case, tmp_path / "models", modality)
     networks = as_trained(manifest, tmp_path / "models" / "balls", tmp_path)
-    found = Pipeline(manifest, networks, 1).run({"image": case.scan}).labels
+    channels = [step.in_ for step in manifest.plan if step.do == "orient"]
+    assert set(channels) == set(manifest.roles)
+    given = dict(zip(channels, (case.scan, *case.further), strict=True))
+    found = Pipeline(manifest, networks, 1).run(given).labels
     assert found is not None
     for number in (0, 1, 2):
         theirs = case.labels == number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,48 @@ def imported(folder: Path, **said: Any) -> Imported:
 
 def manifest_of(folder: Path, **said: Any) -> Manifest:
     return lint_manifest(imported(folder, **said).folder)
+
+
+def of_two(*channels: str) -> dict[str, Any]:
+    """A data set of two channels."""
+    return {"dataset": {"channel_names": {str(n): name for n, name in enumerate(channels)}}}
+
+
+def schemes(*names: str, masked: bool = False) -> dict[str, Any]:
+    """A configuration that normalises its channels so."""
+    return {"normalization_schemes": list(names), "use_mask_for_norm": [masked] * len(names)}
+
+
+def test_each_channel_is_a_role_told_apart_by_its_contrast(tmp_path: Path) -> None:
+    made = imported(unpacked("mr-two-contrasts", tmp_path).folder)
+    manifest = lint_manifest(made.folder)
+    t1, flair = manifest.roles["t1"], manifest.roles["flair"]
+    assert (t1.use, flair.use, manifest.grid_role) == ("grid", "aligned", "t1")
+    assert flair.align is not None
+    assert (flair.align.to, flair.align.by) == ("t1", "same-frame")
+    asked = {
+        name: [
+            (one.words_match, one.words_do_not_match)
+            for one in role.selector
+            if one.attribute == "SeriesDescription"
+        ]
+        for name, role in manifest.roles.items()
+    }
+    (wanted, _), (_, unwanted) = asked["t1"]
+    assert wanted is not None
+    assert unwanted is not None
+    for name, is_t1 in (
+        ("t1 mprage", True), ("t1 post gad", False), ("t1 flair", False), ("t2 flair", False),
+    ):  # fmt: skip
+        found = re.search(wanted, name) is not None and re.search(unwanted, name) is None
+        assert found is is_t1, name
+    assert len(asked["flair"]) == 1
+    assert manifest.networks["fold-0"].channels == 2
+    fields = [one.field for one in made.to_review]
+    assert {"roles.t1.selector", "roles.flair.selector", "roles.flair.align"} <= set(fields)
+    assert "acceptance.parity.case" in fields
+    card = (made.folder / "README.md").read_text(encoding="utf-8")
+    assert "| Input | MR (T1), one series |\n| Input | MR (FLAIR), one series |" in card
 
 
 def test_the_plan_is_nnunets_order(trained: Trained) -> None:
@@ -234,7 +277,17 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("batch-norm", {"checkpoint": {"trainer_name": "nnUNetTrainerBN"}}, "trainer nnUNetTrainerBN"),
     ("folds", {"checkpoint": {"trainer_name": "nnUNetTrainerNoMirroring"}, "fold": 1},
      "of nnUNetTrainerNoMirroring 3d_fullres, and the fold before of nnUNetTrainer"),
-    ("channels", {"dataset": {"channel_names": {"0": "T1", "1": "T2"}}}, r"2 channels \(T1, T2\)"),
+    ("channels", {"dataset": {"channel_names": {"0": "T1", "1": "T2"}}},
+     r"2 channels \(T1, T2\), and plans.json normalises 1"),
+    ("alike", {**of_two("CT", "CT"), "configuration": schemes(*["NoNormalization"] * 2)},
+     "Nothing tells which series is which of the channels CT, CT"),
+    ("one-contrast", {**of_two("T2", "T2w"), "configuration": schemes(*["NoNormalization"] * 2)},
+     "Nothing tells which series is which of the channels T2, T2w"),
+    ("one-mask", {**of_two("T1", "T2"),
+     "configuration": schemes("ZScoreNormalization", "NoNormalization", masked=True)},
+     "the mask is one of all channels"),
+    ("second-intensities", {**of_two("CT", "PET"),
+     "configuration": schemes("NoNormalization", "CTNormalization")}, "CTNormalization needs"),
     ("channel", {"dataset": {"channel_names": {"0": "zscore"}}}, "zscore, which says no modality"),
     ("numbered", {"dataset": {"channel_names": {"T1": "T1"}}}, "not numbered"),
     ("gap", {"dataset": {"labels": {"background": 0, "a": 1, "b": 3}}}, "without gaps"),
