@@ -65,12 +65,13 @@ def test_labels_are_nnunets_own(name: str, tmp_path: Path) -> None:
     assert int((found != case.labels_single).sum()) <= BY_ROUNDING
 
 
-def test_an_imported_model_is_built_and_verified(tmp_path: Path) -> None:
-    case = unpacked("ct-two-folds", tmp_path)
+@pytest.mark.parametrize(("name", "fold"), [("ct-two-folds", "1"), ("mr-two-contrasts", "0")])
+def test_an_imported_model_is_built_and_verified(name: str, fold: str, tmp_path: Path) -> None:
+    case = unpacked(name, tmp_path)
     scan = tmp_path / "scan.nii.gz"
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ case.scan.affine_lps
     nibabel.save(nibabel.Nifti1Image(case.scan.voxels.T, affine), scan)  # pyright: ignore[reportPrivateImportUsage]
-    said = Said("balls", tmp_path / "models", case=scan, folds=("1",))
+    said = Said("balls", tmp_path / "models", case=scan, folds=(fold,))
     made = import_nnunet(case.folder, said, _silent)
     record = build_model(made.folder, "cpu", tmp_path / "built", cache=tmp_path / "cache")
     assert [parity.accepted for parity in record.parity] == [True]
