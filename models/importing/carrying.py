@@ -59,7 +59,7 @@ def carried_torchscript(file: Path, folder: Path, patch: tuple[int, int, int]) -
     return Carried("A TorchScript network", [pinned(folder, there)], weights, None, answer[1])
 
 
-def carried_layers(file: Path, folder: Path, patch: tuple[int, int, int]) -> Carried:
+def carried_layers(file: Path, folder: Path) -> Carried:
     """Carry TensorFlow.js layers: `model.json` and its files of arrays.
 
     A MeshNet takes any patch; what it is made of stands in the file.
@@ -67,7 +67,6 @@ def carried_layers(file: Path, folder: Path, patch: tuple[int, int, int]) -> Car
     Raises:
         NotImportableError: the files cannot be read, or are no MeshNet of one channel.
     """
-    del patch
     try:
         layers = read_tfjs_layers(file)
         arguments, _ = meshnet_of(layers)

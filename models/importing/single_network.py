@@ -99,10 +99,13 @@ def import_network(file: Path, said: Said, shown: Shown, report: Callable[[str],
         NotImportableError: it is no such file, takes another patch, or answers otherwise.
         BuildError: the scan for comparing cannot be read.
     """
-    carry = carried_layers if file.suffix == ".json" else carried_torchscript
     with model_folder(said.into, said.name) as made:
         report(f"reading {file.name}")
-        carried = carry(file, made, shown.patch)
+        carried = (
+            carried_layers(file, made)
+            if file.suffix == ".json"
+            else carried_torchscript(file, made, shown.patch)
+        )
         classes = shown.classes or named_beside(file)
         labels = _labels(classes, carried.scores)
         codes = read_codes(said.codes, classes) if said.codes else {}

@@ -11,6 +11,7 @@ from models.importing.assembling import Described, manifest_data
 from models.importing.card import card_text
 from models.importing.case import put_case
 from models.importing.codes import read_codes
+from models.importing.errors import NotImportableError
 from models.importing.nnunet.folder import CHECKPOINT, read_trained
 from models.importing.nnunet.preparing import Window, axes_of, plan_steps
 from models.importing.nnunet.training import Training, read_training
@@ -28,6 +29,9 @@ Report = Callable[[str], None]
 Steps = list[dict[str, Any]]
 Roles = dict[str, dict[str, Any]]
 _AS_STORED: Final = set("kji")
+_PET: Final = "PT"
+# Of values in any unit they make the same.
+_OF_ANY_UNIT: Final = ("ZScoreNormalization", "RescaleTo01Normalization")
 
 
 def import_nnunet(published: Path, said: Said, report: Report) -> Imported:
@@ -86,7 +90,17 @@ def _roles(training: Training, said: Said) -> Roles:
     configuration, plans = training.configuration, training.trained.plans
     spacings = plans.original_median_spacing_after_transp or configuration.spacing
     planes = len(configuration.patch_size) == 2
-    return roles_of(training.channels, said.modality, max(spacings), planes)
+    roles = roles_of(training.channels, said.modality, max(spacings), planes)
+    for place, role in enumerate(roles.values()):
+        scheme = configuration.normalization_schemes[place]
+        if role["selector"][0]["any_of"] == [_PET] and scheme not in _OF_ANY_UNIT:
+            raise NotImportableError(
+                f"The channel {training.channels[place]} is normalised by {scheme}, which depends "
+                "on the unit of its values: a PET series has counts or Bq/mL, trainings have SUV "
+                "as a rule, and no step makes one of the other. Only "
+                f"{' and '.join(_OF_ANY_UNIT)} are imported."
+            )
+    return roles
 
 
 def _plan(training: Training, roles: Sequence[str], said: Said) -> Steps:
