@@ -156,6 +156,20 @@ def _dataset(channel: str, labels: Mapping[str, Any], **other: Any) -> dict[str,
     }
 
 
+def _of_two_channels(*schemes: str, masked: bool) -> dict[str, Any]:
+    strides = [[1, 1, 1], [2, 2, 2], [2, 2, 2]]
+    configuration = _configuration(
+        [16, 32, 32],
+        [1.5, 1.0, 1.0],
+        schemes[0],
+        masked,
+        architecture=_architecture("PlainConvUNet", 3, strides),
+        normalization_schemes=list(schemes),
+        use_mask_for_norm=[masked] * len(schemes),
+    )
+    return _plans({"3d_fullres": configuration}, [1.5, 1.0, 1.0], channels=len(schemes))
+
+
 _BRIGHT_AND_DARK = {"bright": 1, "dark": 2}
 
 CASES: Mapping[str, TrainedCase] = {
@@ -267,23 +281,7 @@ CASES: Mapping[str, TrainedCase] = {
     ),
     # Two contrasts, which only together tell the labels apart; one mask over both.
     "mr-two-contrasts": TrainedCase(
-        plans=_plans(
-            {
-                "3d_fullres": _configuration(
-                    [16, 32, 32],
-                    [1.5, 1.0, 1.0],
-                    "ZScoreNormalization",
-                    True,
-                    architecture=_architecture(
-                        "PlainConvUNet", 3, [[1, 1, 1], [2, 2, 2], [2, 2, 2]]
-                    ),
-                    normalization_schemes=["ZScoreNormalization"] * 2,
-                    use_mask_for_norm=[True, True],
-                )
-            },
-            [1.5, 1.0, 1.0],
-            channels=2,
-        ),
+        plans=_of_two_channels("ZScoreNormalization", "ZScoreNormalization", masked=True),
         dataset=_dataset("T1", _BRIGHT_AND_DARK, further={"1": "FLAIR"}),
         configuration="3d_fullres",
         shape=(30, 42, 36),
@@ -294,23 +292,7 @@ CASES: Mapping[str, TrainedCase] = {
     ),
     # Two modalities, each normalised in its own way.
     "ct-and-pet": TrainedCase(
-        plans=_plans(
-            {
-                "3d_fullres": _configuration(
-                    [16, 32, 32],
-                    [1.5, 1.0, 1.0],
-                    "CTNormalization",
-                    False,
-                    architecture=_architecture(
-                        "PlainConvUNet", 3, [[1, 1, 1], [2, 2, 2], [2, 2, 2]]
-                    ),
-                    normalization_schemes=["CTNormalization", "ZScoreNormalization"],
-                    use_mask_for_norm=[False, False],
-                )
-            },
-            [1.5, 1.0, 1.0],
-            channels=2,
-        ),
+        plans=_of_two_channels("CTNormalization", "ZScoreNormalization", masked=False),
         dataset=_dataset("CT", _BRIGHT_AND_DARK, further={"1": "PET"}),
         configuration="3d_fullres",
         shape=(32, 40, 36),
