@@ -18,8 +18,6 @@ from scipy import ndimage
 
 from models.building.architectures import build_network, load_strictly
 from models.building.architectures.meshnet_layers import meshnet_of
-from models.building.exporting import save_ir
-from models.building.network_modules import save_network
 from models.building.weights import read_tfjs_layers
 from models.building.weights.layout import channels_first
 from models.manifest import Manifest, lint_manifest
@@ -27,6 +25,7 @@ from models.runtime.openvino_network import OpenVinoScores
 from models.runtime.pipeline import Pipeline
 from models.runtime.record import PipelineResult
 from models.runtime.source_volume import SourceVolume
+from tests.builders.cpu_networks import cpu_networks
 from tests.conftest import Scan
 
 RECIPE = Path(__file__).resolve().parents[3] / "models" / "recipes" / "brain-tissue"
@@ -54,15 +53,9 @@ def networks(
     manifest: Manifest, weights: Scan, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, OpenVinoScores]:
     """The networks as they are built for the CPU."""
+    files = weights("brainchop")
     folder = tmp_path_factory.mktemp("networks")
-    built: dict[str, OpenVinoScores] = {}
-    for name, network in manifest.networks.items():
-        trained = weights("brainchop") / FILES[name] / "model.json"
-        module = folder / f"{name}.pt"
-        save_network(network, manifest.head_of(name), trained, module)
-        save_ir(module, (1, *network.patch), None, folder / f"{name}.xml")
-        built[name] = OpenVinoScores(name, folder / f"{name}.xml", "f32", 2)
-    return built
+    return cpu_networks(manifest, lambda name: files / FILES[name] / "model.json", folder)
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from models.building.architectures import build_network, load_strictly, published_keys
-from models.building.exporting import save_ir
-from models.building.network_modules import save_network
 from models.building.phantoms import phantom
 from models.building.weights import read_state_dict
 from models.manifest import Manifest, lint_manifest
@@ -25,6 +23,7 @@ from models.runtime.running import Run
 from models.runtime.scores import Scores
 from models.runtime.source_volume import SourceVolume
 from models.runtime.steps import run_step
+from tests.builders.cpu_networks import cpu_networks
 from tests.conftest import Scan
 
 RECIPES = Path(__file__).resolve().parents[3] / "models" / "recipes"
@@ -52,15 +51,10 @@ def networks(
     manifest: Manifest, weights: Scan, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, OpenVinoScores]:
     """The members as they are built for the CPU."""
-    folder = tmp_path_factory.mktemp("members")
-    built: dict[str, OpenVinoScores] = {}
-    for member, (name, network) in zip(MEMBERS, manifest.networks.items(), strict=True):
-        trained = weights("blast-ct-v1") / f"model_{member}.pt"
-        module = folder / f"{name}.pt"
-        save_network(network, manifest.head_of(name), trained, module)
-        save_ir(module, (1, *network.patch), None, folder / f"{name}.xml")
-        built[name] = OpenVinoScores(name, folder / f"{name}.xml", "f32", 2)
-    return built
+    files, folder = weights("blast-ct-v1"), tmp_path_factory.mktemp("members")
+    return cpu_networks(
+        manifest, lambda name: files / f"model_{name.removeprefix('member-')}.pt", folder
+    )
 
 
 @pytest.fixture(scope="module")
