@@ -9,13 +9,13 @@ import socket
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from services.common.header_scan import EXPLICIT_BIG, IMPLICIT_LITTLE, ScanError, scan
 from services.common.headers import scheme
 from services.dimse import commands, pdu
 from services.dimse.pdu import AssociateRequest
 from services.dimse.proposal import parse_associate_accept
-from services.dimse.wire import Wire
 from services.listener.door.admission import AdmissionRules, PeerRule
 from services.listener.door.association import Association
 from services.listener.door.config import DoorConfig
@@ -23,6 +23,7 @@ from services.listener.door.messages import Told
 from services.listener.door.part10 import META_BYTES, TornFileError
 from services.listener.door.spool import Spool
 from services.listener.door.store import Facilities
+from services.listener.door.turns import Turns, WireInTurn
 from tests.builders.kept_files import read_meta
 from tests.fuzz.spool_in_memory import empty_spool, spool_in_memory
 
@@ -136,11 +137,12 @@ class Door:
         return bytes(answer)
 
 
-class _Wire(Wire):
+class _Wire(WireInTurn):
     """A socket pair of the machine's own has no TCP to set options of."""
 
     def __init__(self, connection: socket.socket, max_pdu_bytes: int) -> None:
-        super().__init__(_Pretender(connection), max_pdu_bytes)  # pyright: ignore[reportArgumentType]
+        pretender: Any = _Pretender(connection)
+        super().__init__(pretender, max_pdu_bytes, Turns(1))
 
 
 class _Pretender:

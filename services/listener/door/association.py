@@ -10,13 +10,14 @@ from services.common.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VE
 from services.dimse import commands, pdu
 from services.dimse.commands import Command
 from services.dimse.pdu import AssociateRequest, MalformedPduError
-from services.dimse.wire import ConnectionLostError, SilentPeerError, Wire
+from services.dimse.wire import ConnectionLostError, SilentPeerError
 from services.listener.door.admission import PeerRule, Rejection
 from services.listener.door.config import DoorConfig
 from services.listener.door.messages import AssociationMalformed, AssociationRejected
 from services.listener.door.negotiation import ACCEPTED, answer_contexts, answer_roles
 from services.listener.door.statuses import StoreStatus
 from services.listener.door.store import Facilities, Sender, StoreOperation
+from services.listener.door.turns import WireInTurn
 
 # PS3.8 table 9-21: result, source, reason.
 _NO_SUCH_CONTEXT_NAME = ("application_context_not_supported", (1, 1, 2))
@@ -57,7 +58,7 @@ class Association:
 
     def __init__(
         self,
-        wire: Wire,
+        wire: WireInTurn,
         config: DoorConfig,
         facilities: Facilities,
         address: str,
@@ -98,8 +99,11 @@ class Association:
             associated = self._negotiate()
             if associated:
                 self._wire.set_patience(self._config.idle_timeout_s)
-                while self._handle_pdu(*self._wire.read()):
-                    pass
+                with self._wire.in_turn():
+                    while self._handle_pdu(*self._wire.read()):
+                        pass
+                if self.tally.ended == "released":
+                    self._last_word(pdu.release_response())
         except (MalformedPduError, commands.MalformedCommandError) as error:
             self._abort(error)
         except SilentPeerError:
@@ -164,7 +168,6 @@ class Association:
             return True
         if kind == pdu.A_RELEASE_RQ:
             self.tally.ended = "released"
-            self._last_word(pdu.release_response())
             return False
         if kind == pdu.A_ABORT:
             self.tally.ended = "aborted"

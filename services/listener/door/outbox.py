@@ -3,12 +3,15 @@
 An instance is told of a moment after its sender heard of success, together with those that came in
 that moment. It is in the outbox before the sender hears, so that whoever asks the receiver whether
 all was told (`messages.Ping`) is answered rightly; and it is in the spool, should the receiver die.
+
+One thread sends. Those that wait for it wait for their own messages, which go with the next ones
+that are sent: a lock would be taken by whoever comes at the right moment, and with hundreds of
+associations some waited for seconds.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 
 from services.listener.door.channel import Channel
 from services.listener.door.messages import Question, Stored, Told
@@ -30,7 +33,12 @@ class Outbox:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._gathered: list[Told] = []
-        self._changed = threading.Condition()
+        self._waiting: list[threading.Lock] = []  # for what is gathered to be sent
+        self._hurry = False
+        self._gone = False
+        self._lock = threading.Lock()
+        self._first = threading.Condition(self._lock)
+        self._hurried = threading.Condition(self._lock)
         self._asked: dict[int, tuple[threading.Event, list[bool]]] = {}
         self._number = 0
         threading.Thread(target=self._run, name="outbox", daemon=True).start()
@@ -38,15 +46,27 @@ class Outbox:
     def tell(self, message: Told) -> None:
         """Sends a message: `Stored` within a moment, together with others; any other at once.
 
+        Returns when the message was sent, or is gathered and few are.
+
         Raises:
             MainProcessGoneError: the main process is gone.
         """
-        with self._changed:
+        with self._lock:
+            if self._gone:
+                raise MainProcessGoneError
             self._gathered.append(message)
-            if not isinstance(message, Stored) or len(self._gathered) >= _MOST_GATHERED:
-                self._send()
-            elif len(self._gathered) == 1:
-                self._changed.notify()
+            if len(self._gathered) == 1:
+                self._first.notify()
+            if isinstance(message, Stored) and len(self._gathered) < _MOST_GATHERED:
+                return
+            sent = threading.Lock()
+            sent.acquire()
+            self._waiting.append(sent)
+            self._hurry = True
+            self._hurried.notify()
+        sent.acquire()
+        if self._gone:
+            raise MainProcessGoneError
 
     def ask(self, sop_instance_uid: str, digest: str, syntax: str) -> bool:
         """Whether other bytes are known under a SOP Instance UID.
@@ -56,7 +76,7 @@ class Outbox:
             MainProcessGoneError: the main process is gone.
         """
         answered, answer = threading.Event(), list[bool]()
-        with self._changed:
+        with self._lock:
             self._number += 1
             number = self._number
             self._asked[number] = answered, answer
@@ -65,7 +85,7 @@ class Outbox:
             if not answered.wait(_ANSWERED_WITHIN_S) or not answer:
                 raise TimeoutError("It is not known whether the instance is.")
         finally:
-            with self._changed:
+            with self._lock:
                 self._asked.pop(number, None)
         return answer[0]
 
@@ -76,28 +96,27 @@ class Outbox:
             number: of the `Question`.
             conflict: the answer; None where the main process could not find out.
         """
-        with self._changed:
+        with self._lock:
             asked = self._asked.get(number)
         if asked is not None:
             asked[1].extend([] if conflict is None else [conflict])
             asked[0].set()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
+        while not self._gone:
+            with self._lock:
                 while not self._gathered:
-                    self._changed.wait()
-            time.sleep(_GATHER_S)
-            with self._changed:
-                try:
-                    self._send()
-                except MainProcessGoneError:
-                    return  # and so is this one in a moment
-
-    def _send(self) -> None:
-        gathered, self._gathered = self._gathered, []
-        if gathered:
+                    self._first.wait()
+                if not self._hurry:
+                    self._hurried.wait(_GATHER_S)
+                gathered, self._gathered = self._gathered, []
+                waiting, self._waiting = self._waiting, []
+                self._hurry = False
             try:
                 self._channel.send(*gathered)
-            except OSError as error:
-                raise MainProcessGoneError from error
+            except OSError:
+                with self._lock:
+                    self._gone = True
+                    waiting += self._waiting
+            for sent in waiting:
+                sent.release()

@@ -10,11 +10,8 @@ when it is registered.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-import threading
 import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,20 +20,14 @@ from isal.isal_zlib import crc32
 from services.common.crashpoints import crashpoint
 from services.common.durable import make_folder
 from services.listener.door.part10 import META_BYTES, FileMeta, compose, digest_text
+from services.listener.door.ready_files import ReadyFiles, give_up
 from services.listener.door.write_out import begin_to_write_out
-
-SUFFIX = ".dcm"
 
 # Of the writes into a file. Measured on ext4: half a megabyte in 0.15 ms instead of 0.19.
 _ALIGNMENT = 64 << 10
 # The disk begins with so much of a file while the rest arrives: the sync then waits a third less.
 # Smaller parts cost more processor time than they save waiting.
 _BEGUN_BYTES = 240 << 10
-# How long the answer to how much space is left is believed.
-_FREE_FOR_S = 0.05
-# Files made at a time: one sync of the entries for as many instances. More are made when half of
-# them are taken, so that an instance seldom waits for them.
-_MADE_AT_ONCE = 64
 
 
 class SpoolError(Exception):
@@ -85,7 +76,7 @@ class Spool:
         self._limit = max_instance_bytes
         try:
             make_folder(folder)
-            self._ready = _ReadyFiles(folder)
+            self._ready = ReadyFiles(folder)
         except OSError as error:
             raise SpoolError(f"The spool cannot be opened: {error.strerror}.") from error
 
@@ -219,101 +210,8 @@ class SpoolWriter:
         """Removes the file; a committed file stays."""
         if self._descriptor < 0:
             return
-        _give_up(self._path, self._descriptor)
+        give_up(self._path, self._descriptor)
         self._descriptor = -1
-
-
-class _ReadyFiles:
-    """Open, empty files whose entries in the folder are on disk."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._ready: deque[tuple[str, int]] = deque()
-        self._changed = threading.Condition()
-        self._failure: OSError | None = None
-        self._wanted = True
-        self._closed = False
-        # Bytes, and until when they are believed: one value, so that no thread sees half of it.
-        self._free = (0, -math.inf)
-        # Names of an earlier process in this folder lie before ours, should they still be there.
-        self._start = f"{time.time_ns():x}"
-        self._number = 0
-        self._thread = threading.Thread(target=self._make, name="spool", daemon=True)
-        self._thread.start()
-
-    def pop(self) -> tuple[str, int]:
-        """A path and a descriptor.
-
-        Raises:
-            OSError: no file can be made at present.
-        """
-        with self._changed:
-            if len(self._ready) <= _MADE_AT_ONCE // 2:
-                self._want()
-            while not self._ready:
-                if self._failure is not None and not self._wanted:
-                    raise self._failure
-                self._want()  # more may wait than are made at a time
-                self._changed.wait()
-            return self._ready.popleft()
-
-    def _want(self) -> None:
-        if not self._wanted:
-            self._wanted = True
-            self._changed.notify_all()
-
-    def free_bytes(self) -> int:
-        now = time.monotonic()
-        free, until = self._free
-        if now >= until:
-            try:
-                found = os.fstatvfs(self._descriptor)
-                free = found.f_bavail * found.f_frsize
-            except OSError:
-                free = 0
-            self._free = (free, now + _FREE_FOR_S)
-        return free
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-        self._thread.join()
-        for path, descriptor in self._ready:
-            _give_up(path, descriptor)
-        self._ready.clear()
-        os.close(self._descriptor)
-
-    def _make(self) -> None:
-        while True:
-            with self._changed:
-                while not self._wanted and not self._closed:
-                    self._changed.wait()
-                if self._closed:
-                    return
-            made: list[tuple[str, int]] = []
-            failure: OSError | None = None
-            try:
-                for _ in range(_MADE_AT_ONCE):
-                    made.append(self._one())
-                os.fsync(self._descriptor)
-            except OSError as error:
-                failure = error
-                for path, descriptor in made:  # their entries may not be on disk
-                    _give_up(path, descriptor)
-                made = []
-            with self._changed:
-                self._ready.extend(made)
-                self._failure = failure
-                self._wanted = False
-                self._changed.notify_all()
-
-    def _one(self) -> tuple[str, int]:
-        self._number += 1
-        path = f"{self._folder}/{self._start}-{self._number:07d}{SUFFIX}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-        return path, descriptor
 
 
 def _write_all(
@@ -324,12 +222,6 @@ def _write_all(
     while written < length:  # a signal, or the last block of the disk
         left = b"".join((first, rest))[written:]
         written += os.pwrite(descriptor, left, at + written)
-
-
-def _give_up(path: str, descriptor: int) -> None:
-    os.close(descriptor)
-    with contextlib.suppress(OSError):
-        os.unlink(path)  # noqa: PTH108 - a receiver handles paths as text
 
 
 def _refused(error: OSError) -> SpoolError:

@@ -18,7 +18,8 @@ from services.common.database import InstanceRow
 from services.common.store import ObjectMissing, StudyStore
 from services.common.telemetry import get_logger
 from services.listener.door.part10 import TornFileError, is_whole, read_sealed
-from services.listener.door.spool import SUFFIX, SpooledFile
+from services.listener.door.ready_files import SUFFIX
+from services.listener.door.spool import SpooledFile
 from services.listener.registering.arrivals import Offered
 from services.listener.registering.quarantine import TORN, Quarantine
 from services.listener.registering.registry import mark_in_store

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from services.listener.door import ready_files
 from services.listener.door import spool as spool_module
 from services.listener.door.statuses import StoreStatus
 from tests.builders.malformed import malformed_values
@@ -89,8 +90,8 @@ def test_a_folder_that_holds_no_more_files_is_out_of_resources_until_it_does(
     offers = [offer(file) for file in sound_series(tmp_path / "dicom")]
     # As many as were made in advance are taken; then none can be made.
     broken = BrokenOs("fsync", errno.EIO)
-    monkeypatch.setattr(spool_module, "os", broken)
-    monkeypatch.setattr(spool_module, "_MADE_AT_ONCE", 2)
+    monkeypatch.setattr(ready_files, "os", broken)
+    monkeypatch.setattr(ready_files, "_MADE_AT_ONCE", 2)
     statuses = [lite_reception.receive(offers[n % len(offers)], wait=False) for n in range(200)]
     assert broken.failures == 1
     assert set(statuses) <= {StoreStatus.SUCCESS, StoreStatus.OUT_OF_RESOURCES}
@@ -102,7 +103,7 @@ def test_a_folder_that_holds_no_more_files_is_out_of_resources_until_it_does(
 def test_more_than_are_made_at_a_time_may_wait_for_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool_module, "_MADE_AT_ONCE", 2)
+    monkeypatch.setattr(ready_files, "_MADE_AT_ONCE", 2)
     spool = spool_module.Spool(tmp_path / "spool")
     with ThreadPoolExecutor(20) as waiting:
         begun = [waiting.submit(spool.begin) for _ in range(20)]

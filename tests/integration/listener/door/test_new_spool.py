@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.listener.door import spool as spool_module
+from services.listener.door import ready_files
 from services.listener.door.spool import Spool
 
 
@@ -15,7 +15,7 @@ def test_no_thread_hears_that_an_empty_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The first that asks is held up in the middle of its question; the others ask meanwhile.
-    real, asked, go_on = spool_module.os.fstatvfs, threading.Event(), threading.Event()
+    real, asked, go_on = ready_files.os.fstatvfs, threading.Event(), threading.Event()
 
     def slow(descriptor: int) -> object:
         if not asked.is_set():
@@ -23,7 +23,7 @@ def test_no_thread_hears_that_an_empty_disk_is_full(
             assert go_on.wait(20)
         return real(descriptor)
 
-    monkeypatch.setattr(spool_module.os, "fstatvfs", slow)
+    monkeypatch.setattr(ready_files.os, "fstatvfs", slow)
     spool = Spool(tmp_path / "spool")
     try:
         told: list[int] = []
