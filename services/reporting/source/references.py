@@ -19,14 +19,6 @@ from services.reporting.source.series import SourceSeries
 # SOP instance UID, and the number of the frame in it.
 Reference = tuple[str, int | None]
 
-# Of stand-ins for highdicom, which wants one instance per plane; none of them leaves.
-_STAND_IN_UID = "2.25.{place}"
-
-
-def stand_in_uid(k: int) -> str:
-    """The SOP instance UID by which plane k goes through highdicom."""
-    return _STAND_IN_UID.format(place=k + 1)
-
 
 def referenced_frame(header: InstanceHeader) -> int | None:
     """The frame number that a reference to this plane has to tell."""
@@ -51,16 +43,6 @@ def frames_by_instance(source: SourceSeries) -> Mapping[str, list[int]]:
         if frame is not None:
             frames.setdefault(header.sop_instance_uid, []).append(frame)
     return frames
-
-
-def refer(item: Dataset, header: InstanceHeader) -> None:
-    """Makes a SourceImageSequence item refer to a plane (PS3.3 C.7.6.16.2.6)."""
-    item.ReferencedSOPClassUID = header.sop_class_uid
-    item.ReferencedSOPInstanceUID = header.sop_instance_uid
-    frame = referenced_frame(header)
-    if frame is not None:
-        item.ReferencedFrameNumber = frame
-    item.SpatialLocationsPreserved = preserved(header)
 
 
 def preserved(header: InstanceHeader) -> str:

@@ -31,9 +31,10 @@ from services.reporting.kinds.report.writing import Context, encode_report
 from services.reporting.kinds.segmentation.checking import check_segmentation
 from services.reporting.kinds.segmentation.packing import further_frames
 from services.reporting.kinds.segmentation.writing import encode_segmentation
-from services.reporting.objects.forms import PLAIN
+from services.reporting.objects.forms import PLAIN, Form
 from services.reporting.results import Made
 from services.reporting.source.series import SourceSeries, load_source
+from tests.builders.by_highdicom import report_by_highdicom, segmentation_by_highdicom
 from tests.builders.forms import form_of
 from tests.builders.reporting import Workplace, brain_manifest, workplace
 from tests.builders.series import headers_of
@@ -60,6 +61,15 @@ def test_results_on_one_volume_of_many_pass_every_check(
     assert made.withholding is None
     voxel_mm3 = float(np.prod(geometry.pixel_spacing_mm)) * geometry.slice_spacing_mm
     assert made.values[0].value == pytest.approx(labels.sum() * voxel_mm3 / 1000, rel=1e-6)
+
+
+@pytest.mark.parametrize("form", [(), ("keep_empty_frames",), ("key_slice",)], ids=str)
+@pytest.mark.parametrize(("name", "number"), SCANS.items())
+def test_objects_are_what_highdicom_writes_of_every_plane(
+    name: str, number: int, form: tuple[str, ...], scan: Any, tmp_path: Path
+) -> None:
+    place, geometry = _registered(scan(name), tmp_path, number)
+    _compare(_analysis(place, geometry, _box(geometry)), form_of(*form))
 
 
 @pytest.mark.parametrize(("name", "number"), SCANS.items())
@@ -167,6 +177,7 @@ def test_labels_of_a_tilted_uneven_head_lie_on_every_source_slice(
     analysis = _analysis(place, geometry, labels, manifest)
     content = encode_segmentation(analysis, PLAIN, 9000)
     assert check_segmentation(_written(tmp_path, content), analysis, PLAIN) is None
+    _compare(analysis, PLAIN)
     seg = pydicom.dcmread(_written(tmp_path, content))
     shown = np.flatnonzero(labels.any(axis=(1, 2)))
     np.testing.assert_array_equal(seg.pixel_array, labels[shown])
@@ -221,6 +232,13 @@ def _analysis(
     counts = count_voxels(voxel_histogram(labels), job.manifest)
     values = measure(job.manifest, counts, source.voxel_volume_mm3, source.steps)
     return Analysis(job, source, labels, counts, values)
+
+
+def _compare(analysis: Analysis, form: Form) -> None:
+    seg = encode_segmentation(analysis, form, 1)
+    assert seg == segmentation_by_highdicom(analysis, form, 1)
+    report = encode_report(analysis, form, 2, Context())
+    assert report == report_by_highdicom(analysis, form, 2, Context())
 
 
 def _accepting(manifest: Manifest, accepts: dict[str, bool]) -> Manifest:

@@ -65,6 +65,14 @@ from services.reporting.objects.naming import (
     tracking_identifier,
     tracking_uid,
 )
+from services.reporting.objects.referring import code_sequence, reference, referenced_series
+from services.reporting.objects.sequences import (
+    element,
+    item_of,
+    put_sequence,
+    sequence,
+    sequence_item,
+)
 from services.reporting.objects.texts import ascii_text
 from services.reporting.source.references import (
     frames_by_instance,
@@ -95,6 +103,7 @@ _OF_ONE_SLICE = frozenset({"Image Position (Patient) X", "Image Position (Patien
                            "Image Position (Patient) Z"})  # fmt: skip
 
 
+_INSTANCES = "ReferencedSOPSequence"
 _THICKNESS = "Slice Thickness"
 
 _AnyGroup = (
@@ -124,9 +133,8 @@ def encode_report(analysis: Analysis, form: Form, number: int, context: Context)
     """
     job, source = analysis.job, analysis.source
     image = stand_in(source.headers[0], source)
-    others = [identity_of(header) for header in instances_of(source)[1:]]
     dataset = Comprehensive3DSR(
-        evidence=[image, *others, *_segmentation_evidence(analysis, form)],
+        evidence=[image, *_evidence(analysis, form)],
         content=_content(analysis, form, context)[0],
         series_instance_uid=SR.series_uid(job.job_uid, form),
         series_number=number,
@@ -145,11 +153,17 @@ def encode_report(analysis: Analysis, form: Form, number: int, context: Context)
             job.revision,
         ),
     )
-    # TID 1500: the library stands before the measurements, which are the last item. It comes in
-    # only now: highdicom copies a document and looks through it, which is long for a library of
-    # hundreds of images that are the evidence.
+    # Hundreds of images: they come in only now, as bytes. TID 1500: the library stands before the
+    # measurements, which are the last item.
     *before, measurements = dataset.ContentSequence
-    dataset.ContentSequence = [*before, _image_library(source, image), measurements]
+    put_sequence(
+        dataset,
+        "ContentSequence",
+        [*map(item_of, before), _image_library(source, image), item_of(measurements)],
+    )
+    put_sequence(
+        dataset, "CurrentRequestedProcedureEvidenceSequence", [_all_evidence(analysis, form)]
+    )
     finish(dataset, job, source)
     # Nobody has read it yet: COMPLETE (or PARTIAL, PS3.3 C.17.2) and UNVERIFIED say so;
     # PRELIMINARY would hide it in places.
@@ -164,16 +178,38 @@ def encode_report(analysis: Analysis, form: Form, number: int, context: Context)
     return as_file(dataset)
 
 
-def _segmentation_evidence(analysis: Analysis, form: Form) -> list[Dataset]:
-    if not analysis.found:
-        return []
-    job_uid = analysis.job.job_uid
-    item = Dataset()
-    item.SOPClassUID = SEG.sop_class_uid
-    item.SOPInstanceUID = SEG.sop_instance_uid(job_uid, form)
-    item.StudyInstanceUID = analysis.job.study_uid
-    item.SeriesInstanceUID = SEG.series_uid(job_uid, form)
-    return [item]
+def _evidence(analysis: Analysis, form: Form) -> list[Dataset]:
+    """What the measurements refer to, without which highdicom writes none."""
+    identities: list[Dataset] = []
+    if form.has(KEY_SLICE):
+        slices = {key_slice(count.voxels) for count in analysis.counts if count.found}
+        identities += [identity_of(analysis.source.headers[k]) for k in slices]
+    elif analysis.found:
+        segmentation = Dataset()
+        segmentation.SOPClassUID = SEG.sop_class_uid
+        segmentation.SOPInstanceUID = SEG.sop_instance_uid(analysis.job.job_uid, form)
+        segmentation.StudyInstanceUID = analysis.job.study_uid
+        segmentation.SeriesInstanceUID = SEG.series_uid(analysis.job.job_uid, form)
+        identities.append(segmentation)
+    return identities
+
+
+def _all_evidence(analysis: Analysis, form: Form) -> bytes:
+    """An item of CurrentRequestedProcedureEvidenceSequence (PS3.3 C.17.2): every instance of the
+    source, and the SEG where there is one."""
+    job, source = analysis.job, analysis.source
+    series = [referenced_series(job.series_uid, _INSTANCES, instances_of(source))]
+    if analysis.found:
+        segmentation = reference(SEG.sop_class_uid, SEG.sop_instance_uid(job.job_uid, form))
+        series.append(
+            sequence_item(
+                sequence(_INSTANCES, [sequence_item(segmentation)]),
+                element("SeriesInstanceUID", SEG.series_uid(job.job_uid, form)),
+            )
+        )
+    return sequence_item(
+        sequence("ReferencedSeriesSequence", series), element("StudyInstanceUID", job.study_uid)
+    )
 
 
 def _names_instance(item: Dataset) -> bool:
@@ -221,40 +257,37 @@ def _observer(job: Job) -> ObserverContext:
     )
 
 
-def _image_library(source: SourceSeries, image: Dataset) -> Dataset:
+def _image_library(source: SourceSeries, image: Dataset) -> bytes:
     """TID 1600 with one group for the series: what its images share is said once."""
     frames = frames_by_instance(source)
     entries = [
-        _library_entry(header, frames.get(header.sop_instance_uid))
+        _library_entry(header, frames.get(header.sop_instance_uid, ()))
         for header in instances_of(source)
     ]
-    group = _container(codes.DCM.ImageLibraryGroup, [*_shared_descriptors(image), *entries])
+    shared = map(item_of, _shared_descriptors(image))
+    group = _container(codes.DCM.ImageLibraryGroup, [*shared, *entries])
     return _container(codes.DCM.ImageLibrary, [group])
 
 
-def _container(name: Code, content: list[Dataset]) -> Dataset:
+def _container(name: Code, content: list[bytes]) -> bytes:
     container = Dataset()
     container.RelationshipType = "CONTAINS"
     container.ValueType = "CONTAINER"
     container.ConceptNameCodeSequence = [code_item(name)]
     container.ContinuityOfContent = "CONTINUOUS"
-    container.ContentSequence = content
-    return container
+    put_sequence(container, "ContentSequence", content)
+    return item_of(container)
 
 
-def _library_entry(header: InstanceHeader, frames: Sequence[int] | None) -> Dataset:
-    """An IMAGE item; of plain elements, because a library has hundreds (PS3.3 C.17.3)."""
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = header.sop_class_uid
-    reference.ReferencedSOPInstanceUID = header.sop_instance_uid
-    if frames is not None:
-        reference.ReferencedFrameNumber = list(frames)
-    entry = Dataset()
-    entry.RelationshipType = "CONTAINS"
-    entry.ValueType = "IMAGE"
-    entry.ConceptNameCodeSequence = [code_item(_SOURCE)]
-    entry.ReferencedSOPSequence = [reference]
-    return entry
+def _library_entry(header: InstanceHeader, frames: Sequence[int]) -> bytes:
+    """An IMAGE item (PS3.3 C.17.3)."""
+    referenced = sequence_item(reference(header.sop_class_uid, header.sop_instance_uid, frames))
+    return sequence_item(
+        sequence(_INSTANCES, [referenced]),
+        element("RelationshipType", "CONTAINS"),
+        element("ValueType", "IMAGE"),
+        code_sequence("ConceptNameCodeSequence", _SOURCE),
+    )
 
 
 def _shared_descriptors(image: Dataset) -> list[Dataset]:

@@ -1,26 +1,29 @@
 """Writing a job's labels as a DICOM Segmentation (PS3.3 A.51), BINARY, Explicit VR Little Endian.
 
-highdicom builds the object from stand-ins of the source instances that hold their identity and
-geometry only; the patient, study and equipment attributes are copied from the source's bytes
-afterwards, and the geometry is written with the source's own decimal strings. What viewers need
-beyond the standard is in docs/interop.md, rows R-1 to R-51.
+highdicom builds the object for stand-ins of the first two planes, without a voxel, which hold their
+identity and geometry only. Then come the frames, whose functional groups are written as bytes; the
+patient, study and equipment attributes from the source's bytes; and the geometry with the source's
+own decimal strings. What viewers need beyond the standard is in docs/interop.md, rows R-1 to R-51.
 """
 
 from __future__ import annotations
 
-import copy
+import struct
+from collections.abc import Sequence
 from typing import Any
 
 import highdicom as hd
 import numpy as np
-import numpy.typing as npt
 from highdicom.seg import (
     SegmentAlgorithmTypeValues,
     Segmentation,
     SegmentationTypeValues,
     SegmentDescription,
 )
+from highdicom.spatial import get_volume_positions
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from models.manifest import Segment
@@ -32,7 +35,7 @@ from services.reporting.kinds.segmentation.names import (
     SEG,
     dimension_organization_uid,
 )
-from services.reporting.kinds.segmentation.packing import further_frames, packed
+from services.reporting.kinds.segmentation.packing import Frame, further_frames, packed
 from services.reporting.objects.coding import dicom_code
 from services.reporting.objects.equipment import (
     AXIAL_VERSION,
@@ -48,9 +51,16 @@ from services.reporting.objects.naming import (
     tracking_identifier,
     tracking_uid,
 )
+from services.reporting.objects.referring import (
+    code_sequence,
+    decimal_text,
+    reference,
+    referenced_series,
+)
+from services.reporting.objects.sequences import element, put_sequence, sequence, sequence_item
 from services.reporting.objects.texts import ascii_text
 from services.reporting.source.modules import copy_element, raw_bytes
-from services.reporting.source.references import instances_of, refer, stand_in_uid
+from services.reporting.source.references import instances_of, preserved, referenced_frame
 from services.reporting.source.series import SourceSeries
 from services.reporting.source.stand_ins import stand_in
 from services.reporting.source.validity import has_valid
@@ -58,6 +68,8 @@ from services.reporting.source.validity import has_valid
 # Attributes of the source's series that keep their meaning for a segmentation of it.
 _OF_THE_SERIES = ("BodyPartExamined", "Laterality", "PositionReferenceIndicator")
 _SIDES = (b"L", b"R")
+_SOURCE_IMAGE = codes.DCM.SourceImageForImageProcessingOperation
+_DERIVATION = Code("113076", "DCM", "Segmentation")
 
 
 def encode_segmentation(analysis: Analysis, form: Form, number: int) -> bytes:
@@ -69,9 +81,10 @@ def encode_segmentation(analysis: Analysis, form: Form, number: int) -> bytes:
     """
     job, source = analysis.job, analysis.source
     segments = [job.manifest.segment(each) for each in analysis.numbers_in_object]
+    planes = _first_planes(source)
     dataset = Segmentation(
-        source_images=_planes(source),
-        pixel_array=_renumbered(analysis),
+        source_images=planes,
+        pixel_array=np.zeros((len(planes), *source.shape[1:]), np.uint8),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
             _description(job, segment, analysis.numbers_in_object[segment.number])
@@ -86,7 +99,7 @@ def encode_segmentation(analysis: Analysis, form: Form, number: int) -> bytes:
         software_versions=AXIAL_VERSION,
         device_serial_number=serial_number(job),
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        omit_empty_frames=not form.has(KEEP_EMPTY_FRAMES),
+        omit_empty_frames=False,
         content_label=content_label(job.manifest),
         content_description=ascii_text(job.manifest.identity.title, 64),
         series_description=series_description(
@@ -94,44 +107,48 @@ def encode_segmentation(analysis: Analysis, form: Form, number: int) -> bytes:
         ),
     )
     _dimension_organization(dataset, dimension_organization_uid(job.job_uid, form))
-    _make_readable(dataset, analysis)
+    _make_readable(dataset, analysis, form)
     finish(dataset, job, source)
     return as_file(dataset)
 
 
-def _planes(source: SourceSeries) -> list[Dataset]:
-    """The source's planes for highdicom, each as a classic instance of its own.
+def _first_planes(source: SourceSeries) -> list[Dataset]:
+    """Two of the source's planes for highdicom, each as a classic instance of its own.
 
     highdicom takes one multi-frame object with all of its frames, and nothing else of the kind.
+    What it says of the object does not depend on the other planes; what does is written here.
     """
-    planes = [stand_in(header, source) for header in source.headers]
+    planes = [stand_in(header, source) for header in source.headers[:2]]
     for k, plane in enumerate(planes):
         plane.SOPClassUID = MRImageStorage
-        plane.SOPInstanceUID = stand_in_uid(k)
+        plane.SOPInstanceUID = f"2.25.{k + 1}"  # none of them leaves
     return planes
 
 
-def _make_readable(dataset: Dataset, analysis: Analysis) -> None:
-    """What viewers and archives need beyond what highdicom writes."""
+def _make_readable(dataset: Dataset, analysis: Analysis, form: Form) -> None:
+    """What highdicom does not write, or not for these frames, or not as viewers need it."""
+    source = analysis.source
     dataset.ContentCreatorName = "Axial^"
-    _in_slice_order(dataset, analysis)
-    _name_sources(dataset, analysis.source)
+    present = _present(analysis, form)
+    _organise(dataset, analysis, present)
+    _write_frames(dataset, analysis, present)
+    put_sequence(
+        dataset,
+        "ReferencedSeriesSequence",
+        [
+            referenced_series(
+                source.headers[0].series_uid, "ReferencedInstanceSequence", instances_of(source)
+            )
+        ],
+    )
     # Viewers that find it pair frame i with its item i, which is wrong where frames are left out.
     dataset.pop("SourceImageSequence", None)
-    _segment_per_frame(dataset)
-    _copy_series(analysis.source, dataset)
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    # Some viewers look nowhere but in the frames; highdicom shares it when there is one segment.
+    shared.pop("SegmentIdentificationSequence", None)
+    _write_geometry_as_sent(shared, source)
+    _copy_series(source, dataset)
     dataset["PixelData"].VR = "OB"  # PS3.5 A.2: bits allocated are at most 8
-
-
-def _renumbered(analysis: Analysis) -> npt.NDArray[np.uint8]:
-    """The labels with the objects' segment numbers; the same array when nothing changes."""
-    numbers = analysis.numbers_in_object
-    if all(number == place for number, place in numbers.items()):
-        return analysis.labels
-    table = np.zeros(256, np.uint8)
-    for number, place in numbers.items():
-        table[number] = place
-    return table[analysis.labels]
 
 
 def _description(job: Job, segment: Segment, number: int) -> SegmentDescription:
@@ -158,71 +175,99 @@ def _description(job: Job, segment: Segment, number: int) -> SegmentDescription:
     return description
 
 
-def _in_slice_order(dataset: Dataset, analysis: Analysis) -> None:
-    """Orders the frames by segment, then by slice, ascending along the slices' normal.
+def _present(analysis: Analysis, form: Form) -> list[Frame]:
+    """The frames that hold voxels, or all of the segments found."""
+    numbers = analysis.numbers_in_object
+    return [
+        (numbers[count.number], k)
+        for count in analysis.counts
+        if count.found
+        for k in range(len(analysis.labels))
+        if form.has(KEEP_EMPTY_FRAMES) or count.voxels[k]
+    ]
 
-    highdicom sorts slices along the opposite normal (columns x rows). Positions are numbered
-    anew, from 1 without gaps, and the pixels are packed from the labels in that order, with as
-    many planes without voxels as save a pad byte (see `packing`).
+
+def _organise(dataset: Dataset, analysis: Analysis, present: Sequence[Frame]) -> None:
+    """DimensionOrganizationType: "3D" for one segment whose frames lie evenly (PS3.3 C.7.6.17)."""
+    dataset.pop("DimensionOrganizationType", None)
+    if len(analysis.numbers_in_object) > 1 or len(present) < 2:
+        return
+    headers = analysis.source.headers
+    spacing, _ = get_volume_positions(
+        image_positions=[headers[k].numbers("ImagePositionPatient") or () for _, k in present],
+        image_orientation=headers[0].numbers("ImageOrientationPatient") or (),
+        sort=False,
+    )
+    if spacing is not None and spacing > 0.0:
+        dataset.DimensionOrganizationType = "3D"
+
+
+def _write_frames(dataset: Dataset, analysis: Analysis, present: Sequence[Frame]) -> None:
+    """The frames by segment, then by slice, ascending along the slices' normal.
+
+    Positions are numbered from 1 without gaps. There are as many planes without voxels as save a
+    pad byte (see `packing`).
     """
-    slice_of = {stand_in_uid(k): k for k in range(len(analysis.source.headers))}
+    headers = analysis.source.headers
     in_manifest = {place: number for number, place in analysis.numbers_in_object.items()}
-    frames: list[tuple[int, int, Dataset]] = []
-    for frame in dataset.PerFrameFunctionalGroupsSequence:
-        image = frame.DerivationImageSequence[0].SourceImageSequence[0]
-        place = int(frame.FrameContentSequence[0].DimensionIndexValues[0])
-        frames.append((place, slice_of[image.ReferencedSOPInstanceUID], frame))
-    of_segment = {place: frame for place, _, frame in frames}
-    present = [(place, k) for place, k, _ in frames]
-    for place, k in further_frames(present, len(slice_of), analysis.labels[0].size):
-        frames.append((place, k, _without_voxels(of_segment[place], k)))
-    frames.sort(key=lambda each: each[:2])
-    position = {k: n for n, k in enumerate(sorted({k for _, k, _ in frames}), start=1)}
-    for place, k, frame in frames:
-        frame.FrameContentSequence[0].DimensionIndexValues = [place, position[k]]
-    dataset.PerFrameFunctionalGroupsSequence = [frame for _, _, frame in frames]
-    dataset.NumberOfFrames = len(frames)
-    dataset.PixelData = packed(analysis.labels, [(in_manifest[place], k) for place, k, _ in frames])
-
-
-def _without_voxels(frame: Dataset, k: int) -> Dataset:
-    """Another frame of the same segment, on slice k."""
-    other = copy.deepcopy(frame)
-    image = other.DerivationImageSequence[0].SourceImageSequence[0]
-    image.ReferencedSOPInstanceUID = stand_in_uid(k)
-    return other
-
-
-def _name_sources(dataset: Dataset, source: SourceSeries) -> None:
-    """Puts the true planes in the place of stand-ins, with their positions as they were sent."""
-    plane_of = {stand_in_uid(k): header for k, header in enumerate(source.headers)}
-    frames = dataset.PerFrameFunctionalGroupsSequence
-    items = [frame.DerivationImageSequence[0].SourceImageSequence[0] for frame in frames]
-    # All are looked up before any is changed: frames of one plane may share their item.
-    headers = [plane_of[item.ReferencedSOPInstanceUID] for item in items]
-    for frame, item, header in zip(frames, items, headers, strict=True):
-        refer(item, header)
-        _as_sent(
-            frame.PlanePositionSequence[0],
-            "ImagePositionPatient",
-            header.attributes["ImagePositionPatient"],
+    more = further_frames(present, len(headers), analysis.labels[0].size)
+    frames = sorted([*present, *more])
+    position = {k: n for n, k in enumerate(sorted({k for _, k in frames}), start=1)}
+    groups = {k: _groups_of_plane(headers[k]) for k in position}
+    identified = {
+        place: sequence(
+            "SegmentIdentificationSequence",
+            [sequence_item(element("ReferencedSegmentNumber", struct.pack("<H", place)))],
         )
-    series = dataset.ReferencedSeriesSequence[0]
-    series.ReferencedInstanceSequence = [_reference(each) for each in instances_of(source)]
-    _write_geometry_as_sent(dataset, source)
+        for place in in_manifest
+    }
+    put_sequence(
+        dataset,
+        "PerFrameFunctionalGroupsSequence",
+        [
+            sequence_item(
+                groups[k][0],
+                sequence(
+                    "FrameContentSequence",
+                    [
+                        sequence_item(
+                            element("DimensionIndexValues", struct.pack("<II", place, position[k]))
+                        )
+                    ],
+                ),
+                groups[k][1],
+                identified[place],
+            )
+            for place, k in frames
+        ],
+    )
+    dataset.NumberOfFrames = len(frames)
+    dataset.PixelData = packed(analysis.labels, [(in_manifest[place], k) for place, k in frames])
 
 
-def _reference(header: InstanceHeader) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = header.sop_class_uid
-    item.ReferencedSOPInstanceUID = header.sop_instance_uid
-    return item
+def _groups_of_plane(header: InstanceHeader) -> tuple[bytes, bytes]:
+    """DerivationImageSequence (PS3.3 C.7.6.16.2.6) and PlanePositionSequence of a plane."""
+    frame = referenced_frame(header)
+    frames = () if frame is None else (frame,)
+    image = [
+        reference(header.sop_class_uid, header.sop_instance_uid, frames),
+        element("SpatialLocationsPreserved", preserved(header)),
+        code_sequence("PurposeOfReferenceCodeSequence", _SOURCE_IMAGE),
+    ]
+    derivation = [
+        sequence("SourceImageSequence", [sequence_item(*image)]),
+        code_sequence("DerivationCodeSequence", _DERIVATION),
+    ]
+    at = element("ImagePositionPatient", decimal_text(header.attributes["ImagePositionPatient"]))
+    return (
+        sequence("DerivationImageSequence", [sequence_item(*derivation)]),
+        sequence("PlanePositionSequence", [sequence_item(at)]),
+    )
 
 
-def _write_geometry_as_sent(dataset: Dataset, source: SourceSeries) -> None:
+def _write_geometry_as_sent(shared: Dataset, source: SourceSeries) -> None:
     """Puts the source's own decimal strings where highdicom formatted numbers."""
     first = source.headers[0].attributes
-    shared = dataset.SharedFunctionalGroupsSequence[0]
     orientation = shared.PlaneOrientationSequence[0]
     _as_sent(orientation, "ImageOrientationPatient", first["ImageOrientationPatient"])
     measures = shared.PixelMeasuresSequence[0]
@@ -234,22 +279,6 @@ def _write_geometry_as_sent(dataset: Dataset, source: SourceSeries) -> None:
 def _as_sent(item: Dataset, keyword: str, value: Any) -> None:
     # Text, not numbers: pydicom keeps the characters of a DS made from text.
     setattr(item, keyword, value)
-
-
-def _segment_per_frame(dataset: Dataset) -> None:
-    """Moves the segment identification of a single segment from the shared group to every frame.
-
-    Some viewers look nowhere else; highdicom shares it when there is one segment.
-    """
-    shared = dataset.SharedFunctionalGroupsSequence[0]
-    if "SegmentIdentificationSequence" not in shared:
-        return
-    number = shared.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-    del shared.SegmentIdentificationSequence
-    for frame in dataset.PerFrameFunctionalGroupsSequence:
-        identification = Dataset()
-        identification.ReferencedSegmentNumber = number
-        frame.SegmentIdentificationSequence = [identification]
 
 
 def _dimension_organization(dataset: Dataset, uid: str) -> None:
