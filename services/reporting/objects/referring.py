@@ -44,5 +44,6 @@ def code_sequence(keyword: str, code: Code) -> bytes:
 
 def decimal_text(sent: str | Sequence[str] | None) -> str:
     """Decimal strings as they were sent, without the spaces around them (PS3.5 6.2)."""
-    values = (sent or "").split("\\") if not sent or isinstance(sent, str) else sent
-    return "\\".join(value.strip() for value in values)
+    if sent is None or isinstance(sent, str):
+        sent = (sent or "").split("\\")
+    return "\\".join(value.strip() for value in sent)
