@@ -21,6 +21,7 @@ BENCHMARKS = (
     "receive_engine",
     "receive_sending",
     "receive_volume",
+    "results_objects",
     "models_networks",
     "models_numbers",
 )
