@@ -152,24 +152,38 @@ def _certain(patch: F32, tiling: Tiling, tiles: Tiles | None, classes: int) -> F
 def _averaged(
     patch: F32, networks: list[ScoringNetwork], step: Infer, flips: list[tuple[int, ...]], run: Run
 ) -> F32:
-    """Return the mean over networks and mirror passes, float32 [k, *tile]."""
-    total: F32 | None = None
+    """Return the mean over networks and mirror passes, float32 [k, *tile].
+
+    Of a single pass it may be the network's own memory: valid until the network runs again.
+    """
+    passes = list(itertools.product(networks, flips))
     view = (0, *(axis + 1 for axis in step.view))
     back_to_image = tuple(view.index(axis) for axis in range(4))
-    for network, flip in itertools.product(networks, flips):
+    total = np.empty(0, np.float32)
+    for place, (network, flip) in enumerate(passes):
         shown = np.flip(patch, tuple(axis + 1 for axis in flip)) if flip else patch
         with run.passing(network):
             found = network.scores(np.ascontiguousarray(shown.transpose(view))[None])[0]
         found = found.transpose(back_to_image)
         back = np.flip(found, tuple(axis + 1 for axis in flip)) if flip else found
-        if total is None:
-            total = np.array(back, np.float32, order="C")
-        else:
-            total += back
-    if total is None:
-        raise ValueError("no network was run")
-    total *= np.float32(1.0 / (len(networks) * len(flips)))
+        if len(passes) == 1:
+            return np.ascontiguousarray(back, np.float32)
+        if place == 0:
+            total = np.zeros(back.shape, np.float32)
+        _add(back, total, 1.0 / len(passes) if place == len(passes) - 1 else None, run)
     return total
+
+
+def _add(scores: F32, total: F32, share: float | None, run: Run) -> None:
+    """Add a pass [k, *tile] to the total; after the last one the total becomes a mean."""
+
+    def work(first: int, end: int) -> None:
+        for of_class in range(first, end):
+            total[of_class] += scores[of_class]
+            if share is not None:
+                total[of_class] *= np.float32(share)
+
+    run.crew.share(len(total), work, fewest=2)
 
 
 def _flips(step: Infer) -> list[tuple[int, ...]]:

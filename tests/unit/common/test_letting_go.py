@@ -70,7 +70,7 @@ ALLOWED = {
     "services/common/store/folder.py": 2,  # a deletion that was asked for; a temporary name
     "services/common/store/cache.py": 2,  # copies of what lies in S3
     "services/common/store/s3.py": 1,  # a temporary name in the cache
-    "services/listener/door/spool.py": 1,  # nothing of it was acknowledged
+    "services/listener/door/ready_files.py": 1,  # nothing of it was acknowledged
     "services/listener/registering/recovery.py": 1,  # of no bytes
 }
 
