@@ -158,20 +158,11 @@ def _put_references(source: SourceSeries) -> Any:
 def _library(source: SourceSeries, image: Dataset) -> Dataset:
     frames = frames_by_instance(source)
     entries = [_entry(each, frames.get(each.sop_instance_uid)) for each in instances_of(source)]
-    group = _container(
-        codes.DCM.ImageLibraryGroup, [*report_writing._shared_descriptors(image), *entries]
-    )
-    return _container(codes.DCM.ImageLibrary, [group])
-
-
-def _container(name: Any, content: list[Dataset]) -> Dataset:
-    container = Dataset()
-    container.RelationshipType = "CONTAINS"
-    container.ValueType = "CONTAINER"
-    container.ConceptNameCodeSequence = [code_item(name)]
-    container.ContinuityOfContent = "CONTINUOUS"
-    container.ContentSequence = content
-    return container
+    group = report_writing._container(codes.DCM.ImageLibraryGroup)
+    group.ContentSequence = [*report_writing._shared_descriptors(image), *entries]
+    library = report_writing._container(codes.DCM.ImageLibrary)
+    library.ContentSequence = [group]
+    return library
 
 
 def _entry(header: InstanceHeader, frames: list[int] | None) -> Dataset:

@@ -114,7 +114,7 @@ class Outbox:
                 self._hurry = False
             try:
                 self._channel.send(*gathered)
-            except OSError:
+            except Exception:  # noqa: BLE001 - whatever it is: what waits must hear of it
                 with self._lock:
                     self._gone = True
                     waiting += self._waiting

@@ -75,7 +75,7 @@ _ROOM_WITHIN_S = 0.1
 _SWITCH_INTERVAL_S = 0.001
 # How many associations of a receiver are worked for at a time; those that wait for their peers do
 # not count. One has the interpreter while the other is with the disk. With two hundred associations
-# to two receivers, four took 15 % longer and let some wait half as long again.
+# to two receivers, four took a fifth longer and let some wait half as long again.
 _WORKING = 2
 # Each thread's stack; the calls are shallow.
 _STACK_BYTES = 512 << 10

@@ -16,17 +16,19 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.tag import Tag
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from services.reporting.source.modules import keep_bytes
 
 _ITEM = struct.Struct("<HHI")
 _SHORT = struct.Struct("<HH2sH")
 _LONG = struct.Struct("<HH2sHI")
+_LONGEST = 0xFFFF
 _PADDED_BY_NULL = ("UI",)
 
 
 def element(keyword: str, value: str | bytes) -> bytes:
-    """An element of a short VR.
+    """An element; of more than 64 KB, for which most VRs have no length, as UN (PS3.5 6.2.2).
 
     Args:
         keyword: of the attribute.
@@ -37,7 +39,11 @@ def element(keyword: str, value: str | bytes) -> bytes:
         value = value.encode("latin-1")
         if len(value) % 2:
             value += b"\0" if vr in _PADDED_BY_NULL else b" "
-    return _SHORT.pack(tag >> 16, tag & 0xFFFF, vr.encode(), len(value)) + value
+    if vr not in EXPLICIT_VR_LENGTH_32:
+        if len(value) <= _LONGEST:
+            return _SHORT.pack(tag >> 16, tag & 0xFFFF, vr.encode(), len(value)) + value
+        vr = "UN"
+    return _LONG.pack(tag >> 16, tag & 0xFFFF, vr.encode(), 0, len(value)) + value
 
 
 def sequence(keyword: str, items: Iterable[bytes]) -> bytes:

@@ -265,18 +265,19 @@ def _image_library(source: SourceSeries, image: Dataset) -> bytes:
         for header in instances_of(source)
     ]
     shared = map(item_of, _shared_descriptors(image))
-    group = _container(codes.DCM.ImageLibraryGroup, [*shared, *entries])
-    return _container(codes.DCM.ImageLibrary, [group])
+    group, library = _container(codes.DCM.ImageLibraryGroup), _container(codes.DCM.ImageLibrary)
+    put_sequence(group, "ContentSequence", [*shared, *entries])
+    put_sequence(library, "ContentSequence", [item_of(group)])
+    return item_of(library)
 
 
-def _container(name: Code, content: list[bytes]) -> bytes:
+def _container(name: Code) -> Dataset:
     container = Dataset()
     container.RelationshipType = "CONTAINS"
     container.ValueType = "CONTAINER"
     container.ConceptNameCodeSequence = [code_item(name)]
     container.ContinuityOfContent = "CONTINUOUS"
-    put_sequence(container, "ContentSequence", content)
-    return item_of(container)
+    return container
 
 
 def _library_entry(header: InstanceHeader, frames: Sequence[int]) -> bytes:

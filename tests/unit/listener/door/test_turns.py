@@ -221,6 +221,32 @@ def test_nothing_is_told_when_the_main_process_is_gone(pair: Pair) -> None:
             outbox.tell(message)
 
 
+def test_a_message_that_cannot_be_sent_leaves_nobody_waiting(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = Channel(pair[0])
+
+    def fail(*_: Told) -> None:
+        raise ValueError("nobody thought of this")
+
+    monkeypatch.setattr(channel, "send", fail)
+    outbox = Outbox(channel)
+    refused: list[bool] = []
+    threads = [started(lambda: refused.append(_told(outbox))) for _ in range(MANY)]
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert refused == [True] * MANY
+
+
+def _told(outbox: Outbox) -> bool:
+    try:
+        outbox.tell(ConnectionFailed(""))
+    except MainProcessGoneError:
+        return True
+    return False
+
+
 class _HeldUpOs:
     """The system's calls; each sync of a folder waits until it may go on, or fails."""
 
