@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from models.runtime.errors import RequestError
-from models.runtime.grid import SAME_PLACE_MM, Grid
+from models.runtime.grid import SAME_PLACE_MM, Grid, Moved, Oriented, Resampled
 from models.runtime.orientation import Turn
 from models.runtime.sampling import AxisSampling, Centres, between_sizes
 
@@ -39,7 +39,9 @@ class Placement:
 def place(of: Grid, onto: Grid) -> Placement:
     """Find how arrays of one grid come onto another one whose axes run along the same lines.
 
-    Where the two are related by a convention (perhaps with a crop), its own formula is used.
+    Where the two are related by a convention (perhaps with a crop), its own formula is used. What
+    lies outside a grid that `of` was made from was never seen, and is no part of it: a coarse
+    voxel at the end of a crop reaches beyond the crop.
 
     Raises:
         RequestError: the grids are oblique to each other: those need a registration's resampling,
@@ -49,9 +51,9 @@ def place(of: Grid, onto: Grid) -> Placement:
     turned = of.turned(turn)
     scales, shifts = _lines(turned, onto)
     placed = [
-        _placed(size_in, size_out, scale, shift)
-        for size_in, size_out, scale, shift in zip(
-            turned.shape, onto.shape, scales, shifts, strict=True
+        _placed(size_in, size_out, scale, shift, limit, made_by)
+        for size_in, size_out, scale, shift, limit, made_by in zip(
+            turned.shape, onto.shape, scales, shifts, _seen(of, onto), _made_by(turned), strict=True
         )
     ]
     axes = (placed[0][0], placed[1][0], placed[2][0])
@@ -84,17 +86,70 @@ def _lines(of: Grid, onto: Grid) -> tuple[list[float], list[float]]:
     return scales.tolist(), relative[:3, 3].tolist()
 
 
-def _placed(size_in: int, size_out: int, scale: float, shift: float) -> tuple[AxisSampling, slice]:
-    """Return a sampling of one axis and the part of the output axis that it is for."""
-    for centres in ("half-pixel", "aligned"):
-        found = _by_convention(size_in, size_out, scale, shift, centres)
-        if found is not None:
-            return found
-    # The voxels of `onto` whose centres lie inside a voxel of `of`.
+def _seen(of: Grid, onto: Grid) -> list[slice]:
+    """Per axis of `onto`, the voxels that lie inside all grids that `of` was made from."""
+    seen = [slice(0, side) for side in onto.shape]
+    while of.before is not None and not isinstance(of.change, Moved):
+        of = of.before
+        turned = of.turned(_turn_between(of, onto))
+        for axis, (scale, shift) in enumerate(zip(*_lines(turned, onto), strict=True)):
+            inside = _inside(turned.shape[axis], onto.shape[axis], scale, shift)
+            seen[axis] = _both(seen[axis], inside)
+    return seen
+
+
+def _made_by(grid: Grid) -> tuple[Centres | None, Centres | None, Centres | None]:
+    """Per axis, the convention by which a grid's voxels were put over another one's."""
+    change, before = grid.change, grid.before
+    if isinstance(change, Resampled):
+        first, second, third = change.axes
+        return first.centres, second.centres, third.centres
+    if before is None or not isinstance(change, Oriented | Moved):
+        return None, None, None
+    made_by = _made_by(before)
+    if isinstance(change, Moved):
+        return made_by
+    first, second, third = change.turn.order
+    return made_by[first], made_by[second], made_by[third]
+
+
+def _inside(size_in: int, size_out: int, scale: float, shift: float) -> slice:
+    """Return the voxels of an axis whose centres lie inside a voxel of the other one."""
     first = max(int(np.ceil((-0.5 - shift) / scale - _WHOLE)), 0)
     end = min(int(np.floor((size_in - 0.5 - shift) / scale + _WHOLE)) + 1, size_out)
-    part = AxisSampling(size_in, max(end - first, 0), "spacing", scale, shift + first * scale)
-    return part, slice(first, end)
+    return slice(first, max(end, first))
+
+
+def _both(one: slice, other: slice) -> slice:
+    first = max(one.start, other.start)
+    return slice(first, max(min(one.stop, other.stop), first))
+
+
+def _placed(
+    size_in: int,
+    size_out: int,
+    scale: float,
+    shift: float,
+    limit: slice,
+    made_by: Centres | None,
+) -> tuple[AxisSampling, slice]:
+    """Return a sampling of one axis and the part of the output axis that it is for.
+
+    One place may be both conventions' by chance, over parts of different length: that one is meant
+    by which the grid was made.
+    """
+    conventions: tuple[Centres, ...] = ("half-pixel", "aligned")
+    if made_by == "aligned":
+        conventions = ("aligned", "half-pixel")
+    elif made_by == "spacing":
+        conventions = ()
+    for centres in conventions:
+        found = _by_convention(size_in, size_out, scale, shift, centres)
+        if found is not None and _both(found[1], limit) == found[1]:
+            return found
+    part = _both(_inside(size_in, size_out, scale, shift), limit)
+    count = part.stop - part.start
+    return AxisSampling(size_in, count, "spacing", scale, shift + part.start * scale), part
 
 
 def _by_convention(

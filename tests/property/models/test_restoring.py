@@ -78,6 +78,45 @@ def cut_box(grid: Grid, random: np.random.Generator) -> Box:
     sources(),
     st.sampled_from(LETTERS),
     st.sampled_from(CENTRES),
+    st.tuples(*[st.sampled_from([0.3, 0.5, 1.0, 2.0, 3.0, 5.0])] * 3),
+    SEEDS,
+)
+def test_nothing_is_found_outside_what_was_cut_out(
+    source: Grid, axes: str, centres: Centres, times: tuple[float, float, float], seed: int
+) -> None:
+    """However coarse the working grid: by labels, by scores, and by values."""
+    turned = source.turned(source.turn_to(axes))
+    box = cut_box(turned, np.random.default_rng(seed))
+    near = turned.cropped(box)
+    first, second, third = (own * by for own, by in zip(near.spacing_mm, times, strict=True))
+    work = near.resampled(centres, spacing_mm=(first, second, third))
+    kept = np.zeros(turned.shape, bool)
+    kept[box] = True
+    inside = source.turn_to(axes).back.apply(kept)
+    scores = np.zeros((2, *work.shape), np.float32)
+    scores[1] = 1.0
+    found = [
+        nearest_onto(np.ones(work.shape, np.uint8), work, source, CREW),
+        restore_classes(Scores(iter([Slab(0, 0, work.shape[0], scores)]), work, 2), source, CREW),
+        restore_scores(
+            Scores(iter([Slab(0, 0, work.shape[0], scores)]), work, 2),
+            source,
+            lambda block: (block[1] > 0.5).astype(np.uint8),
+            2,
+            CREW,
+        ),
+        resample_onto(scores[1], work, source, ("linear", "linear", "linear"), CREW, 0.0),
+    ]
+    for each in found:
+        assert not each[~inside].any()
+        if centres != "spacing":  # else the working grid may end before what was cut out does
+            assert each[inside].all()
+
+
+@given(
+    sources(),
+    st.sampled_from(LETTERS),
+    st.sampled_from(CENTRES),
     st.tuples(*[st.floats(0.6, 4.0)] * 3),
     st.booleans(),
     SEEDS,
@@ -105,13 +144,12 @@ def test_a_shape_in_the_patient_comes_back_where_it_was(
         kept = np.zeros(turned.shape, bool)
         kept[box] = True
         inside = source.turn_to(axes).back.apply(kept)
+    sure = (np.abs(depth) > reach_mm(work)) & inside
     if centres == "spacing":
         # The working grid may end up to a voxel before or behind the volume.
-        inside = inside & (nearest_onto(drawn | 1, work, source, CREW) == 1)
-    sure = np.abs(depth) > reach_mm(work)
-    np.testing.assert_array_equal(back[sure & inside], (depth > 0)[sure & inside])
-    if centres != "spacing":
-        assert not back[~inside].any()
+        sure &= nearest_onto(drawn | 1, work, source, CREW) == 1
+    np.testing.assert_array_equal(back[sure], (depth > 0)[sure])
+    assert not back[~inside].any()
 
 
 @given(
