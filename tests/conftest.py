@@ -14,6 +14,8 @@ from pathlib import Path
 import hypothesis
 import psycopg
 import pytest
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 
 from tests.builders.network import free_port
 from tests.builders.scans import listed_scans, listed_weights, unpack
@@ -21,6 +23,11 @@ from tests.builders.scans import listed_scans, listed_weights, unpack
 _POSTGRES_BINARIES = (Path("/usr/lib/postgresql/15/bin"), Path("/usr/lib/postgresql/16/bin"))
 
 # Deterministic: the same examples in every run, so that a failure is the change's, not the day's.
+# Hypothesis also tries constants of our modules that are loaded by then, which depends on the tests
+# before and on how workers share them; there is no setting for it.
+if not hasattr(providers, "_get_local_constants"):
+    raise RuntimeError("Hypothesis keeps constants elsewhere now: see tests/conftest.py.")
+providers._get_local_constants = Constants  # pyright: ignore[reportPrivateUsage]
 hypothesis.settings.register_profile(
     "axial",
     derandomize=True,
