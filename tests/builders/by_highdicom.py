@@ -57,14 +57,10 @@ def report_by_highdicom(analysis: Analysis, form: Form, number: int, context: Co
     source = analysis.source
 
     def build(evidence: list[Dataset], **given: Any) -> Comprehensive3DSR:
-        image, *ours = evidence
-        others = [identity_of(header) for header in instances_of(source)[1:]]
-        found = [] if form.has("key_slice") else ours
-        if form.has("key_slice") and analysis.found:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(Form, "has", lambda *_: False)
-                found = report_writing._evidence(analysis, form)
-        return Comprehensive3DSR(evidence=[image, *others, *found], **given)
+        every = [evidence[0], *map(identity_of, instances_of(source)[1:])]
+        if analysis.found:
+            every.append(report_writing._segmentation(analysis, form))
+        return Comprehensive3DSR(evidence=every, **given)
 
     def put(dataset: Dataset, keyword: str, _items: Any) -> None:
         if keyword == "ContentSequence":

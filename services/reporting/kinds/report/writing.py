@@ -180,18 +180,21 @@ def encode_report(analysis: Analysis, form: Form, number: int, context: Context)
 
 def _evidence(analysis: Analysis, form: Form) -> list[Dataset]:
     """What the measurements refer to, without which highdicom writes none."""
-    identities: list[Dataset] = []
     if form.has(KEY_SLICE):
         slices = {key_slice(count.voxels) for count in analysis.counts if count.found}
-        identities += [identity_of(analysis.source.headers[k]) for k in slices]
-    elif analysis.found:
-        segmentation = Dataset()
-        segmentation.SOPClassUID = SEG.sop_class_uid
-        segmentation.SOPInstanceUID = SEG.sop_instance_uid(analysis.job.job_uid, form)
-        segmentation.StudyInstanceUID = analysis.job.study_uid
-        segmentation.SeriesInstanceUID = SEG.series_uid(analysis.job.job_uid, form)
-        identities.append(segmentation)
-    return identities
+        return [identity_of(analysis.source.headers[k]) for k in slices]
+    return [_segmentation(analysis, form)] if analysis.found else []
+
+
+def _segmentation(analysis: Analysis, form: Form) -> Dataset:
+    """The UIDs of the job's SEG."""
+    job_uid = analysis.job.job_uid
+    identity = Dataset()
+    identity.SOPClassUID = SEG.sop_class_uid
+    identity.SOPInstanceUID = SEG.sop_instance_uid(job_uid, form)
+    identity.StudyInstanceUID = analysis.job.study_uid
+    identity.SeriesInstanceUID = SEG.series_uid(job_uid, form)
+    return identity
 
 
 def _all_evidence(analysis: Analysis, form: Form) -> bytes:
@@ -200,11 +203,11 @@ def _all_evidence(analysis: Analysis, form: Form) -> bytes:
     job, source = analysis.job, analysis.source
     series = [referenced_series(job.series_uid, _INSTANCES, instances_of(source))]
     if analysis.found:
-        segmentation = reference(SEG.sop_class_uid, SEG.sop_instance_uid(job.job_uid, form))
+        ours = _segmentation(analysis, form)
+        named = sequence_item(reference(ours.SOPClassUID, ours.SOPInstanceUID))
         series.append(
             sequence_item(
-                sequence(_INSTANCES, [sequence_item(segmentation)]),
-                element("SeriesInstanceUID", SEG.series_uid(job.job_uid, form)),
+                sequence(_INSTANCES, [named]), element("SeriesInstanceUID", ours.SeriesInstanceUID)
             )
         )
     return sequence_item(
